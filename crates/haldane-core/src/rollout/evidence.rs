@@ -1,0 +1,132 @@
+//! What is known at the end of a wait: which judgements speak for it, and what they say together.
+//!
+//! **Invariant:** a judgement from before the step, or one that is too old, is no evidence.
+
+use crate::{
+    plan::{OnDoubt, Plan, Step},
+    rollout::{
+        advance::later,
+        state::{Paused, Phase, Resume, State},
+    },
+    verdict::{Judgement, Share, Subject, Verdict},
+};
+
+/// What the judges say at the end of a wait.
+#[derive(Clone, Copy)]
+pub(super) enum Evidence<'a> {
+    /// Going on is right; a warning asks for a person where the plan is hybrid.
+    Positive { warning: Option<&'a str> },
+    /// It can't be told.
+    Doubt { policy: OnDoubt, why: &'a str },
+}
+
+pub(super) const fn is_positive(evidence: Option<Evidence<'_>>) -> bool {
+    matches!(evidence, None | Some(Evidence::Positive { .. }))
+}
+
+/// Returns what is known at the end of a wait; `None` where the plan asks for no verdict.
+pub(super) fn evidence<'a>(plan: &Plan, state: &'a State) -> Option<Evidence<'a>> {
+    let (own, background) = subjects(plan, state);
+    let mut found = None;
+    for subject in own.into_iter().chain(background) {
+        match weigh(plan, state, subject) {
+            Evidence::Positive { warning } => {
+                let known = if let Some(Evidence::Positive { warning }) = found {
+                    warning
+                } else {
+                    None
+                };
+                found = Some(Evidence::Positive {
+                    warning: known.or(warning),
+                });
+            }
+            doubt @ Evidence::Doubt { .. } => return Some(doubt),
+        }
+    }
+    found
+}
+
+pub(super) fn weigh<'a>(plan: &Plan, state: &'a State, subject: Subject) -> Evidence<'a> {
+    let rules = plan.rules();
+    let no_data = |why| Evidence::Doubt {
+        policy: rules.on_no_data,
+        why,
+    };
+    let Some(judgement) = judgement(state, subject) else {
+        return no_data("there is no judgement yet");
+    };
+    if later(judgement.at, rules.sampling.stale_after) < state.seen {
+        return no_data("the last judgement is too old");
+    }
+    let why = judgement.reason.as_str();
+    match (judgement.verdict, judgement.share) {
+        (Verdict::Pass, Share::Fits) => Evidence::Positive {
+            warning: judgement.broken.map(|_| why),
+        },
+        (Verdict::Pass, Share::Mismatch) => Evidence::Doubt {
+            policy: rules.on_inconclusive,
+            why: "traffic did not go where the weight sent it",
+        },
+        (Verdict::Fail | Verdict::Inconclusive, _) => Evidence::Doubt {
+            policy: rules.on_inconclusive,
+            why,
+        },
+        (Verdict::NoData, _) => no_data(why),
+    }
+}
+
+/// Returns a judgement by which the canary is bad now.
+pub(super) fn judged_bad<'a>(plan: &Plan, state: &'a State) -> Option<&'a Judgement> {
+    let (own, background) = subjects(plan, state);
+    own.into_iter()
+        .chain(background)
+        .filter_map(|subject| judgement(state, subject))
+        .find(|judgement| judgement.verdict == Verdict::Fail)
+}
+
+/// Returns the last judgement on a subject that speaks for what is going on now.
+pub(super) fn judgement(state: &State, subject: Subject) -> Option<&Judgement> {
+    let entered = match &state.phase {
+        Phase::Progressing(progress)
+        | Phase::Paused(Paused {
+            from: Resume::Step(progress),
+            ..
+        }) => progress.entered,
+        Phase::Promoting(promotion)
+        | Phase::Paused(Paused {
+            from: Resume::Promotion(promotion),
+            ..
+        }) => promotion.entered,
+        Phase::Pending(_)
+        | Phase::Preparing(_)
+        | Phase::Completed(_)
+        | Phase::RollingBack(_)
+        | Phase::RolledBack(_)
+        | Phase::Failed(_) => return None,
+    };
+    let known = match subject {
+        Subject::Background => &state.facts.background,
+        Subject::Step(_) => &state.facts.step,
+    };
+    known
+        .as_ref()
+        .filter(|judgement| judgement.subject == subject && judgement.since >= entered)
+}
+
+/// Returns what is being judged now: the step itself, and the plan's guards.
+pub(super) fn subjects(plan: &Plan, state: &State) -> (Option<Subject>, Option<Subject>) {
+    match state.step() {
+        Some(step) => (
+            matches!(
+                plan.step(step),
+                Some(Step::Analysis(_) | Step::Experiment(_))
+            )
+            .then_some(Subject::Step(step)),
+            plan.is_judged_at(step).then_some(Subject::Background),
+        ),
+        None => (
+            None,
+            (!plan.rules().guards.is_empty()).then_some(Subject::Background),
+        ),
+    }
+}

@@ -1,0 +1,4 @@
+//! Tests of the machine: properties over random plans and inputs, and tables of what each input does in each phase.
+
+mod any;
+mod properties;

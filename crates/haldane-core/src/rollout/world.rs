@@ -1,0 +1,66 @@
+//! What is known of the world: whether the canary is there, can carry its weight, and gets it.
+
+use jiff::Timestamp;
+
+use crate::{
+    plan::Plan,
+    rollout::{
+        effect,
+        input::Replicas,
+        state::{Phase, State, Wait},
+    },
+};
+
+/// Returns the wait for the canary to come back, if it has no ready replica.
+pub(super) fn lost(plan: &Plan, state: &State, now: Timestamp) -> Option<Wait> {
+    if !has_canary(&state.phase) {
+        return None;
+    }
+    match state.facts.workloads {
+        Some(seen) if seen.canary.ready == 0 => Some(
+            state
+                .lost
+                .unwrap_or_else(|| Wait::of(plan.rules().deadlines.lost, now)),
+        ),
+        Some(_) => None,
+        None => state.lost,
+    }
+}
+
+/// Whether the canary is to be ready in this phase.
+pub(super) const fn has_canary(phase: &Phase) -> bool {
+    matches!(
+        phase,
+        Phase::Progressing(_) | Phase::Paused(_) | Phase::Promoting(_)
+    )
+}
+
+pub(super) fn is_canary_ready(plan: &Plan, state: &State) -> bool {
+    let Some(seen) = state.facts.workloads else {
+        return false;
+    };
+    let needed = match effect::workloads(plan, state).canary {
+        effect::CanaryWish::Running(size) => size.replicas(seen.stable.wanted),
+        effect::CanaryWish::Stopped | effect::CanaryWish::Kept => return false,
+    };
+    seen.canary.ready >= seen.canary.at_most_existing(needed)
+}
+
+impl Replicas {
+    /// Returns how many of `needed` replicas this version can have: all, unless its number is fixed by someone else.
+    fn at_most_existing(self, needed: u32) -> u32 {
+        if self.is_fixed {
+            needed.min(self.wanted).max(1)
+        } else {
+            needed.max(1)
+        }
+    }
+}
+
+pub(super) fn is_applied(plan: &Plan, state: &State) -> bool {
+    state
+        .facts
+        .traffic
+        .as_ref()
+        .is_some_and(|seen| seen.applied == effect::traffic(plan, state))
+}

@@ -1,0 +1,71 @@
+//! Verdicts: what a judge says, as far as the rollout's decisions need it.
+//!
+//! The judges keep their evidence to themselves; it travels beside the judgement to the store and to people.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::guard::Severity;
+
+/// What a judge concludes from the samples it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Verdict {
+    /// The canary keeps every limit, on enough data.
+    Pass,
+    /// The canary breaks a critical limit.
+    Fail,
+    /// There is data, and it does not decide.
+    Inconclusive,
+    /// There is not enough data, or it is missing, stale or not a number.
+    NoData,
+}
+
+/// What a judgement is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Subject {
+    /// The plan's own guards and judge, which rule in the background.
+    Background,
+    /// The analysis or experiment that is the step of this index.
+    Step(u32),
+}
+
+/// Whether the observed share of traffic fits the verified weight (sample-ratio mismatch).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Share {
+    /// It fits, or there is too little traffic to tell.
+    Fits,
+    /// It does not: requests are counted where the weight did not send them.
+    Mismatch,
+}
+
+/// One answer of a judge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// What was judged.
+    pub subject: Subject,
+    /// The conclusion.
+    pub verdict: Verdict,
+    /// The worst severity among broken guards, `None` when none is broken.
+    pub broken: Option<Severity>,
+    /// Whether traffic went where it was sent.
+    pub share: Share,
+    /// When the oldest sample that was used began; a judgement older than the step it speaks for does not count.
+    pub since: Timestamp,
+    /// When the newest sample that was used ended.
+    pub at: Timestamp,
+    /// The reason in one sentence, for people.
+    pub reason: String,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Inconclusive => "inconclusive",
+            Self::NoData => "no data",
+        })
+    }
+}
