@@ -1,0 +1,237 @@
+//! Keys of a rollout: its rules, sampling, deadlines, windows and freezes.
+
+use super::{
+    Form, STEP, Table, default,
+    guard::GUARDS_FORM,
+    optional, required,
+    step::{HOLD_FORM, SCALE_FORM},
+};
+
+/// A plan.
+pub(crate) static ROLLOUT: Table = Table {
+    name: "Rollout",
+    doc: "The steps of a rollout and the rules that hold during all of them.",
+    keys: &[
+        optional(
+            "preset",
+            Form::Text,
+            "The name of a known plan, such as `fast` or `CodeDeployDefault.Linear10PercentEvery1Minute`, instead of steps.",
+        ),
+        default(
+            "steps",
+            Form::List(&ONE_STEP),
+            "[5%, 25%, 50%, 100%]",
+            "What is done, in order; a bare share sets the weight and then holds.",
+        ),
+        default(
+            "hold",
+            HOLD_FORM,
+            "5m",
+            "How long each bare share holds, unless a hold of its own follows it.",
+        ),
+        default(
+            "guards",
+            GUARDS_FORM,
+            "errorRate: 5%, p99: 1s, p95: 500ms (warn)",
+            "The limits that the canary must keep, or `none`.",
+        ),
+        default(
+            "sampling",
+            Form::Map(&SAMPLING),
+            "{}",
+            "How samples are collected.",
+        ),
+        default(
+            "judgeFromStep",
+            Form::Count(0),
+            "0",
+            "The first of the steps, counted from 0, during which the guards are judged.",
+        ),
+        default(
+            "canaryScale",
+            SCALE_FORM,
+            "full",
+            "The canary's size: `full`, `matchWeight`, a share of stable's size, or a number.",
+        ),
+        default(
+            "onFailure",
+            Form::Choice(&["rollback", "hold", "pauseAtZero"]),
+            "rollback",
+            "What to do when the canary is judged bad.",
+        ),
+        default(
+            "onInconclusive",
+            DOUBT,
+            "hold",
+            "What to do when the judge can't tell at the end of a wait.",
+        ),
+        default(
+            "onNoData",
+            DOUBT,
+            "hold",
+            "What to do when there is too little data at the end of a wait.",
+        ),
+        default(
+            "advance",
+            MODE,
+            "auto",
+            "Who decides at the end of each step but the last.",
+        ),
+        default(
+            "promote",
+            MODE,
+            "auto",
+            "Who decides at the end of the last step.",
+        ),
+        default(
+            "bake",
+            Form::Duration,
+            "0s",
+            "How long the old version stays warm, and is judged against, after all traffic has moved.",
+        ),
+        default(
+            "deadlines",
+            Form::Map(&DEADLINES),
+            "{}",
+            "How long each kind of wait may last.",
+        ),
+        default(
+            "windows",
+            Form::List(&Form::Map(&WINDOW)),
+            "[]",
+            "When weight may rise; none means always.",
+        ),
+        default(
+            "freezes",
+            Form::List(&Form::Map(&FREEZE)),
+            "[]",
+            "When weight may not rise.",
+        ),
+    ],
+    exactly_one_of: &[],
+};
+
+const ONE_STEP: Form = Form::Any(&[Form::Weight, Form::Map(&STEP)]);
+const DOUBT: Form = Form::Choice(&["advance", "hold", "rollback"]);
+const MODE: Form = Form::Choice(&["auto", "manual", "hybrid"]);
+
+/// How samples are collected.
+pub(crate) static SAMPLING: Table = Table {
+    name: "Sampling",
+    doc: "How samples are collected.",
+    keys: &[
+        default(
+            "window",
+            Form::Duration,
+            "60s",
+            "How far back samples are used.",
+        ),
+        default(
+            "requestsMin",
+            Form::Count(1),
+            "100",
+            "How many requests of a version a verdict on it needs.",
+        ),
+        default(
+            "staleAfter",
+            Form::Duration,
+            "15s",
+            "How old the newest sample may be.",
+        ),
+    ],
+    exactly_one_of: &[],
+};
+
+/// How long waits last.
+pub(crate) static DEADLINES: Table = Table {
+    name: "Deadlines",
+    doc: "How long each kind of wait may last.",
+    keys: &[
+        default("window", Form::Duration, "168h", "For a window to open."),
+        default(
+            "ready",
+            Form::Duration,
+            "10m",
+            "For a version to become ready.",
+        ),
+        default(
+            "lost",
+            Form::Duration,
+            "30s",
+            "For the canary to come back after its last ready replica was lost.",
+        ),
+        default(
+            "traffic",
+            Form::Duration,
+            "5m",
+            "For traffic to be applied and verified.",
+        ),
+        default(
+            "evidence",
+            Form::Duration,
+            "1h",
+            "For evidence, after the planned wait is over.",
+        ),
+        default("person", Form::Duration, "168h", "For a person."),
+        default(
+            "drain",
+            Form::Duration,
+            "30s",
+            "For requests in flight to end before a version is stopped.",
+        ),
+    ],
+    exactly_one_of: &[],
+};
+
+/// A weekly span of time.
+pub(crate) static WINDOW: Table = Table {
+    name: "Window",
+    doc: "A weekly span of time in which weight may rise.",
+    keys: &[
+        default(
+            "days",
+            Form::Any(&[Form::Text, Form::List(&Form::Text)]),
+            "mon-sun",
+            "Days of the week: `mon-fri`, `sat,sun`, or a list.",
+        ),
+        default(
+            "from",
+            Form::TimeOfDay,
+            "00:00",
+            "When it opens, such as 09:00.",
+        ),
+        default(
+            "to",
+            Form::TimeOfDay,
+            "24:00",
+            "When it closes, on the same day, such as 17:00.",
+        ),
+        default(
+            "timeZone",
+            Form::Text,
+            "UTC",
+            "The time zone's IANA name, such as Europe/Berlin.",
+        ),
+    ],
+    exactly_one_of: &[],
+};
+
+/// A span of time without rises.
+pub(crate) static FREEZE: Table = Table {
+    name: "Freeze",
+    doc: "A span of time in which weight may not rise.",
+    keys: &[
+        required(
+            "from",
+            Form::Timestamp,
+            "When it begins, such as 2026-12-20T00:00:00Z.",
+        ),
+        required(
+            "to",
+            Form::Timestamp,
+            "When it ends, such as 2027-01-02T00:00:00Z.",
+        ),
+        default("reason", Form::Text, "", "Why, for people."),
+    ],
+    exactly_one_of: &[],
+};
