@@ -1,0 +1,134 @@
+//! Answers from the store: rollouts with their history, in words.
+
+use std::error::Error;
+
+use haldane_api::http::{EntryView, RolloutHistory};
+use haldane_core::{
+    RolloutId, ServiceName,
+    rollout::{Ended, Input, Pause, Phase, State},
+};
+
+use super::{Driver, view};
+use crate::{
+    handle::RequestError,
+    record::{Entry, RolloutRecord},
+    store::{EntryRow, RolloutRow, StoreError},
+};
+
+/// The most rollouts told at once.
+const ROLLOUTS_MAX: u32 = 200;
+
+/// The most decisions told of one rollout.
+const ENTRIES_MAX: u32 = 10_000;
+
+impl Driver {
+    pub(super) fn history(
+        &mut self,
+        service: &ServiceName,
+        limit: u32,
+        has_entries: bool,
+    ) -> Result<Vec<RolloutHistory>, RequestError> {
+        if !self.homes.contains_key(service) {
+            return Err(unknown(service));
+        }
+        let rows = self.store.rollouts(service, limit.min(ROLLOUTS_MAX)).map_err(store)?;
+        rows.iter().map(|row| self.tell(row, has_entries)).collect()
+    }
+
+    pub(super) fn rollout(&mut self, id: &RolloutId) -> Result<RolloutHistory, RequestError> {
+        let not_found = || RequestError::NotFound(format!("there is no rollout {id}"));
+        let service = id.as_str().rsplit_once('-').and_then(|(service, _)| service.parse().ok()).ok_or_else(not_found)?;
+        let rows = self.store.rollouts(&service, ROLLOUTS_MAX).map_err(store)?;
+        let row = rows.iter().find(|row| &row.id == id).ok_or_else(not_found)?;
+        self.tell(row, true)
+    }
+
+    fn tell(&mut self, row: &RolloutRow, has_entries: bool) -> Result<RolloutHistory, RequestError> {
+        let record = RolloutRecord::read(row).map_err(store)?;
+        let entries = if has_entries { self.store.entries(&row.id, ENTRIES_MAX).map_err(store)? } else { Vec::new() };
+        Ok(RolloutHistory {
+            id: row.id.clone(),
+            kind: record.wish.kind.name().to_owned(),
+            by: record.wish.actor.name.clone(),
+            reason: record.wish.actor.reason.clone(),
+            stable: record.stable.version.clone(),
+            canary: record.wish.spec.version.clone(),
+            phase: record.state.phase.name().to_owned(),
+            message: message(&record.state),
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+            entries: entries.iter().map(entry).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// Returns why a rollout stands where it stands.
+pub(super) fn message(state: &State) -> String {
+    if state.lost.is_some() {
+        return "no replica of the canary is ready; stable serves alone".to_owned();
+    }
+    match &state.phase {
+        Phase::Pending(_) => "waits for its window".to_owned(),
+        Phase::Preparing(_) => format!("{} starts, without traffic", state.canary),
+        Phase::Progressing(progress) => format!("sends {} to {}", progress.weight, state.canary),
+        Phase::Paused(paused) => match &paused.why {
+            Pause::Operator(_)
+            | Pause::Override(_)
+            | Pause::Planned
+            | Pause::Question(_)
+            | Pause::Failure(_)
+            | Pause::Closed(_) => paused.why.to_string(),
+        },
+        Phase::Promoting(promotion) => promotion.stage.text().to_owned(),
+        Phase::RollingBack(rollback) => rollback.why.to_string(),
+        Phase::Completed(Ended { why, .. }) | Phase::RolledBack(Ended { why, .. }) | Phase::Failed(Ended { why, .. }) => {
+            why.to_string()
+        }
+    }
+}
+
+/// Writes an error with everything behind it.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+pub(super) fn store(error: StoreError) -> RequestError {
+    RequestError::Store(chain(&error))
+}
+
+pub(super) fn unknown(service: &ServiceName) -> RequestError {
+    RequestError::NotFound(format!("there is no service {service}"))
+}
+
+fn entry(row: &EntryRow) -> Result<EntryView, RequestError> {
+    let entry = Entry::read(row).map_err(store)?;
+    let (cause, by) = match &entry.input {
+        None => ("begin", None),
+        Some(Input::Tick) => ("time", None),
+        Some(Input::Workloads(_)) => ("workloads", None),
+        Some(Input::Traffic(_)) => ("traffic", None),
+        Some(Input::Judged(_)) => ("judge", None),
+        Some(Input::Gate(_)) => ("gate", None),
+        Some(Input::Calendar(_)) => ("calendar", None),
+        Some(Input::Command(command)) => (command.action.name(), Some(command.actor.to_string())),
+    };
+    Ok(EntryView {
+        number: row.number,
+        at: row.at,
+        phase: entry.state.phase.name().to_owned(),
+        step: entry.state.step().map(|step| step.saturating_add(1)),
+        weight_bps: entry.state.weight(),
+        text: entry.text,
+        cause: cause.to_owned(),
+        by,
+        judgement: entry.evidence.as_ref().map(|evidence| {
+            view::judgement(entry.facts.background.as_ref().or(entry.facts.step.as_ref()), evidence)
+        }),
+    })
+}

@@ -1,0 +1,7 @@
+//! The engine with real files and processes.
+
+#[cfg(test)]
+mod it {
+    mod rig;
+    mod store;
+}
