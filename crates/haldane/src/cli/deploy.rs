@@ -1,0 +1,162 @@
+//! `haldane deploy`: begins the rollout of a version.
+
+mod flags;
+mod timetable;
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use haldane_api::{
+    command, file,
+    http::{Answer, DeployRequest},
+};
+use haldane_core::{ServiceName, VersionName, plan::Plan};
+use serde_json::{Value, json};
+
+pub(crate) use self::flags::PlanFlags;
+use super::{
+    exit::{Exit, UsageError, talk},
+    globals::Globals,
+    result,
+    wait::{self, WaitArgs},
+};
+
+/// Begins the rollout of a version.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The service
+    name: ServiceName,
+    /// The version's name
+    #[arg(long, value_name = "VERSION", env = "HALDANE_VERSION")]
+    version: VersionName,
+    /// The program and its arguments, with `$PORT` for the port to listen on; in single quotes, so that your shell leaves `$PORT` alone
+    #[arg(long, value_name = "COMMAND", required_unless_present_any = ["url", "dry_run"], conflicts_with = "url", env = "HALDANE_RUN")]
+    run: Option<String>,
+    /// Where the version runs already; may be given several times
+    #[arg(long, value_name = "URL", env = "HALDANE_URL", value_delimiter = ',')]
+    url: Vec<String>,
+    /// How many replicas at full size; by default as many as stable has
+    #[arg(long, value_name = "N", env = "HALDANE_REPLICAS")]
+    replicas: Option<u32>,
+    /// An environment variable of the program; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable, env = "HALDANE_ENV")]
+    env: Vec<(String, String)>,
+    /// The program's working directory; by default the service's
+    #[arg(long, value_name = "DIR", env = "HALDANE_DIR")]
+    dir: Option<PathBuf>,
+    #[command(flatten)]
+    plan: PlanFlags,
+    /// Why, for those who read the history later
+    #[arg(long, value_name = "TEXT", env = "HALDANE_REASON")]
+    reason: Option<String>,
+    /// Only show what the plan would do and when
+    #[arg(long, conflicts_with = "wait", env = "HALDANE_DRY_RUN")]
+    dry_run: bool,
+    /// With --dry-run and no option of the plan: the release file that has the service's own plan
+    #[arg(short, long, value_name = "FILE", requires = "dry_run", default_value = "haldane.yaml", env = "HALDANE_FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: &Args, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
+    if args.dry_run {
+        let plan = args.plan_to_show()?;
+        result::write(globals, out, &haldane_api::long::plan_long(&plan), |out| {
+            timetable::write(&plan, globals, out)
+        })?;
+        return Ok(Exit::Done);
+    }
+    let here = env::current_dir().context("finding the current directory")?;
+    let request = args.request(&globals.actor, &here)?;
+    if let Some(hint) = request.run.as_deref().and_then(port_hint) {
+        talk(hint);
+    }
+    let path = format!("/v1/services/{}/deploy", args.name);
+    let answer: Answer = globals.client().post(&path, &request).await?;
+    wait::finish(&args.name, &answer, &args.wait, globals, out).await
+}
+
+impl Args {
+    fn request(&self, by: &str, here: &Path) -> anyhow::Result<DeployRequest> {
+        let run = self.run.as_deref().map(|text| command::split(text).map_err(|error| UsageError(format!("--run: {error}"))));
+        let rollout = self.plan.rollout();
+        if let Some(rollout) = &rollout {
+            read_plan(&self.name, rollout)?;
+        }
+        let dir = self.dir.as_ref().map(|dir| here.join(dir).display().to_string());
+        Ok(DeployRequest {
+            version: self.version.clone(),
+            run: run.transpose()?,
+            env: self.env.iter().cloned().collect::<BTreeMap<_, _>>(),
+            dir,
+            urls: (!self.url.is_empty()).then(|| self.url.clone()),
+            replicas: self.replicas,
+            rollout,
+            by: by.to_owned(),
+            reason: self.reason.clone(),
+        })
+    }
+
+    fn plan_to_show(&self) -> anyhow::Result<Plan> {
+        if let Some(rollout) = self.plan.rollout() {
+            return Ok(read_plan(&self.name, &rollout)?);
+        }
+        let shown = self.file.display();
+        let text = fs::read_to_string(&self.file);
+        let text = text.with_context(|| format!("reading the service's own plan from {shown}; give -f FILE, or options of the plan"))?;
+        let file = file::parse(&text);
+        let file = file.map_err(|problems| anyhow::anyhow!("{shown} has {} mistakes; see `haldane lint -f {shown}`", problems.len()))?;
+        let service = file.services.get(&self.name);
+        let service = service.ok_or_else(|| UsageError(format!("{shown} has no service {}", self.name)))?;
+        Ok(service.plan.clone())
+    }
+}
+
+/// Reads a plan from the `rollout` part of a release file, with the file's own reader, so that a mistake is told before anything is
+/// asked of the daemon.
+fn read_plan(name: &ServiceName, rollout: &Value) -> Result<Plan, UsageError> {
+    let around = json!({
+        "services": {
+            name.as_str(): {
+                "listen": "127.0.0.1:0",
+                "stable": { "version": "stable", "url": "http://127.0.0.1:1" },
+                "rollout": rollout,
+            },
+        },
+    });
+    let service = |file: file::File| file.services.into_values().next();
+    match file::parse(&around.to_string()).map(service) {
+        Ok(Some(service)) => Ok(service.plan),
+        Ok(None) => Err(UsageError("the options make no plan".to_owned())),
+        Err(problems) => {
+            let texts: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+            Err(UsageError(texts.join("\n")))
+        }
+    }
+}
+
+/// Returns a hint where it looks as if the user's shell has replaced `$PORT` by nothing.
+fn port_hint(words: &[String]) -> Option<&'static str> {
+    let is_flag = |word: &str| word == "--port" || word == "-p";
+    let empty_after = |pair: &[String]| matches!(pair, [flag, next] if is_flag(flag) && next.starts_with('-'));
+    let is_lost = words.last().is_some_and(|last| is_flag(last) || last == "--port=" || last.ends_with(':'))
+        || words.windows(2).any(empty_after);
+    is_lost.then_some("hint: the command names no port; in double quotes your shell replaces $PORT itself, so use single quotes")
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some(_) | None => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! What every command needs to know: where the daemon is, who asks, and how to answer.
+
+use std::{
+    env, fs,
+    io::{IsTerminal, stdout},
+};
+
+use jiff::tz::TimeZone;
+
+use super::{
+    client::Client,
+    paint::Paint,
+    place::{Place, PlaceArgs, Surroundings},
+};
+
+/// The width of lines where nobody says otherwise.
+const WIDTH: u16 = 80;
+
+/// The options that every command has.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct GlobalArgs {
+    /// Where the daemon lives.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// The form of the result
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t, env = "HALDANE_OUTPUT", global = true)]
+    pub output: Format,
+    /// Who asks, as recorded with each command; by default your user name and this machine's name
+    #[arg(long = "as", value_name = "NAME", env = "HALDANE_ACTOR", global = true)]
+    pub actor: Option<String>,
+}
+
+/// The form of a result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs, as the daemon's API has it.
+    Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+/// What every command knows.
+#[derive(Clone, Debug)]
+pub(crate) struct Globals {
+    /// Where the daemon is.
+    pub place: Place,
+    /// The form of the result.
+    pub format: Format,
+    /// Who asks.
+    pub actor: String,
+    /// How many characters fit a line.
+    pub width: usize,
+    /// Whether a person looks at stdout, on something that can be drawn on.
+    pub is_terminal: bool,
+    /// Whether words have colors.
+    pub paint: Paint,
+    /// In which zone times are told.
+    pub zone: TimeZone,
+}
+
+impl Globals {
+    /// Returns what the options mean in this process.
+    ///
+    /// # Errors
+    /// When there is no directory for the daemon to live in.
+    pub(crate) fn try_new(args: &GlobalArgs) -> anyhow::Result<Self> {
+        let is_terminal = stdout().is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let size = ratatui::crossterm::terminal::size().ok().filter(|(width, _)| is_terminal && *width > 0);
+        let has_color = is_terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Ok(Self {
+            place: Place::try_new(&args.place, &Surroundings::of_process())?,
+            format: args.output,
+            actor: args.actor.clone().unwrap_or_else(user_at_host),
+            width: usize::from(size.map_or(WIDTH, |(width, _)| width)),
+            is_terminal,
+            paint: if has_color { Paint::Color } else { Paint::Mono },
+            zone: TimeZone::system(),
+        })
+    }
+
+    /// Returns a client of the daemon.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(&self.place.socket)
+    }
+}
+
+fn user_at_host() -> String {
+    let filled = |name| env::var(name).ok().filter(|value: &String| !value.is_empty());
+    let user = filled("USER").or_else(|| filled("LOGNAME"));
+    let user = user.unwrap_or_else(|| format!("uid{}", rustix::process::getuid().as_raw()));
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| filled("HOSTNAME"));
+    let host = host.map(|host| host.trim().to_owned()).filter(|host| !host.is_empty());
+    format!("{user}@{}", host.as_deref().unwrap_or("localhost"))
+}

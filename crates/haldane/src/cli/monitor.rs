@@ -1,0 +1,210 @@
+//! `haldane monitor`: stable and canary side by side, until told to stop.
+
+pub(crate) mod csv;
+
+use std::{io::Write, path::PathBuf, time::Duration};
+
+use haldane_api::{
+    http::{ServiceView, VersionView},
+    text::{TextError, Unit, parse_duration_or},
+};
+use haldane_core::ServiceName;
+use jiff::Timestamp;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+
+use self::csv::Csv;
+use super::{
+    client::{Seen, follow},
+    exit::{Exit, UsageError, talk},
+    figure::{Figure, Status},
+    get::step_text,
+    globals::{Format, Globals},
+    live, paint, result,
+    words::{bps_or_nothing, clean, time_of_day},
+};
+
+/// Shows stable and canary side by side.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The service
+    name: ServiceName,
+    /// How often figures are written to the export, and to stdout where that is no terminal; a bare number is seconds
+    #[arg(long, value_name = "TIME", value_parser = seconds, default_value = "5", env = "HALDANE_INTERVAL")]
+    interval: Duration,
+    /// When to stop; a bare number is minutes. By default never
+    #[arg(long, value_name = "TIME", value_parser = minutes, env = "HALDANE_DURATION")]
+    duration: Option<Duration>,
+    /// Write the figures to a file as CSV
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 0..=1,
+        default_missing_value = "haldane-metrics.csv",
+        env = "HALDANE_EXPORT_METRICS"
+    )]
+    export_metrics: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: &Args, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
+    if args.interval.is_zero() {
+        return Err(UsageError("--interval 0; expected a time above zero such as 5s".to_owned()).into());
+    }
+    // A service that does not exist is told before the screen is taken.
+    let first: ServiceView = globals.client().get(&format!("/v1/services/{}", args.name)).await?;
+    let csv = args.export_metrics.as_deref().map(Csv::create).transpose()?;
+    let until = args.duration.and_then(|duration| Instant::now().checked_add(duration));
+    if globals.is_terminal && globals.format == Format::Table {
+        let title = format!("haldane monitor {}", args.name);
+        let service = Some(args.name.clone());
+        let csv = csv.map(|csv| live::session::Export { csv, interval: args.interval });
+        return live::session::run(live::session::Config { title, service, csv, until }, globals).await;
+    }
+    lines(first, args, csv, until, globals, out).await
+}
+
+/// Writes some lines at each interval.
+async fn lines(
+    first: ServiceView,
+    args: &Args,
+    mut csv: Option<Csv>,
+    until: Option<Instant>,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
+    let mut last = first;
+    let mut tasks = JoinSet::new();
+    let mut seen = follow(&globals.client(), format!("/v1/events?service={}", args.name), &mut tasks);
+    let mut ticks = interval(args.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let end = async {
+            match until {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = end => return Ok(Exit::Done),
+            next = seen.recv() => match next {
+                Some(Seen::Service(view)) => last = *view,
+                Some(Seen::Lost(error)) => talk(&error.to_string()),
+                None => return Ok(Exit::Failed),
+            },
+            _ = ticks.tick() => {
+                if let Some(csv) = &mut csv {
+                    csv.add(&last, Timestamp::now())?;
+                }
+                match globals.format {
+                    Format::Table => write_lines(&last, globals, out)?,
+                    Format::Json | Format::Yaml => result::write_next(globals, out, &last)?,
+                }
+                out.flush()?;
+            }
+        }
+    }
+}
+
+fn write_lines(service: &ServiceView, globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
+    let at = time_of_day(service.at, &globals.zone);
+    let judgement = service.rollout.as_ref().and_then(|rollout| rollout.judgement.as_ref());
+    match &service.rollout {
+        Some(rollout) => {
+            let (sign, tone) = paint::phase(&rollout.phase);
+            let phase = globals.paint.tone(tone, &format!("{sign} {}", rollout.phase));
+            let (step, observed) = (step_text(rollout), bps_or_nothing(rollout.observed_bps));
+            let message = clean(&rollout.message);
+            let weight = rollout.weight_bps;
+            writeln!(out, "{at}  {}  {phase}  step {step}  weight {weight}, observed {observed}  {message}", service.name)?;
+        }
+        None => writeln!(out, "{at}  {}  no rollout", service.name)?,
+    }
+    write_version("stable", &service.stable, &|figure, version| figure.stable_status(version), globals, out)?;
+    if let Some(canary) = &service.canary {
+        write_version("canary", canary, &|figure, version| figure.canary_status(version, judgement), globals, out)?;
+    }
+    if let Some(judgement) = judgement {
+        let verdict = globals.paint.tone(paint::verdict(judgement.verdict), &judgement.verdict.to_string());
+        writeln!(out, "  verdict: {verdict}: {}", clean(&judgement.reason))?;
+    }
+    if let Some(rollout) = &service.rollout {
+        writeln!(out, "  recommendation: {}", clean(&rollout.recommendation))?;
+    }
+    Ok(())
+}
+
+fn write_version(
+    role: &str,
+    version: &VersionView,
+    status: &dyn Fn(Figure, &VersionView) -> Status,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    write!(out, "  {role} {}:", version.version)?;
+    for (index, figure) in Figure::ALL.into_iter().enumerate() {
+        let status = status(figure, version);
+        let word = globals.paint.tone(status.tone(), status.word());
+        let comma = if index == 0 { "" } else { "," };
+        write!(out, "{comma} {} {} {word}", figure.label(), figure.show(version))?;
+    }
+    writeln!(out)?;
+    Ok(())
+}
+
+fn seconds(text: &str) -> Result<Duration, TextError> {
+    parse_duration_or(text, Unit::Seconds)
+}
+
+fn minutes(text: &str) -> Result<Duration, TextError> {
+    parse_duration_or(text, Unit::Minutes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::testing::{Daemon, Reply, service_json};
+
+    fn daemon() -> Daemon {
+        let auth = service_json("Progressing");
+        Daemon::start([
+            ("GET /v1/services/auth", Reply::json(200, &auth)),
+            ("GET /v1/events", Reply::events(&[auth])),
+        ])
+    }
+
+    #[tokio::test]
+    async fn figures_are_lines_where_there_is_no_terminal() {
+        let (exit, out) = daemon().run("monitor auth --interval 1h --duration 300ms").await;
+        assert_eq!(exit.unwrap(), Exit::Done);
+        insta::assert_snapshot!(out, @"");
+    }
+
+    #[tokio::test]
+    async fn the_export_has_rows_for_each_interval() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.csv");
+        let line = format!("monitor auth --interval 100ms --duration 250ms --export-metrics {}", path.display());
+        let (exit, _) = daemon().run(&line).await;
+        assert_eq!(exit.unwrap(), Exit::Done);
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.starts_with("time,service,") && text.lines().count() >= 3, "{text}");
+        assert!(text.lines().skip(1).all(|line| line.contains(",auth,auth-7,Progressing,")), "{text}");
+    }
+
+    #[test]
+    fn bare_numbers_have_the_scripts_units() {
+        assert_eq!(seconds("10"), Ok(Duration::from_secs(10)));
+        assert_eq!(minutes("30"), Ok(Duration::from_mins(30)));
+        assert_eq!(minutes("30s"), Ok(Duration::from_secs(30)));
+    }
+
+    #[tokio::test]
+    async fn an_interval_of_nothing_is_refused() {
+        let error = daemon().run("monitor auth --interval 0").await.0.unwrap_err();
+        assert_eq!(crate::cli::exit::exit_of(&error), Exit::Usage);
+    }
+}

@@ -1,0 +1,136 @@
+//! `haldane plan show`: plans in their long form, every default spelled out. Needs no daemon.
+
+use std::{io::Write, path::PathBuf};
+
+use haldane_api::{file::default_guards, long::plan_long, yaml::to_yaml};
+use haldane_core::{
+    ServiceName,
+    plan::{Plan, Rules, preset},
+};
+use serde::Serialize;
+
+use super::{
+    exit::{Exit, UsageError},
+    globals::{Format, Globals},
+    result,
+    source::Source,
+    table::Table,
+};
+
+/// Shows plans.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+/// What to do with plans.
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Show a plan in its long form, or list the presets
+    #[command(after_help = "\
+Examples:
+  haldane plan show                       list the presets
+  haldane plan show fast                  what `preset: fast` means
+  haldane plan show -f haldane.yaml auth  what the file says of the service auth")]
+    Show(ShowArgs),
+}
+
+/// Which plan to show.
+#[derive(Debug, clap::Args)]
+struct ShowArgs {
+    /// A preset's name, or with -f a service of the file
+    name: Option<String>,
+    /// The release file; - for standard input
+    #[arg(short, long, value_name = "FILE", requires = "name", env = "HALDANE_FILE")]
+    file: Option<PathBuf>,
+}
+
+/// A preset as listed.
+#[derive(Debug, Serialize)]
+struct Listed {
+    name: &'static str,
+    summary: &'static str,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
+    let Action::Show(show) = &args.action;
+    let plan = match (&show.name, &show.file) {
+        (None, _) => {
+            list(globals, out)?;
+            return Ok(Exit::Done);
+        }
+        (Some(name), None) => of_preset(name)?,
+        (Some(name), Some(path)) => of_file(name, &Source::read(path)?)?,
+    };
+    let long = plan_long(&plan);
+    match globals.format {
+        Format::Table | Format::Yaml => out.write_all(to_yaml(&long).as_bytes())?,
+        Format::Json => writeln!(out, "{long:#}")?,
+    }
+    Ok(Exit::Done)
+}
+
+fn list(globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
+    let presets: Vec<Listed> =
+        preset::PRESETS.iter().map(|preset| Listed { name: preset.name, summary: preset.summary }).collect();
+    result::write(globals, out, &presets, |out| {
+        let mut table = Table::new(["PRESET", "WHAT"]);
+        for Listed { name, summary } in &presets {
+            table.push([name.into(), summary.into()]);
+        }
+        Ok(table.write(out, globals.width, globals.paint)?)
+    })
+}
+
+/// Returns the preset as a file has it that says nothing else.
+fn of_preset(name: &str) -> anyhow::Result<Plan> {
+    let rules = Rules { guards: default_guards(), ..Rules::default() };
+    let plan = preset::find(name, rules);
+    Ok(plan.ok_or_else(|| UsageError(format!("{name:?} is no preset; see `haldane plan show`")))?)
+}
+
+fn of_file(name: &str, source: &Source) -> anyhow::Result<Plan> {
+    let name: ServiceName = name.parse().map_err(|error| UsageError(format!("{error}")))?;
+    let file = source.parse().map_err(|problems| anyhow::anyhow!("{}", problems.join("\n")))?;
+    let service = file.services.get(&name);
+    let service = service.ok_or_else(|| UsageError(format!("{} has no service {name}", source.name())))?;
+    Ok(service.plan.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::cli::testing::Daemon;
+
+    #[tokio::test]
+    async fn presets_are_listed_and_shown_in_full() {
+        let daemon = Daemon::start([]);
+        let (_, list) = daemon.run("plan show").await;
+        assert!(list.contains("blue-green-canary"), "{list}");
+        let (exit, fast) = daemon.run("plan show fast").await;
+        assert_eq!(exit.unwrap(), Exit::Done);
+        assert!(fast.starts_with("steps:\n  - weight: 5%\n  - hold: 10m\n"), "{fast}");
+        let json = daemon.run("plan show fast -o json").await.1;
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["steps"][0]["weight"], "5%");
+        let error = daemon.run("plan show Fast").await.0.unwrap_err();
+        assert_eq!(crate::cli::exit::exit_of(&error), Exit::Usage);
+    }
+
+    #[tokio::test]
+    async fn the_plan_of_a_file_is_shown_and_reads_back_as_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("haldane.yaml");
+        let file = |rollout: &str| {
+            format!("services: {{ auth: {{ listen: 0.0.0.0:1, stable: {{ version: v1, run: ./a }}, rollout: {rollout} }} }}")
+        };
+        fs::write(&path, file("{ steps: [10%, 100%], hold: 1m }")).unwrap();
+        let line = format!("plan show auth -o json -f {}", path.display());
+        let (_, shown) = Daemon::start([]).run(&line).await;
+        fs::write(&path, file(&shown)).unwrap();
+        assert_eq!(Daemon::start([]).run(&line).await.1, shown);
+    }
+}

@@ -1,0 +1,234 @@
+//! The commands that steer a rollout: `promote`, `pause`, `resume`, `abort`, `retry`, `undo`, `restart`, `set-weight`.
+//!
+//! They stand together because they are one request with one field changed.
+
+use std::io::Write;
+
+use haldane_api::{
+    http::{Answer, CommandName, CommandRequest},
+    text::parse_weight,
+};
+use haldane_core::{ServiceName, VersionName, Weight};
+
+use super::{
+    deploy::PlanFlags,
+    exit::Exit,
+    globals::Globals,
+    result,
+    wait::{self, WaitArgs},
+};
+
+/// Whom a command is for, and why it is given.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Target {
+    /// The service
+    name: ServiceName,
+    /// Why, for those who read the history later
+    #[arg(long, value_name = "TEXT", env = "HALDANE_REASON")]
+    reason: Option<String>,
+}
+
+/// Ends the current wait.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PromoteArgs {
+    #[command(flatten)]
+    target: Target,
+    /// Leave out all further steps and send all traffic to the canary
+    #[arg(long, env = "HALDANE_FULL")]
+    full: bool,
+    /// Only if this step (counted from 1) is still the current one
+    #[arg(long, value_name = "N", env = "HALDANE_STEP")]
+    step: Option<u32>,
+}
+
+/// Begins the last rollout again.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RetryArgs {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    plan: PlanFlags,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+/// Goes back to an earlier version.
+#[derive(Debug, clap::Args)]
+pub(crate) struct UndoArgs {
+    #[command(flatten)]
+    target: Target,
+    /// The version to go back to; by default the one before
+    #[arg(long, value_name = "VERSION", env = "HALDANE_TO")]
+    to: Option<VersionName>,
+    #[command(flatten)]
+    plan: PlanFlags,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+/// Sets the canary's share by hand.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SetWeightArgs {
+    #[command(flatten)]
+    target: Target,
+    /// The canary's share of traffic, such as 10%
+    #[arg(value_parser = parse_weight)]
+    weight: Weight,
+}
+
+/// Runs `promote`.
+pub(crate) async fn promote(args: &PromoteArgs, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
+    let request = CommandRequest {
+        step: args.step,
+        full: args.full,
+        ..plain(CommandName::Promote, &args.target, globals)
+    };
+    send(&args.target, &request, globals, out).await
+}
+
+/// Runs `pause`, `resume`, `abort` or `restart`, which have nothing to set.
+pub(crate) async fn simple(
+    command: CommandName,
+    target: &Target,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
+    send(target, &plain(command, target, globals), globals, out).await
+}
+
+/// Runs `retry`.
+pub(crate) async fn retry(args: &RetryArgs, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
+    let plain = plain(CommandName::Retry, &args.target, globals);
+    let request = CommandRequest { rollout: args.plan.rollout(), ..plain };
+    begin(&args.target, &request, &args.wait, globals, out).await
+}
+
+/// Runs `undo`.
+pub(crate) async fn undo(args: &UndoArgs, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
+    let plain = plain(CommandName::Undo, &args.target, globals);
+    let request = CommandRequest { to: args.to.clone(), rollout: args.plan.rollout(), ..plain };
+    begin(&args.target, &request, &args.wait, globals, out).await
+}
+
+/// Runs `set-weight`.
+pub(crate) async fn set_weight(args: &SetWeightArgs, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
+    let plain = plain(CommandName::SetWeight, &args.target, globals);
+    send(&args.target, &CommandRequest { weight_bps: Some(args.weight), ..plain }, globals, out).await
+}
+
+/// Returns a command with nothing set but who gives it.
+pub(crate) fn request(command: CommandName, by: &str) -> CommandRequest {
+    CommandRequest {
+        command,
+        step: None,
+        full: false,
+        weight_bps: None,
+        to: None,
+        rollout: None,
+        by: by.to_owned(),
+        reason: None,
+    }
+}
+
+/// Returns where a service's commands go.
+pub(crate) fn path(service: &ServiceName) -> String {
+    format!("/v1/services/{service}/commands")
+}
+
+fn plain(command: CommandName, target: &Target, globals: &Globals) -> CommandRequest {
+    CommandRequest { reason: target.reason.clone(), ..request(command, &globals.actor) }
+}
+
+async fn send(
+    target: &Target,
+    request: &CommandRequest,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
+    let answer: Answer = globals.client().post(&path(&target.name), request).await?;
+    result::write_answer(globals, out, &answer)?;
+    Ok(Exit::Done)
+}
+
+/// Sends a command that begins a rollout, and waits for its end if that was asked for.
+async fn begin(
+    target: &Target,
+    request: &CommandRequest,
+    wait: &WaitArgs,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
+    let answer: Answer = globals.client().post(&path(&target.name), request).await?;
+    wait::finish(&target.name, &answer, wait, globals, out).await
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cli::testing::{Daemon, Reply};
+
+    async fn asked(line: &str) -> (String, Value) {
+        let answer = json!({ "messages": ["done"], "rollout": "auth-7", "isDurable": true });
+        let daemon = Daemon::start([("POST /v1/services/auth/commands", Reply::json(200, &answer))]);
+        let (exit, out) = daemon.run(line).await;
+        assert_eq!((exit.unwrap(), out.as_str()), (Exit::Done, "done\n"), "{line}");
+        let (call, mut body) = daemon.asked().remove(0);
+        // What is not set is left out, so that the table below shows what is.
+        let map = body.as_object_mut().unwrap();
+        map.retain(|_, value| !value.is_null() && *value != json!(false));
+        (call, body)
+    }
+
+    #[tokio::test]
+    async fn each_command_is_one_request() {
+        for (line, expected) in [
+            ("promote auth", json!({ "command": "Promote" })),
+            ("promote auth --full --step 3", json!({ "command": "Promote", "full": true, "step": 3 })),
+            ("pause auth --reason lunch", json!({ "command": "Pause", "reason": "lunch" })),
+            ("resume auth", json!({ "command": "Resume" })),
+            ("abort auth", json!({ "command": "Abort" })),
+            ("retry auth", json!({ "command": "Retry" })),
+            ("restart auth", json!({ "command": "Restart" })),
+            ("undo auth", json!({ "command": "Undo" })),
+            ("set-weight auth 12.5%", json!({ "command": "SetWeight", "weightBps": 1_250 })),
+            (
+                "undo auth --to v1 --steps 50,100 --hold 1 --auto-promote",
+                json!({
+                    "command": "Undo", "to": "v1",
+                    "rollout": { "steps": ["50%", "100%"], "hold": "1m", "promote": "auto" },
+                }),
+            ),
+        ] {
+            let mut expected = expected;
+            expected["by"] = json!("ann@desk");
+            assert_eq!(asked(line).await, ("POST /v1/services/auth/commands".to_owned(), expected), "{line}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_abort_that_is_not_durable_says_so() {
+        let answer = json!({ "messages": ["weight is 0%"], "rollout": "auth-7", "isDurable": false });
+        let daemon = Daemon::start([("POST /v1/services/auth/commands", Reply::json(200, &answer))]);
+        let (_, out) = daemon.run("abort auth").await;
+        assert!(out.contains("applied, not durable"), "{out}");
+    }
+
+    #[tokio::test]
+    async fn what_the_daemon_refuses_is_a_failure() {
+        let refusal = json!({ "error": "no rollout goes on" });
+        let daemon = Daemon::start([("POST /v1/services/auth/commands", Reply::json(409, &refusal))]);
+        let (exit, out) = daemon.run("resume auth").await;
+        let error = exit.unwrap_err();
+        assert_eq!((error.to_string().as_str(), out.as_str()), ("no rollout goes on", ""));
+        assert_eq!(crate::cli::exit::exit_of(&error), Exit::Failed);
+    }
+
+    #[test]
+    fn a_weight_needs_its_percent_sign() {
+        let line = ["haldane", "set-weight", "auth", "10"];
+        let error = <crate::cli::Cli as clap::Parser>::try_parse_from(line).unwrap_err();
+        assert!(error.to_string().contains("expected a share such as 5%"), "{error}");
+    }
+}

@@ -1,0 +1,78 @@
+//! `haldane up`: the daemon in the foreground.
+
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::{
+    cli::place::Place,
+    daemon::{Daemon, DaemonConfig, apply_file, talk},
+};
+
+/// The actor of what the daemon does by itself at a start or a reload.
+const ACTOR: &str = "haldane up";
+
+/// Options of `haldane up`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct UpArgs {
+    /// The release file; applied at the start and on SIGHUP. Without one the daemon goes on with what its store knows
+    #[arg(short, long, value_name = "FILE", env = "HALDANE_FILE")]
+    pub file: Option<PathBuf>,
+    /// Also serve `/metrics` and `/healthz` over TCP at this address
+    #[arg(long, value_name = "ADDR", env = "HALDANE_METRICS_LISTEN")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// How many data threads the proxy has; by default one per processor
+    #[arg(long, value_name = "N", env = "HALDANE_THREADS")]
+    pub threads: Option<NonZeroUsize>,
+    /// Say in the header `x-haldane-version` of each response which version made it
+    #[arg(long, env = "HALDANE_EXPOSE_VERSION")]
+    pub expose_version: bool,
+}
+
+/// Runs the daemon until it is told to stop.
+pub(crate) async fn run(args: UpArgs, place: &Place) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let mut reload = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
+    let daemon = Daemon::start(DaemonConfig {
+        data_dir: place.data_dir.clone(),
+        socket: place.socket.clone(),
+        metrics_listen: args.metrics_listen,
+        threads: args.threads,
+        expose_version: args.expose_version,
+    })
+    .await?;
+    if let Some(file) = &args.file
+        && let Err(error) = load(&daemon, file).await
+    {
+        daemon.stop().await?;
+        return Err(error);
+    }
+    talk(&format!("haldane is up; its socket is {}", place.socket.display()));
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = daemon.asked_to_stop() => break,
+            _ = reload.recv() => match &args.file {
+                Some(file) => {
+                    if let Err(error) = load(&daemon, file).await {
+                        warn!(error = format!("{error:#}"), "Release file not taken; the last one stays");
+                    }
+                }
+                None => info!("SIGHUP without a release file; nothing to reload"),
+            },
+        }
+    }
+    daemon.stop().await
+}
+
+async fn load(daemon: &Daemon, file: &std::path::Path) -> anyhow::Result<()> {
+    let answer = apply_file(daemon.engine(), file, ACTOR).await?;
+    for message in answer.messages {
+        talk(&message);
+    }
+    Ok(())
+}

@@ -1,0 +1,22 @@
+//! The adapters that join the engine's ports to the proxy, the supervisor and the rest of this machine.
+//!
+//! The driver asks from its own thread; [`machine::Machine`] is what all ports of the standalone home share.
+
+pub(crate) mod gates;
+pub(crate) mod machine;
+pub(crate) mod notify;
+mod sampler;
+mod table;
+
+use haldane_engine::port::Clock;
+use jiff::Timestamp;
+
+/// The wall clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WallClock;
+
+impl Clock for WallClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
