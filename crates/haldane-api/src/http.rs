@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use haldane_core::{RolloutId, ServiceName, VersionName, Weight, guard::Severity, verdict::Verdict};
+use haldane_core::{
+    RolloutId, ServiceName, VersionName, Weight, guard::Severity, verdict::Verdict,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{
@@ -410,7 +412,10 @@ fn severity() -> Object {
 }
 
 fn words<const N: usize>(words: [&'static str; N]) -> Object {
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).build()
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(words))
+        .build()
 }
 
 #[cfg(test)]
@@ -419,9 +424,20 @@ mod tests {
 
     #[test]
     fn the_described_words_are_those_of_the_core() {
-        let verdicts = [Verdict::Pass, Verdict::Fail, Verdict::Inconclusive, Verdict::NoData];
-        assert_eq!(serde_json::to_value(verdicts).unwrap(), serde_json::json!(VERDICTS));
+        let verdicts = [
+            Verdict::Pass,
+            Verdict::Fail,
+            Verdict::Inconclusive,
+            Verdict::NoData,
+        ];
+        assert_eq!(
+            serde_json::to_value(verdicts).unwrap(),
+            serde_json::json!(VERDICTS)
+        );
         let severities = [Severity::Warn, Severity::Critical];
-        assert_eq!(serde_json::to_value(severities).unwrap(), serde_json::json!(SEVERITIES));
+        assert_eq!(
+            serde_json::to_value(severities).unwrap(),
+            serde_json::json!(SEVERITIES)
+        );
     }
 }

@@ -20,7 +20,9 @@ pub fn look(rules: &Rules, now: Timestamp) -> Calendar {
         return Calendar::Open;
     }
     let spans: Vec<String> = rules.windows.iter().map(describe).collect();
-    Calendar::Closed { why: format!("outside of its windows ({})", spans.join(", ")) }
+    Calendar::Closed {
+        why: format!("outside of its windows ({})", spans.join(", ")),
+    }
 }
 
 /// Returns the time zones of these rules that this machine does not know.
@@ -40,10 +42,13 @@ fn is_frozen(freeze: &Freeze, now: Timestamp) -> bool {
 
 /// Whether a window is open; one in a time zone that is not known here is closed, which is the safe side.
 fn is_open(window: &Window, now: Timestamp) -> bool {
-    let Ok(zone) = TimeZone::get(&window.time_zone) else { return false };
+    let Ok(zone) = TimeZone::get(&window.time_zone) else {
+        return false;
+    };
     let local = now.to_zoned(zone);
     let day = local.weekday().to_monday_one_offset().unsigned_abs();
-    let minute = u16::from(local.hour().unsigned_abs()) * 60 + u16::from(local.minute().unsigned_abs());
+    let minute =
+        u16::from(local.hour().unsigned_abs()) * 60 + u16::from(local.minute().unsigned_abs());
     window.days.contains(&day) && (window.from_minute..window.to_minute).contains(&minute)
 }
 
@@ -55,7 +60,13 @@ fn describe(window: &Window) -> String {
         .filter_map(|day| DAYS.get(usize::from(*day).saturating_sub(1)).copied())
         .collect();
     let clock = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
-    format!("{} {}-{} {}", days.join(","), clock(window.from_minute), clock(window.to_minute), window.time_zone)
+    format!(
+        "{} {}-{} {}",
+        days.join(","),
+        clock(window.from_minute),
+        clock(window.to_minute),
+        window.time_zone
+    )
 }
 
 #[cfg(test)]
@@ -63,11 +74,20 @@ mod tests {
     use super::*;
 
     fn rules(windows: Vec<Window>, freezes: Vec<Freeze>) -> Rules {
-        Rules { windows, freezes, ..Rules::default() }
+        Rules {
+            windows,
+            freezes,
+            ..Rules::default()
+        }
     }
 
     fn office(from_minute: u16, to_minute: u16, days: &[u8]) -> Window {
-        Window { days: days.to_vec(), from_minute, to_minute, time_zone: "Europe/Berlin".to_owned() }
+        Window {
+            days: days.to_vec(),
+            from_minute,
+            to_minute,
+            time_zone: "Europe/Berlin".to_owned(),
+        }
     }
 
     fn is_open_at(rules: &Rules, at: &str) -> bool {
@@ -123,7 +143,10 @@ mod tests {
 
     #[test]
     fn a_time_zone_that_is_not_known_keeps_the_window_closed() {
-        let window = Window { time_zone: "Mars/Olympus".to_owned(), ..office(0, 1440, &[1, 2, 3, 4, 5, 6, 7]) };
+        let window = Window {
+            time_zone: "Mars/Olympus".to_owned(),
+            ..office(0, 1440, &[1, 2, 3, 4, 5, 6, 7])
+        };
         let rules = rules(vec![window], Vec::new());
         assert!(!is_open_at(&rules, "2026-11-20T12:00:00Z"));
         assert_eq!(unknown_zones(&rules), ["Mars/Olympus"]);

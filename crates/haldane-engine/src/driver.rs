@@ -5,16 +5,25 @@
 //! change or a failed commit is made good by the next one.
 //!
 //! **Invariants:** a decision is durable before its effects begin, except that weight may be lowered first; while such a lowering is
-//! not durable, nothing else is decided for its rollout; a rollout whose stored state makes no sense gets no traffic.
+//! not durable, nothing follows for its rollout but what takes traffic away; a rollout whose stored state makes no sense gets no traffic.
 
 mod apply;
+mod beginning;
+mod clock;
+mod decision;
+mod effects;
 mod home;
+mod observation;
 mod request;
+mod resume;
 mod tell;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt,
     sync::Arc,
     time::Duration,
@@ -33,12 +42,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::home::Home;
+use self::{clock::DriverTime, home::Home};
 use crate::{
     handle::{Engine, Event, REQUESTS_MAX, RequestError, Views},
     port::Ports,
-    record::{RolloutRecord, ServiceRecord},
-    store::{Store, StoreError},
+    store::{Store, StoreError, Write},
 };
 
 /// The time between turns: a tenth of the reaction time that the fastest guard needs.
@@ -72,19 +80,26 @@ pub struct Driver {
     events: mpsc::Receiver<Event>,
     views: watch::Sender<Arc<Views>>,
     daemon: watch::Sender<DaemonView>,
-    /// Bodies in the store that could not be read; their services begin at weight 0.
-    unreadable: BTreeSet<String>,
+    /// Services in the store that could not be read, a sentence each; nothing is known of them until their file is applied again.
+    unreadable: BTreeMap<ServiceName, String>,
+    /// What was wrong with the last commit.
+    commit_fault: Option<String>,
+    time: DriverTime,
 }
 
 impl fmt::Debug for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Setup").field("daemon", &self.daemon).finish_non_exhaustive()
+        f.debug_struct("Setup")
+            .field("daemon", &self.daemon)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Driver").field("services", &self.homes.keys()).finish_non_exhaustive()
+        f.debug_struct("Driver")
+            .field("services", &self.homes.keys())
+            .finish_non_exhaustive()
     }
 }
 
@@ -97,6 +112,7 @@ impl Driver {
         let (sender, events) = mpsc::channel(REQUESTS_MAX);
         let (views, views_seen) = watch::channel(Arc::new(Views::new()));
         let (daemon, daemon_seen) = watch::channel(setup.daemon);
+        let (wall, uptime) = (setup.ports.clock.now(), setup.ports.clock.uptime());
         let mut driver = Self {
             ports: setup.ports,
             store: setup.store,
@@ -106,7 +122,9 @@ impl Driver {
             events,
             views,
             daemon,
-            unreadable: BTreeSet::new(),
+            unreadable: BTreeMap::new(),
+            commit_fault: None,
+            time: DriverTime::new(wall, wall, uptime),
         };
         driver.resume()?;
         Ok((driver, Engine::new(sender, views_seen, daemon_seen)))
@@ -119,7 +137,9 @@ impl Driver {
     /// # Errors
     /// When the thread cannot have a timer.
     pub fn run(mut self, stop: &CancellationToken) -> std::io::Result<()> {
-        let timer = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let timer = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
         let mut viewed = Instant::now();
         let mut next_turn = Instant::now();
         while !stop.is_cancelled() {
@@ -127,7 +147,7 @@ impl Driver {
                 Some(event) => self.take(event),
                 None => next_turn = Instant::now() + TURN,
             }
-            let now = self.ports.clock.now();
+            let now = self.now();
             self.turn(now);
             if viewed.elapsed() >= VIEW {
                 viewed = Instant::now();
@@ -159,15 +179,22 @@ impl Driver {
     }
 
     fn take(&mut self, event: Event) {
-        let now = self.ports.clock.now();
+        let now = self.now();
         match event {
             Event::Apply(request, reply) => answer(reply, self.apply(&request, now)),
-            Event::Deploy(service, request, reply) => answer(reply, self.deploy(&service, request, now)),
+            Event::Deploy(service, request, reply) => {
+                answer(reply, self.deploy(&service, request, now))
+            }
             Event::Command(service, request, reply) => {
                 let result = self.command(&service, &request, now);
                 answer(reply, result);
             }
-            Event::History { service, limit, has_entries, reply } => {
+            Event::History {
+                service,
+                limit,
+                has_entries,
+                reply,
+            } => {
                 answer(reply, self.history(&service, limit, has_entries));
             }
             Event::Rollout(id, reply) => answer(reply, self.rollout(&id)),
@@ -177,74 +204,67 @@ impl Driver {
         self.publish(now);
     }
 
-    /// Takes up what the store knows.
-    fn resume(&mut self) -> Result<(), StoreError> {
-        let now = self.ports.clock.now();
-        for row in self.store.services()? {
-            match ServiceRecord::read(&row) {
-                Ok(record) => {
-                    self.homes.insert(row.name, Home::new(record, now));
-                }
-                Err(source) => {
-                    error!(service = %row.name, error = %source, "Service unreadable in the store");
-                    self.unreadable.insert(row.name.to_string());
-                }
-            }
+    /// Returns the time by which rollouts live; while none goes on, it is the wall clock's.
+    fn now(&mut self) -> Timestamp {
+        let (wall, uptime) = (self.ports.clock.now(), self.ports.clock.uptime());
+        let is_free = self.homes.values().all(|home| home.live().is_none());
+        if is_free && self.time.follow(wall, uptime) {
+            warn!(%wall, "Wall clock was set; counting begins anew");
+            let now = self.time.at(uptime);
+            self.homes.values_mut().for_each(|home| home.count_anew(now));
         }
-        for row in self.store.live_rollouts()? {
-            let Some(home) = self.homes.get_mut(&row.service) else { continue };
-            match RolloutRecord::read(&row) {
-                Ok(record) => {
-                    info!(rollout = %row.id, phase = record.state.phase.name(), "Rollout resumed");
-                    home.resume(record);
-                }
-                Err(source) => {
-                    // Without a readable last decision the safe side is stable alone.
-                    error!(rollout = %row.id, error = %source, "Rollout unreadable in the store; stable serves alone");
-                    self.unreadable.insert(row.id.to_string());
-                }
-            }
-        }
-        let files = self.homes.iter().map(|(name, home)| (name.clone(), home.record.file.clone())).collect();
-        if let Err(why) = self.ports.traffic.configure(&files) {
-            warn!(%why, "Some addresses cannot be listened on");
-        }
-        for (name, home) in &self.homes {
-            self.ports.workloads.configure(name, &home.record.file);
-        }
-        self.turn(now);
-        self.publish(now);
-        Ok(())
+        self.time.at(uptime)
     }
 
     fn publish(&mut self, now: Timestamp) {
-        let views: Views =
-            self.homes.iter().map(|(name, home)| (name.clone(), view::service(name, home, now))).collect();
+        let views: Views = self
+            .homes
+            .iter()
+            .map(|(name, home)| (name.clone(), view::service(name, home, now)))
+            .collect();
         self.views.send_replace(Arc::new(views));
     }
 
-    fn note_store(&mut self, fault: Option<&StoreError>) {
-        let fault = fault.map(|error| tell::chain(error));
-        self.daemon.send_if_modified(|daemon| {
-            if daemon.store_fault == fault {
-                return false;
-            }
+    /// Makes rows durable, and tells people when that begins or ceases to fail.
+    fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
+        let result = self.store.commit(writes);
+        let fault = result.as_ref().err().map(StoreError::to_chain);
+        if self.commit_fault != fault {
             match &fault {
                 Some(why) => error!(%why, "Store does not take decisions; traffic stays at the last durable weight"),
                 None => info!("Store takes decisions again"),
             }
+            self.commit_fault = fault;
+        }
+        self.show_store();
+        result
+    }
+
+    /// Shows what is wrong with the store.
+    fn show_store(&self) {
+        let faults: Vec<&str> = self.commit_fault.iter().chain(self.unreadable.values()).map(String::as_str).collect();
+        let fault = (!faults.is_empty()).then(|| faults.join("; "));
+        self.daemon.send_if_modified(|daemon| {
+            let is_other = daemon.store_fault != fault;
             daemon.store_fault.clone_from(&fault);
-            true
+            is_other
         });
     }
 }
 
-fn answer<T>(reply: tokio::sync::oneshot::Sender<Result<T, RequestError>>, result: Result<T, RequestError>) {
+fn answer<T>(
+    reply: tokio::sync::oneshot::Sender<Result<T, RequestError>>,
+    result: Result<T, RequestError>,
+) {
     if reply.send(result).is_err() {
         warn!("Nobody waits for the answer any more");
     }
 }
 
 fn done(message: impl Into<String>) -> Answer {
-    Answer { messages: vec![message.into()], rollout: None, is_durable: true }
+    Answer {
+        messages: vec![message.into()],
+        rollout: None,
+        is_durable: true,
+    }
 }

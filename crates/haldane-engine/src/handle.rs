@@ -10,6 +10,8 @@ use haldane_api::http::{
 use haldane_core::{RolloutId, ServiceName, rollout::GateAnswer};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::store::StoreError;
+
 /// How long a request waits for the driver. A commit takes milliseconds; a disk that hangs longer than this is a fault to tell.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -52,6 +54,12 @@ pub enum RequestError {
     Unavailable,
 }
 
+impl From<StoreError> for RequestError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.to_chain())
+    }
+}
+
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, RequestError>>;
 
@@ -91,7 +99,11 @@ impl Engine {
         views: watch::Receiver<Arc<Views>>,
         daemon: watch::Receiver<DaemonView>,
     ) -> Self {
-        Self { events, views, daemon }
+        Self {
+            events,
+            views,
+            daemon,
+        }
     }
 
     /// Returns what is known of every service.
@@ -124,16 +136,26 @@ impl Engine {
     ///
     /// # Errors
     /// See [`RequestError`].
-    pub async fn deploy(&self, service: ServiceName, request: DeployRequest) -> Result<Answer, RequestError> {
-        self.ask(|reply| Event::Deploy(service, request, reply)).await
+    pub async fn deploy(
+        &self,
+        service: ServiceName,
+        request: DeployRequest,
+    ) -> Result<Answer, RequestError> {
+        self.ask(|reply| Event::Deploy(service, request, reply))
+            .await
     }
 
     /// Acts on a rollout.
     ///
     /// # Errors
     /// See [`RequestError`].
-    pub async fn command(&self, service: ServiceName, request: CommandRequest) -> Result<Answer, RequestError> {
-        self.ask(|reply| Event::Command(service, request, reply)).await
+    pub async fn command(
+        &self,
+        service: ServiceName,
+        request: CommandRequest,
+    ) -> Result<Answer, RequestError> {
+        self.ask(|reply| Event::Command(service, request, reply))
+            .await
     }
 
     /// Returns a service's rollouts, newest first.
@@ -146,7 +168,13 @@ impl Engine {
         limit: u32,
         has_entries: bool,
     ) -> Result<Vec<RolloutHistory>, RequestError> {
-        self.ask(|reply| Event::History { service, limit, has_entries, reply }).await
+        self.ask(|reply| Event::History {
+            service,
+            limit,
+            has_entries,
+            reply,
+        })
+        .await
     }
 
     /// Returns one rollout with its decisions.
@@ -164,7 +192,9 @@ impl Engine {
 
     async fn ask<T>(&self, event: impl FnOnce(Reply<T>) -> Event) -> Result<T, RequestError> {
         let (reply, answer) = oneshot::channel();
-        self.events.try_send(event(reply)).map_err(|_| RequestError::Unavailable)?;
+        self.events
+            .try_send(event(reply))
+            .map_err(|_| RequestError::Unavailable)?;
         match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => Err(RequestError::Unavailable),

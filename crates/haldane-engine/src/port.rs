@@ -3,7 +3,7 @@
 //! Every `ensure` names a wanted end condition and returns at once; what became of it is seen later. So a port may be asked the same
 //! thing on every turn, and a turn never waits for the world.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
 use haldane_analysis::Sample;
 use haldane_api::file::{Notify as NotifyTarget, Service, VersionSpec};
@@ -12,7 +12,7 @@ use haldane_core::{
     plan::Gate,
     rollout::{GateKey, Replicas, Traffic as Routing},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// Everything outside of the driver.
 pub struct Ports {
@@ -90,6 +90,9 @@ pub trait Traffic: Send {
 
     /// Returns what is routed, and how many requests are in flight.
     fn seen(&mut self, service: &ServiceName) -> Option<RouteSeen>;
+
+    /// Returns an address at which a version answers, if one of its replicas is ready.
+    fn address(&mut self, service: &ServiceName, version: &VersionName) -> Option<SocketAddr>;
 }
 
 /// How a service's requests are routed.
@@ -177,4 +180,7 @@ pub struct News {
 pub trait Clock: Send {
     /// Returns the wall clock's time.
     fn now(&self) -> Timestamp;
+
+    /// Returns a time that rises evenly, from a beginning that means nothing; it may stand still while the machine sleeps.
+    fn uptime(&self) -> SignedDuration;
 }

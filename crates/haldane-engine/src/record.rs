@@ -127,7 +127,10 @@ impl Kind {
 
 impl ServiceRecord {
     pub(crate) fn write(&self, name: &ServiceName) -> Result<Write, StoreError> {
-        Ok(Write::PutService(ServiceRow { name: name.clone(), body: to_body(self)? }))
+        Ok(Write::PutService(ServiceRow {
+            name: name.clone(),
+            body: to_body(self)?,
+        }))
     }
 
     pub(crate) fn read(row: &ServiceRow) -> Result<Self, StoreError> {
@@ -138,7 +141,9 @@ impl ServiceRecord {
 impl RolloutRecord {
     pub(crate) fn write(&self) -> Result<Write, StoreError> {
         let ended_at = match &self.state.phase {
-            Phase::Completed(ended) | Phase::RolledBack(ended) | Phase::Failed(ended) => Some(ended.at),
+            Phase::Completed(ended) | Phase::RolledBack(ended) | Phase::Failed(ended) => {
+                Some(ended.at)
+            }
             Phase::Pending(_)
             | Phase::Preparing(_)
             | Phase::Progressing(_)
@@ -163,7 +168,12 @@ impl RolloutRecord {
 
 impl Entry {
     pub(crate) fn write(&self, number: u64, at: Timestamp) -> Result<Write, StoreError> {
-        Ok(Write::AddEntry(EntryRow { rollout: self.state.id.clone(), number, at, body: to_body(self)? }))
+        Ok(Write::AddEntry(EntryRow {
+            rollout: self.state.id.clone(),
+            number,
+            at,
+            body: to_body(self)?,
+        }))
     }
 
     pub(crate) fn read(row: &EntryRow) -> Result<Self, StoreError> {
@@ -173,12 +183,20 @@ impl Entry {
 
 impl CommandRecord {
     pub(crate) fn write(&self, service: &ServiceName, at: Timestamp) -> Result<Write, StoreError> {
-        Ok(Write::AddCommand(CommandRow { service: service.clone(), at, body: to_body(self)? }))
+        Ok(Write::AddCommand(CommandRow {
+            service: service.clone(),
+            at,
+            body: to_body(self)?,
+        }))
     }
 }
 
 /// Returns the row that makes a version the last used of a service.
-pub(crate) fn write_version(service: &ServiceName, spec: &VersionSpec, at: Timestamp) -> Result<Write, StoreError> {
+pub(crate) fn write_version(
+    service: &ServiceName,
+    spec: &VersionSpec,
+    at: Timestamp,
+) -> Result<Write, StoreError> {
     Ok(Write::PutVersion(VersionRow {
         service: service.clone(),
         version: spec.version.clone(),
@@ -193,23 +211,42 @@ pub(crate) fn read_version(row: &VersionRow) -> Result<(VersionName, VersionSpec
 }
 
 fn to_body<T: Serialize>(body: &T) -> Result<String, StoreError> {
-    serde_json::to_string(&Tagged { form: FORM, body }).map_err(|source| StoreError::io("write", source))
+    serde_json::to_string(&Tagged { form: FORM, body })
+        .map_err(|source| StoreError::io("write", source))
 }
 
 fn from_body<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
-    let tagged: Tagged<T> = serde_json::from_str(text).map_err(|source| StoreError::io("read", source))?;
+    let tagged: Tagged<T> =
+        serde_json::from_str(text).map_err(|source| StoreError::io("read", source))?;
     if tagged.form != FORM {
-        let known = format!("a body of form {}; this release knows form {FORM}", tagged.form);
+        let known = format!(
+            "a body of form {}; this release knows form {FORM}",
+            tagged.form
+        );
         return Err(StoreError::io("read", known));
     }
     Ok(tagged.body)
 }
 
 impl StoreError {
+    /// Writes the error with everything behind it.
+    pub(crate) fn to_chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            text = format!("{text}: {error}");
+            source = error.source();
+        }
+        text
+    }
+
     pub(crate) fn io(
         doing: &'static str,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self::Io { doing, source: source.into() }
+        Self::Io {
+            doing,
+            source: source.into(),
+        }
     }
 }

@@ -36,7 +36,11 @@ pub trait Store {
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn rollouts(&mut self, service: &ServiceName, limit: u32) -> Result<Vec<RolloutRow>, StoreError>;
+    fn rollouts(
+        &mut self,
+        service: &ServiceName,
+        limit: u32,
+    ) -> Result<Vec<RolloutRow>, StoreError>;
 
     /// Returns a rollout's history, oldest first, from its newest `limit` entries.
     ///
@@ -48,7 +52,11 @@ pub trait Store {
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn commands(&mut self, service: &ServiceName, limit: u32) -> Result<Vec<CommandRow>, StoreError>;
+    fn commands(
+        &mut self,
+        service: &ServiceName,
+        limit: u32,
+    ) -> Result<Vec<CommandRow>, StoreError>;
 
     /// Returns the versions of a service that are known, the last used first.
     ///
@@ -149,7 +157,9 @@ pub enum StoreError {
         pid: String,
     },
     /// The store was written by a newer release.
-    #[error("the store at {path} has schema {found}; this release knows up to {known}: use the newer release, or restore the backup beside it")]
+    #[error(
+        "the store at {path} has schema {found}; this release knows up to {known}: use the newer release, or restore the backup beside it"
+    )]
     TooNew {
         /// The file.
         path: String,

@@ -1,22 +1,16 @@
 //! The server on real sockets, with a driver at the other end of the engine's channels and a plain HTTP client before it.
 
-#[path = "it/client.rs"]
-mod client;
-#[path = "it/document.rs"]
-mod document;
-#[path = "it/event.rs"]
-mod event;
-#[path = "it/log.rs"]
-mod log;
-#[path = "it/open.rs"]
-mod open;
-#[path = "it/refusal.rs"]
-mod refusal;
-#[path = "it/route.rs"]
-mod route;
-#[path = "it/socket.rs"]
-mod socket;
-#[path = "it/stop.rs"]
-mod stop;
-#[path = "it/world.rs"]
-mod world;
+// Only code under this attribute counts as test code for the lints.
+#[cfg(test)]
+mod it {
+    mod client;
+    mod document;
+    mod event;
+    mod log;
+    mod open;
+    mod refusal;
+    mod route;
+    mod socket;
+    mod stop;
+    mod world;
+}

@@ -2,7 +2,7 @@
 //!
 //! The host states a [`Wish`] (which versions, how many replicas of each) and the [`Supervisor`] converges to it on a thread of
 //! its own: it starts, restarts with backoff, stops, rotates logs, and takes over what still runs after the daemon's death. It
-//! does not check health; whoever does reports it by [`Supervisor::report_health`].
+//! does not check health; whoever does reports it by [`Supervisor::report_health`]. Single commands, such as gates ask, run by [`job`].
 //!
 //! **Invariant:** no signal goes to a process that isn't verified to be ours: the process id with the kernel's start time and
 //! boot, or a token of this data directory in the process's environment.
@@ -17,6 +17,7 @@ pub mod command;
 mod decide;
 mod fleet;
 mod home;
+pub mod job;
 pub mod logs;
 mod port;
 mod proc;

@@ -102,10 +102,7 @@ pub(crate) fn spawn(spec: &VersionSpec, place: Place<'_>) -> Result<Child, Start
     command.args(argv).process_group(0).stdin(Stdio::null());
     let (out, err) = output(place.log);
     command.stdout(out).stderr(err);
-    let inherited = env::vars_os().map(|(name, _)| name);
-    for name in inherited.filter(|name| name.to_string_lossy().starts_with(OWN_VARIABLES)) {
-        command.env_remove(name);
-    }
+    forget_own_variables(&mut command);
     if let Some(dir) = &spec.dir {
         command.current_dir(dir);
     }
@@ -132,13 +129,23 @@ pub(crate) fn spawn(spec: &VersionSpec, place: Place<'_>) -> Result<Child, Start
     })
 }
 
+/// What was found on this machine for a spec.
 #[derive(Debug)]
-struct Prepared {
-    program: PathBuf,
+pub(crate) struct Prepared {
+    pub(crate) program: PathBuf,
     user: Option<User>,
 }
 
-fn prepare(spec: &VersionSpec) -> Result<Prepared, StartError> {
+/// Keeps the daemon's own variables from a child.
+pub(crate) fn forget_own_variables(command: &mut Command) {
+    let inherited = env::vars_os().map(|(name, _)| name);
+    for name in inherited.filter(|name| name.to_string_lossy().starts_with(OWN_VARIABLES)) {
+        command.env_remove(name);
+    }
+}
+
+/// Looks for everything that a start needs.
+pub(crate) fn prepare(spec: &VersionSpec) -> Result<Prepared, StartError> {
     let program = spec.argv.first().filter(|program| !program.is_empty());
     let program = program.ok_or(StartError::Empty)?;
     if let Some(dir) = spec.dir.as_ref().filter(|dir| !dir.is_dir()) {

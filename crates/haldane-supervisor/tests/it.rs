@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod it {
     mod adoption;
+    mod job;
     mod life;
     mod output;
     mod rig;

@@ -5,7 +5,6 @@
 
 use std::{
     fs,
-    io::Write as _,
     net::SocketAddr,
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -97,7 +96,7 @@ impl Daemon {
             traffic: Box::new(machine.clone()),
             measurements: Box::new(machine.clone()),
             gates: Box::new(gate_keeper(&late_engine)),
-            notify: Box::new(Notifier::new(&Handle::current())?),
+            notify: Box::new(Notifier::new(&Handle::current())),
             clock: Box::new(WallClock),
         };
         let setup = Setup { ports, store: Box::new(store), abilities: ABILITIES, daemon: daemon_view(&config.data_dir) };
@@ -136,16 +135,26 @@ impl Daemon {
         let drained = self.proxy.drain(DRAIN_DEADLINE).await;
         info!(?drained, "Requests ended");
         self.supervisor.stop_all();
-        for replica in &self.supervisor.snapshot().replicas {
-            self.supervisor.report_drained(&replica.id);
-        }
-        if tokio::time::timeout(STOP_DEADLINE, self.supervisor.idle()).await.is_err() {
+        if tokio::time::timeout(STOP_DEADLINE, until_idle(&self.supervisor)).await.is_err() {
             warn!("Some processes did not end in time; the next start takes them over");
         }
         self.server.stop(API_DEADLINE).await;
         match ended {
             Ok(result) => result.context("running the driver"),
             Err(_) => bail!("the driver broke off"),
+        }
+    }
+}
+
+/// Waits until all processes are gone; none needs to wait for requests, because the proxy has none left.
+async fn until_idle(supervisor: &Supervisor) {
+    let mut changes = supervisor.subscribe();
+    while !supervisor.is_idle() {
+        for replica in &changes.borrow_and_update().replicas {
+            supervisor.report_drained(&replica.id);
+        }
+        if changes.changed().await.is_err() {
+            return;
         }
     }
 }
@@ -165,11 +174,6 @@ pub(crate) async fn apply_file(engine: &Engine, file: &Path, by: &str) -> anyhow
             anyhow::Error::new(error).context(format!("applying {}", file.display()))
         }
     })
-}
-
-/// Says something beside the result. Nobody may be listening, and that is fine.
-pub(crate) fn talk(text: &str) {
-    writeln!(std::io::stderr(), "{text}").ok();
 }
 
 fn start_proxy(config: &DaemonConfig) -> anyhow::Result<Proxy> {

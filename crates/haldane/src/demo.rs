@@ -6,12 +6,25 @@
 
 mod chance;
 pub(crate) mod load;
-pub(crate) mod plain;
+mod plain;
 pub(crate) mod run;
+mod screen;
 pub(crate) mod shop;
-pub(crate) mod story;
+mod story;
 
-use self::shop::{Behavior, Share};
+use std::io::Write;
+
+use anyhow::bail;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::{
+    plain::PlainStage,
+    run::Stage,
+    screen::ScreenStage,
+    shop::{Behavior, Share},
+    story::Told,
+};
+use crate::cli::{Exit, Globals, exit::talk, globals::Format};
 
 /// Options of `haldane demo`.
 #[derive(Clone, Debug, clap::Args)]
@@ -33,9 +46,49 @@ pub(crate) struct DemoArgs {
     pub plain: bool,
 }
 
-impl DemoArgs {
-    /// Whether a good end is a promotion.
-    pub(crate) fn expects_promotion(&self) -> bool {
-        self.canary == Behavior::Good
+/// Runs the demo, and tells what happened.
+pub(crate) async fn run(args: &DemoArgs, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
+    let is_for_people = globals.format == Format::Table;
+    let told = if is_for_people && globals.is_terminal && !args.plain {
+        let title = format!("haldane demo --canary {}", args.canary);
+        let mut stage = ScreenStage::open(title, globals.zone.clone(), globals.paint)?;
+        until_interrupted(args, &mut stage).await?
+    } else if is_for_people {
+        writeln!(out, "The shop's v1 serves; v2 comes beside it under {} requests per second.", args.rps)?;
+        until_interrupted(args, &mut PlainStage::new(&mut *out)).await?
+    } else {
+        until_interrupted(args, &mut PlainStage::new(std::io::sink())).await?
+    };
+    match globals.format {
+        Format::Table => {
+            for line in told.lines() {
+                writeln!(out, "{line}")?;
+            }
+        }
+        Format::Json => writeln!(out, "{}", serde_json::to_string(&told)?)?,
+        Format::Yaml => out.write_all(haldane_api::yaml::to_yaml(&serde_json::to_value(&told)?).as_bytes())?,
     }
+    if told.is_promoted() == (args.canary == Behavior::Good) {
+        return Ok(Exit::Done);
+    }
+    talk(&format!("haldane demo: that is not how a canary that is `{}` should end", args.canary));
+    Ok(Exit::Failed)
+}
+
+/// Runs the demo to its end; ^C and SIGTERM stop everything that it started.
+async fn until_interrupted(args: &DemoArgs, stage: &mut dyn Stage) -> anyhow::Result<Told> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let demo = run::Demo::start().await?;
+    let told = tokio::select! {
+        told = demo.play(args, stage) => told,
+        _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted")),
+        _ = terminate.recv() => Err(anyhow::anyhow!("interrupted")),
+    };
+    let stopped = demo.stop().await;
+    let told = told?;
+    if let Err(error) = stopped {
+        bail!("the demo ended, but its daemon did not: {error:#}");
+    }
+    Ok(told)
 }

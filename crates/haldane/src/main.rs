@@ -1,41 +1,43 @@
 //! Haldane: progressive delivery in one binary.
 
-mod cli { pub(crate) mod place; }
+mod cli;
 mod daemon;
 mod demo;
 mod extras;
+mod log;
 mod up;
 mod wire;
 
-use clap::Parser;
+use std::{io, process::ExitCode};
 
-#[derive(Parser)]
-struct Args {
-    #[command(subcommand)]
-    command: Command,
-    #[arg(short, long, global = true)]
-    output: Option<String>,
-}
-#[derive(clap::Subcommand)]
-enum Command {
-    Demo(demo::DemoArgs),
-    Shop(demo::shop::ShopArgs),
+use anyhow::Context as _;
+use clap::Parser as _;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::cli::{Cli, Command, Globals};
+
+/// The control threads of a daemon: API, health checks, gates and notifications. Traffic has threads of its own.
+const CONTROL_THREADS: usize = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log::start(&cli.command);
+    cli::finish(runtime(&cli.command).and_then(|runtime| {
+        runtime.block_on(async {
+            let globals = Globals::try_new(&cli.globals)?;
+            cli::run(cli.command, &globals, &mut io::stdout()).await
+        })
+    }))
 }
 
-fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(tracing_subscriber::EnvFilter::from_env("HALDANE_LOG")).init();
-    let rt = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    rt.block_on(async move {
-        match args.command {
-            Command::Demo(a) => {
-                let mut stage = demo::plain::PlainStage::new(std::io::stderr());
-                let told = demo::run::run(&a, &mut stage).await?;
-                println!("{}", serde_json::to_string(&told)?);
-                for l in told.lines() { println!("{l}"); }
-                Ok(())
-            }
-            Command::Shop(a) => demo::shop::serve(a, async { let mut s = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap(); s.recv().await; }).await,
+fn runtime(command: &Command) -> anyhow::Result<Runtime> {
+    let mut builder = match command {
+        Command::Up(_) | Command::Demo(_) => {
+            let mut builder = Builder::new_multi_thread();
+            builder.worker_threads(CONTROL_THREADS).thread_name("control");
+            builder
         }
-    })
+        _ => Builder::new_current_thread(),
+    };
+    builder.enable_all().build().context("starting the runtime")
 }

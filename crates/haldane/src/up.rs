@@ -7,8 +7,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::{
-    cli::place::Place,
-    daemon::{Daemon, DaemonConfig, apply_file, talk},
+    cli::{Exit, Globals, exit::talk},
+    daemon::{Daemon, DaemonConfig, apply_file},
 };
 
 /// The actor of what the daemon does by itself at a start or a reload.
@@ -32,7 +32,8 @@ pub(crate) struct UpArgs {
 }
 
 /// Runs the daemon until it is told to stop.
-pub(crate) async fn run(args: UpArgs, place: &Place) -> anyhow::Result<()> {
+pub(crate) async fn run(args: UpArgs, globals: &Globals) -> anyhow::Result<Exit> {
+    let place = &globals.place;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let mut reload = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
@@ -66,7 +67,8 @@ pub(crate) async fn run(args: UpArgs, place: &Place) -> anyhow::Result<()> {
             },
         }
     }
-    daemon.stop().await
+    daemon.stop().await?;
+    Ok(Exit::Done)
 }
 
 async fn load(daemon: &Daemon, file: &std::path::Path) -> anyhow::Result<()> {

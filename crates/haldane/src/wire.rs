@@ -7,6 +7,7 @@ pub(crate) mod machine;
 pub(crate) mod notify;
 mod sampler;
 mod table;
+mod web;
 
 use haldane_engine::port::Clock;
 use jiff::Timestamp;

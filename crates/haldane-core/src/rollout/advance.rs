@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::{
     plan::{Ask, Gate, Hold, Mode, OnDoubt, OnFailure, Plan, Step},
     rollout::{
-        evidence::{Evidence, evidence, is_positive, judged_bad},
+        evidence::{Evidence, evidence, is_heard, is_positive, judged_bad},
         input::Calendar,
         state::{
             Approval, Ended, Pause, Paused, Phase, Progress, Promotion, Reason, Resume, Rollback,
@@ -108,20 +108,23 @@ pub(super) fn enter(plan: &Plan, step: u32, before: &Progress, now: Timestamp) -
     let waits = &plan.rules().deadlines;
     let shift = waits.ready.saturating_add(waits.traffic);
     let none = Duration::ZERO;
-    // Any step may be the last one, and so have to wait for evidence: one window of samples before there is doubt.
-    let (window, at_end) = if plan.is_last(step) {
-        (plan.rules().sampling.window, waits.evidence)
+    let window = plan.rules().sampling.window;
+    // Where evidence decides, the judge gets one window to say something before there is doubt.
+    let evidence = (window, waits.evidence.saturating_sub(window));
+    // Any step may be the last one, and so have to wait for evidence.
+    let at_end = if plan.is_last(step) {
+        evidence
     } else {
         (none, none)
     };
-    let (wait, patience, extra) = match plan.step(step) {
-        Some(Step::Hold(Hold::For(time))) => (*time, none, waits.evidence),
+    let (wait, (patience, extra)) = match plan.step(step) {
+        Some(Step::Hold(Hold::For(time))) => (*time, evidence),
         Some(Step::Hold(Hold::UntilEvidence { min, max })) => {
-            (*min, max.saturating_sub(*min), waits.evidence)
+            (*min, (max.saturating_sub(*min), waits.evidence))
         }
-        Some(Step::Analysis(analysis)) => (analysis.duration, none, waits.evidence),
-        Some(Step::Experiment(experiment)) => (experiment.analysis.duration, none, waits.evidence),
-        Some(Step::Gate(gate)) => (none, gate.timeout, at_end),
+        Some(Step::Analysis(analysis)) => (analysis.duration, evidence),
+        Some(Step::Experiment(experiment)) => (experiment.analysis.duration, evidence),
+        Some(Step::Gate(gate)) => (none, (gate.timeout, at_end.1)),
         Some(
             Step::SetWeight(_)
             | Step::TestTraffic
@@ -130,7 +133,7 @@ pub(super) fn enter(plan: &Plan, step: u32, before: &Progress, now: Timestamp) -
             | Step::Mirror(_)
             | Step::Hold(Hold::UntilResumed),
         )
-        | None => (none, window, shift.saturating_add(at_end)),
+        | None => (none, (at_end.0, shift.saturating_add(at_end.1))),
     };
     let due = later(now, wait);
     let over = later(due, patience);
@@ -271,12 +274,14 @@ fn progressing(plan: &Plan, state: &State, progress: &Progress, now: Timestamp) 
             progress.weight,
             now,
         )),
-        Some(Step::Hold(Hold::For(_)) | Step::Analysis(_) | Step::Experiment(_)) => (progress.due
-            <= now)
-            .then(|| decide(plan, state, progress, now))
-            .flatten(),
+        Some(Step::Hold(Hold::For(_)) | Step::Analysis(_) | Step::Experiment(_)) => {
+            (progress.due <= now && (progress.over <= now || is_heard(plan, state)))
+                .then(|| decide(plan, state, progress, now))
+                .flatten()
+        }
         Some(Step::Hold(Hold::UntilEvidence { .. })) => {
-            let is_over = progress.over <= now;
+            let patience = later(progress.over, plan.rules().sampling.window);
+            let is_over = progress.over <= now && (patience <= now || is_heard(plan, state));
             let has_evidence = is_positive(evidence(plan, state));
             (progress.due <= now && (is_over || has_evidence))
                 .then(|| decide(plan, state, progress, now))
@@ -533,7 +538,8 @@ fn bake(plan: &Plan, promotion: &Promotion, now: Timestamp) -> Phase {
 }
 
 fn baked(plan: &Plan, state: &State, promotion: &Promotion, now: Timestamp) -> Phase {
-    if promotion.due > now {
+    let patience = later(promotion.due, plan.rules().sampling.window);
+    if promotion.due > now || (patience > now && !is_heard(plan, state)) {
         return state.phase.clone();
     }
     match evidence(plan, state) {

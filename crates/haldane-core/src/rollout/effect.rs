@@ -177,8 +177,14 @@ pub fn workloads(plan: &Plan, state: &State) -> WorkloadWish {
         | Phase::Completed(_) => running(Scale::Full, Weight::FULL),
         Phase::RollingBack(_) | Phase::Failed(_) => CanaryWish::Kept,
     };
+    // A host that could not read its last decision took all traffic back to stable; it must be seen to have left again.
+    let has_left = state
+        .facts
+        .traffic
+        .as_ref()
+        .is_some_and(|seen| seen.applied.weight.is_full());
     WorkloadWish {
-        has_stable: !matches!(state.phase, Phase::Completed(_)),
+        has_stable: !(matches!(state.phase, Phase::Completed(_)) && has_left),
         canary,
     }
 }

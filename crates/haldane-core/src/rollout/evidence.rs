@@ -46,7 +46,7 @@ pub(super) fn evidence<'a>(plan: &Plan, state: &'a State) -> Option<Evidence<'a>
     found
 }
 
-pub(super) fn weigh<'a>(plan: &Plan, state: &'a State, subject: Subject) -> Evidence<'a> {
+fn weigh<'a>(plan: &Plan, state: &'a State, subject: Subject) -> Evidence<'a> {
     let rules = plan.rules();
     let no_data = |why| Evidence::Doubt {
         policy: rules.on_no_data,
@@ -84,8 +84,16 @@ pub(super) fn judged_bad<'a>(plan: &Plan, state: &'a State) -> Option<&'a Judgem
         .find(|judgement| judgement.verdict == Verdict::Fail)
 }
 
+/// Whether every judge has said something about what is going on now; one that was just started has not.
+pub(super) fn is_heard(plan: &Plan, state: &State) -> bool {
+    let (own, background) = subjects(plan, state);
+    own.into_iter()
+        .chain(background)
+        .all(|subject| judgement(state, subject).is_some())
+}
+
 /// Returns the last judgement on a subject that speaks for what is going on now.
-pub(super) fn judgement(state: &State, subject: Subject) -> Option<&Judgement> {
+fn judgement(state: &State, subject: Subject) -> Option<&Judgement> {
     let entered = match &state.phase {
         Phase::Progressing(progress)
         | Phase::Paused(Paused {
@@ -114,7 +122,7 @@ pub(super) fn judgement(state: &State, subject: Subject) -> Option<&Judgement> {
 }
 
 /// Returns what is being judged now: the step itself, and the plan's guards.
-pub(super) fn subjects(plan: &Plan, state: &State) -> (Option<Subject>, Option<Subject>) {
+fn subjects(plan: &Plan, state: &State) -> (Option<Subject>, Option<Subject>) {
     match state.step() {
         Some(step) => (
             matches!(

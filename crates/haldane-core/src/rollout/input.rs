@@ -70,7 +70,7 @@ pub struct Replicas {
     pub is_fixed: bool,
 }
 
-/// What the router was seen to do.
+/// What the router was seen to do; it must have been looked at after the last order to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrafficSeen {
     /// The routing that was read back.

@@ -87,7 +87,7 @@ pub struct Progress {
     pub entered: Timestamp,
     /// When it may end at the earliest.
     pub due: Timestamp,
-    /// When it has waited long enough, with or without what it waits for: a hold's `max`, a gate's timeout; else the same as `due`.
+    /// When it has waited long enough, with or without what it waits for: a hold's `max`, a gate's timeout, a judge's first word.
     pub over: Timestamp,
     /// When it ends at the latest, one way or the other.
     pub deadline: Timestamp,

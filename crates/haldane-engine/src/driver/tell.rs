@@ -1,18 +1,19 @@
 //! Answers from the store: rollouts with their history, in words.
 
-use std::error::Error;
-
 use haldane_api::http::{EntryView, RolloutHistory};
 use haldane_core::{
     RolloutId, ServiceName,
-    rollout::{Ended, Input, Pause, Phase, State},
+    plan::Plan,
+    rollout::{self, Effect, Ended, Input, Pause, Phase, State},
 };
+
+use tracing::warn;
 
 use super::{Driver, view};
 use crate::{
     handle::RequestError,
     record::{Entry, RolloutRecord},
-    store::{EntryRow, RolloutRow, StoreError},
+    store::{EntryRow, RolloutRow},
 };
 
 /// The most rollouts told at once.
@@ -31,21 +32,44 @@ impl Driver {
         if !self.homes.contains_key(service) {
             return Err(unknown(service));
         }
-        let rows = self.store.rollouts(service, limit.min(ROLLOUTS_MAX)).map_err(store)?;
-        rows.iter().map(|row| self.tell(row, has_entries)).collect()
+        let rows = self.store.rollouts(service, limit.min(ROLLOUTS_MAX))?;
+        // One that cannot be read hides none of the others.
+        let readable = rows.iter().filter(|row| {
+            let result = RolloutRecord::read(row);
+            if let Err(error) = &result {
+                warn!(rollout = %row.id, error = error.to_chain(), "Rollout left out of the history");
+            }
+            result.is_ok()
+        });
+        readable.map(|row| self.tell(row, has_entries)).collect()
     }
 
     pub(super) fn rollout(&mut self, id: &RolloutId) -> Result<RolloutHistory, RequestError> {
         let not_found = || RequestError::NotFound(format!("there is no rollout {id}"));
-        let service = id.as_str().rsplit_once('-').and_then(|(service, _)| service.parse().ok()).ok_or_else(not_found)?;
-        let rows = self.store.rollouts(&service, ROLLOUTS_MAX).map_err(store)?;
-        let row = rows.iter().find(|row| &row.id == id).ok_or_else(not_found)?;
+        let service = id
+            .as_str()
+            .rsplit_once('-')
+            .and_then(|(service, _)| service.parse().ok())
+            .ok_or_else(not_found)?;
+        let rows = self.store.rollouts(&service, ROLLOUTS_MAX)?;
+        let row = rows
+            .iter()
+            .find(|row| &row.id == id)
+            .ok_or_else(not_found)?;
         self.tell(row, true)
     }
 
-    fn tell(&mut self, row: &RolloutRow, has_entries: bool) -> Result<RolloutHistory, RequestError> {
-        let record = RolloutRecord::read(row).map_err(store)?;
-        let entries = if has_entries { self.store.entries(&row.id, ENTRIES_MAX).map_err(store)? } else { Vec::new() };
+    fn tell(
+        &mut self,
+        row: &RolloutRow,
+        has_entries: bool,
+    ) -> Result<RolloutHistory, RequestError> {
+        let record = RolloutRecord::read(row)?;
+        let entries = if has_entries {
+            self.store.entries(&row.id, ENTRIES_MAX)?
+        } else {
+            Vec::new()
+        };
         Ok(RolloutHistory {
             id: row.id.clone(),
             kind: record.wish.kind.name().to_owned(),
@@ -81,25 +105,24 @@ pub(super) fn message(state: &State) -> String {
         },
         Phase::Promoting(promotion) => promotion.stage.text().to_owned(),
         Phase::RollingBack(rollback) => rollback.why.to_string(),
-        Phase::Completed(Ended { why, .. }) | Phase::RolledBack(Ended { why, .. }) | Phase::Failed(Ended { why, .. }) => {
-            why.to_string()
-        }
+        Phase::Completed(Ended { why, .. })
+        | Phase::RolledBack(Ended { why, .. })
+        | Phase::Failed(Ended { why, .. }) => why.to_string(),
     }
 }
 
-/// Writes an error with everything behind it.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
-}
-
-pub(super) fn store(error: StoreError) -> RequestError {
-    RequestError::Store(chain(&error))
+/// Returns the key of the news about where a rollout stands.
+pub(super) fn key_of_news(plan: &Plan, state: &State) -> String {
+    let mut effects = rollout::effects(plan, state).into_iter();
+    let key = effects.find_map(|wish| match wish {
+        Effect::Notify { key, .. } => Some(key),
+        Effect::EnsureTraffic(_)
+        | Effect::EnsureWorkloads(_)
+        | Effect::EnsureJudged { .. }
+        | Effect::EnsureAsked(_)
+        | Effect::EnsureStable(_) => None,
+    });
+    key.unwrap_or_default()
 }
 
 pub(super) fn unknown(service: &ServiceName) -> RequestError {
@@ -107,7 +130,7 @@ pub(super) fn unknown(service: &ServiceName) -> RequestError {
 }
 
 fn entry(row: &EntryRow) -> Result<EntryView, RequestError> {
-    let entry = Entry::read(row).map_err(store)?;
+    let entry = Entry::read(row)?;
     let (cause, by) = match &entry.input {
         None => ("begin", None),
         Some(Input::Tick) => ("time", None),
@@ -128,7 +151,14 @@ fn entry(row: &EntryRow) -> Result<EntryView, RequestError> {
         cause: cause.to_owned(),
         by,
         judgement: entry.evidence.as_ref().map(|evidence| {
-            view::judgement(entry.facts.background.as_ref().or(entry.facts.step.as_ref()), evidence)
+            view::judgement(
+                entry
+                    .facts
+                    .background
+                    .as_ref()
+                    .or(entry.facts.step.as_ref()),
+                evidence,
+            )
         }),
     })
 }

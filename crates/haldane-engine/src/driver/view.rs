@@ -5,7 +5,10 @@ use std::time::Duration;
 use haldane_analysis::{Evidence, GuardEvidence, figures, figures::Arm};
 use haldane_api::{
     file::{Source, VersionSpec},
-    http::{FiguresView, GuardView, JudgementView, RolloutView, ServiceView, StepState, StepView, VersionView},
+    http::{
+        FiguresView, GuardView, JudgementView, RolloutView, ServiceView, StepState, StepView,
+        VersionView,
+    },
 };
 use haldane_core::{
     ServiceName,
@@ -15,7 +18,10 @@ use haldane_core::{
 };
 use jiff::Timestamp;
 
-use super::{home::{Home, Live}, tell::message};
+use super::{
+    home::{Home, Live},
+    tell::message,
+};
 
 /// The window of the figures.
 const FIGURES_WINDOW: Duration = Duration::from_secs(60);
@@ -30,14 +36,37 @@ pub(super) fn service(name: &ServiceName, home: &Home, now: Timestamp) -> Servic
     let stable = live.map_or(&home.record.stable, |live| &live.record.stable);
     ServiceView {
         name: name.clone(),
-        listen: home.record.file.listen.iter().map(ToString::to_string).collect(),
-        stable: version(stable, facts.map(|seen| seen.stable).unwrap_or(home.stable_seen), &figures.stable, restarts(&totals.stable)),
+        listen: home
+            .record
+            .file
+            .listen
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        stable: version(
+            stable,
+            facts.map(|seen| seen.stable).unwrap_or(home.stable_seen),
+            &figures.stable,
+            restarts(&totals.stable),
+        ),
         canary: live.map(|live| {
             let seen = facts.map(|seen| seen.canary).unwrap_or_default();
-            version(&live.record.wish.spec, seen, &figures.canary, restarts(&totals.canary))
+            version(
+                &live.record.wish.spec,
+                seen,
+                &figures.canary,
+                restarts(&totals.canary),
+            )
         }),
-        rollout: home.rollout.as_ref().map(|live| rollout(live, figures.canary.traffic_share_bps.map(u64::from))),
-        queued: home.record.queued.as_ref().map(|wish| wish.spec.version.clone()),
+        rollout: home
+            .rollout
+            .as_ref()
+            .map(|live| rollout(live, figures.canary.traffic_share_bps.map(u64::from))),
+        queued: home
+            .record
+            .queued
+            .as_ref()
+            .map(|wish| wish.spec.version.clone()),
         differences: differences(home),
         notices: notices(home),
         at: now,
@@ -64,7 +93,11 @@ fn version(spec: &VersionSpec, seen: Replicas, arm: &Arm, restarts: Option<u64>)
         version: spec.version.clone(),
         source: match &spec.source {
             Source::Run { argv, .. } => argv.join(" "),
-            Source::Urls(urls) => urls.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+            Source::Urls(urls) => urls
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(" "),
         },
         replicas_wanted: seen.wanted,
         replicas_ready: seen.ready,
@@ -103,13 +136,20 @@ fn rollout(live: &Live, observed_bps: Option<u64>) -> RolloutView {
         steps: steps(plan, state),
         weight_bps: state.weight(),
         observed_bps,
-        is_applied: state.facts.traffic.as_ref().is_some_and(|seen| seen.applied == effect::traffic(plan, state)),
+        is_applied: state
+            .facts
+            .traffic
+            .as_ref()
+            .is_some_and(|seen| seen.applied == effect::traffic(plan, state)),
         message: message(state),
         next: outlook.text,
         next_at: outlook.at,
         started_at: live.record.started_at,
         ended_at: ended_at(state),
-        judgement: live.judged.as_ref().map(|(said, evidence)| judgement(Some(said), evidence)),
+        judgement: live
+            .judged
+            .as_ref()
+            .map(|(said, evidence)| judgement(Some(said), evidence)),
         recommendation: recommendation(live),
     }
 }
@@ -130,11 +170,16 @@ fn steps(plan: &Plan, state: &State) -> Vec<StepView> {
     let at = match &state.phase {
         Phase::Pending(_) | Phase::Preparing(_) => Some((0, StepState::Next)),
         Phase::Promoting(_) | Phase::Completed(_) => None,
-        Phase::Progressing(_) | Phase::Paused(_) | Phase::RollingBack(_) | Phase::RolledBack(_) | Phase::Failed(_) => {
-            state.step().map(|step| (step, StepState::Current))
-        }
+        Phase::Progressing(_)
+        | Phase::Paused(_)
+        | Phase::RollingBack(_)
+        | Phase::RolledBack(_)
+        | Phase::Failed(_) => state.step().map(|step| (step, StepState::Current)),
     };
-    let is_going_back = matches!(state.phase, Phase::RollingBack(_) | Phase::RolledBack(_) | Phase::Failed(_));
+    let is_going_back = matches!(
+        state.phase,
+        Phase::RollingBack(_) | Phase::RolledBack(_) | Phase::Failed(_)
+    );
     (0..plan.step_count())
         .map(|index| StepView {
             text: effect::describe(plan, index),
@@ -170,7 +215,9 @@ fn recommendation(live: &Live) -> String {
             (Pause::Failure(_), _) | (_, Some(Verdict::Fail)) => "abort: the canary was judged bad",
             (Pause::Closed(_), _) => "wait: it goes on when its window opens",
             (_, Some(Verdict::Pass)) => "promote: every guard passes",
-            (_, Some(Verdict::Inconclusive | Verdict::NoData) | None) => "look at the evidence before you decide",
+            (_, Some(Verdict::Inconclusive | Verdict::NoData) | None) => {
+                "look at the evidence before you decide"
+            }
         },
         Phase::Progressing(_) | Phase::Promoting(_) => match verdict {
             Some(Verdict::Fail) => "nothing to do: it is being rolled back",
@@ -180,8 +227,12 @@ fn recommendation(live: &Live) -> String {
             None => "nothing to do",
         },
         Phase::Failed(_) => "look at the routing and the canary: traffic could not be verified",
-        Phase::RolledBack(_) => "fix the version, then `deploy` it again; `retry` tries the same once more",
-        Phase::Pending(_) | Phase::Preparing(_) | Phase::Completed(_) | Phase::RollingBack(_) => "nothing to do",
+        Phase::RolledBack(_) => {
+            "fix the version, then `deploy` it again; `retry` tries the same once more"
+        }
+        Phase::Pending(_) | Phase::Preparing(_) | Phase::Completed(_) | Phase::RollingBack(_) => {
+            "nothing to do"
+        }
     };
     text.to_owned()
 }
@@ -189,10 +240,16 @@ fn recommendation(live: &Live) -> String {
 fn differences(home: &Home) -> Vec<String> {
     let (runs, says) = (&home.record.stable, &home.record.file.stable);
     if runs.version != says.version {
-        return vec![format!("runs {}, the file that was last applied says {}", runs.version, says.version)];
+        return vec![format!(
+            "runs {}, the file that was last applied says {}",
+            runs.version, says.version
+        )];
     }
     if runs != says {
-        return vec![format!("runs {} from another source than the file that was last applied says", runs.version)];
+        return vec![format!(
+            "runs {} from another source than the file that was last applied says",
+            runs.version
+        )];
     }
     Vec::new()
 }
@@ -202,7 +259,10 @@ fn notices(home: &Home) -> Vec<String> {
     if let Some(live) = home.rollout.as_ref()
         && !live.is_durable()
     {
-        notices.push("weight was lowered, but the decision is not durable yet: the store does not take it".to_owned());
+        notices.push(
+            "weight was lowered, but the decision is not durable yet: the store does not take it"
+                .to_owned(),
+        );
     }
     if let Some(fault) = &home.fault {
         notices.push(fault.clone());

@@ -55,7 +55,7 @@ impl Ask {
         }
     }
 
-    pub(crate) fn post(path: impl Into<String>, body: impl ToString) -> Self {
+    pub(crate) fn post(path: impl Into<String>, body: &(impl ToString + ?Sized)) -> Self {
         let body = Some((body.to_string(), "application/json"));
         Self {
             method: Method::POST,

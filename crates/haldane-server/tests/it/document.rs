@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::http::StatusCode;
 use serde_json::Value;
 
-use crate::{client::Ask, world::World};
+use crate::it::{client::Ask, world::World};
 
 /// What the API promises.
 const PROMISED: [(&str, &str); 14] = [

@@ -6,7 +6,7 @@ use axum::http::{StatusCode, header};
 use haldane_api::http::{Refused, ServiceView};
 use tokio::task::JoinSet;
 
-use crate::{
+use crate::it::{
     client::{Answering, Ask},
     world::{World, service, until, view},
 };

@@ -5,7 +5,7 @@ use std::{io, sync::atomic::Ordering};
 use axum::http::{StatusCode, header};
 use haldane_server::LogRequest;
 
-use crate::{
+use crate::it::{
     client::Ask,
     world::{World, service, until, view},
 };

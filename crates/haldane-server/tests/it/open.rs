@@ -6,7 +6,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{client::Ask, world::World};
+use crate::it::{client::Ask, world::World};
 
 #[tokio::test]
 async fn it_offers_metrics_and_health_and_nothing_else() {
@@ -46,7 +46,7 @@ async fn it_closes_after_one_answer() {
         .unwrap();
     let mut text = String::new();
     tokio::time::timeout(
-        crate::client::PATIENCE,
+        crate::it::client::PATIENCE,
         connection.read_to_string(&mut text),
     )
     .await

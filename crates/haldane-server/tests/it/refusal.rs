@@ -4,7 +4,7 @@ use axum::http::{StatusCode, header};
 use haldane_api::http::{Answer, Refused};
 use serde_json::json;
 
-use crate::{
+use crate::it::{
     client::Ask,
     world::{World, done},
 };
@@ -21,13 +21,13 @@ async fn check(world: &World, ask: Ask, status: u16, reason: &str) {
 
 fn deploy(service: &str) -> Ask {
     let body = json!({ "version": "v2", "run": ["./auth2"], "by": "ada" });
-    Ask::post(format!("/v1/services/{service}/deploy"), body)
+    Ask::post(format!("/v1/services/{service}/deploy"), &body)
 }
 
 fn apply(text: &str) -> Ask {
     Ask::post(
         "/v1/apply",
-        json!({ "text": text, "baseDir": "/", "by": "ada" }),
+        &json!({ "text": text, "baseDir": "/", "by": "ada" }),
     )
 }
 
@@ -113,7 +113,7 @@ async fn what_makes_no_sense_says_where() {
             "trailing characters",
         ),
     ] {
-        check(&world, Ask::post(path, body), 400, reason).await;
+        check(&world, Ask::post(path, &body), 400, reason).await;
     }
     check(
         &world,
@@ -156,7 +156,7 @@ async fn what_the_driver_refuses_keeps_its_meaning() {
     .await;
     let command = Ask::post(
         "/v1/services/busy/commands",
-        json!({ "command": "Abort", "by": "ada" }),
+        &json!({ "command": "Abort", "by": "ada" }),
     );
     check(&world, command, 409, "a rollout goes on").await;
     let logs = Ask::get("/v1/services/auth/logs?version=broken");

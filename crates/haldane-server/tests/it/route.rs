@@ -6,7 +6,7 @@ use axum::http::{StatusCode, header};
 use haldane_api::http::{Answer, DaemonView, RolloutHistory, ServiceView};
 use serde_json::json;
 
-use crate::{
+use crate::it::{
     client::{Answered, Ask},
     world::{World, daemon, done, history, service, view},
 };
@@ -74,7 +74,7 @@ async fn histories_are_told_as_far_as_asked() {
 async fn deploys_commands_and_files_reach_the_driver_with_who_asked() {
     let world = World::start().await;
     let body = json!({ "version": "v2", "run": ["./auth2"], "by": "ada", "reason": "faster" });
-    let answer: Answer = ok(&world, Ask::post("/v1/services/auth/deploy", body))
+    let answer: Answer = ok(&world, Ask::post("/v1/services/auth/deploy", &body))
         .await
         .json();
     assert_eq!(answer, done("Deploying v2."));
@@ -85,13 +85,13 @@ async fn deploys_commands_and_files_reach_the_driver_with_who_asked() {
     );
 
     let body = json!({ "command": "SetWeight", "weightBps": 500, "by": "ada" });
-    let answer: Answer = ok(&world, Ask::post("/v1/services/auth/commands", body))
+    let answer: Answer = ok(&world, Ask::post("/v1/services/auth/commands", &body))
         .await
         .json();
     assert_eq!(answer, done("SetWeight by ada."));
 
     let body = json!({ "text": "services: {}", "baseDir": "/srv", "by": "ada" });
-    let answer: Answer = ok(&world, Ask::post("/v1/apply", body)).await.json();
+    let answer: Answer = ok(&world, Ask::post("/v1/apply", &body)).await.json();
     assert_eq!(answer, done("Applied 12 bytes."));
 }
 

@@ -13,7 +13,7 @@ use haldane_engine::handle::Engine;
 use haldane_server::{ServeError, Server, ServerConfig};
 use tokio::sync::{mpsc, watch};
 
-use crate::{
+use crate::it::{
     client::Ask,
     world::{Binary, World, daemon},
 };

@@ -9,14 +9,14 @@ use haldane_api::http::Answer;
 use serde_json::json;
 use tokio::{io::AsyncReadExt, net::UnixStream};
 
-use crate::{
+use crate::it::{
     client::{Ask, PATIENCE},
     world::{World, done, until},
 };
 
 fn deploy(service: &str) -> Ask {
     let body = json!({ "version": "v2", "run": ["./auth2"], "by": "ada" });
-    Ask::post(format!("/v1/services/{service}/deploy"), body)
+    Ask::post(format!("/v1/services/{service}/deploy"), &body)
 }
 
 #[tokio::test]

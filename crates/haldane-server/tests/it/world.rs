@@ -4,7 +4,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -22,7 +22,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::client::PATIENCE;
+use crate::it::client::PATIENCE;
 
 /// Everything around a server, and the server.
 pub(crate) struct World {
@@ -125,6 +125,11 @@ pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
         assert!(Instant::now() < deadline, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Locks what no test leaves in pieces.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap()
 }
 
 pub(crate) fn service(name: &str) -> ServiceName {
@@ -273,7 +278,7 @@ impl Extras for Binary {
     }
 
     fn logs(&self, request: &LogRequest) -> Result<String, LogError> {
-        self.requests.lock().unwrap().push(request.clone());
+        lock(&self.requests).push(request.clone());
         match request.version.as_str() {
             "gone" => Err(LogError::NotFound("there is no version gone".to_owned())),
             "broken" => Err(LogError::Unreadable(io::Error::other("bad sector"))),
@@ -283,7 +288,7 @@ impl Extras for Binary {
 
     fn follow_logs(&self, request: &LogRequest) -> Result<Box<dyn LogFollower>, LogError> {
         let first = self.logs(request)?;
-        self.lines.lock().unwrap().push(Ok(first));
+        lock(&self.lines).push(Ok(first));
         self.followers.fetch_add(1, Ordering::SeqCst);
         Ok(Box::new(Lines {
             lines: Arc::clone(&self.lines),
@@ -299,11 +304,7 @@ impl Extras for Binary {
 
 impl LogFollower for Lines {
     fn poll(&mut self) -> io::Result<String> {
-        self.lines
-            .lock()
-            .unwrap()
-            .pop()
-            .unwrap_or_else(|| Ok(String::new()))
+        lock(&self.lines).pop().unwrap_or_else(|| Ok(String::new()))
     }
 }
 

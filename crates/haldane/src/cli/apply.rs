@@ -15,7 +15,13 @@ use super::{
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The release file; - for standard input
-    #[arg(short, long, value_name = "FILE", default_value = "haldane.yaml", env = "HALDANE_FILE")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "haldane.yaml",
+        env = "HALDANE_FILE"
+    )]
     file: PathBuf,
     /// Stop and remove services that are no longer in the file
     #[arg(long, env = "HALDANE_PRUNE")]
@@ -26,13 +32,21 @@ pub(crate) struct Args {
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: &Args, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
+pub(crate) async fn run(
+    args: &Args,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
     let source = Source::read(&args.file)?;
     if let Err(problems) = source.parse() {
         for problem in &problems {
             talk(problem);
         }
-        anyhow::bail!("{} has {} mistake(s); nothing was changed", source.name(), problems.len());
+        anyhow::bail!(
+            "{} has {} mistake(s); nothing was changed",
+            source.name(),
+            problems.len()
+        );
     }
     let request = ApplyRequest {
         base_dir: source.base_dir()?.display().to_string(),
@@ -64,7 +78,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("haldane.yaml");
         fs::write(&path, GOOD).unwrap();
-        let (exit, out) = daemon.run(&format!("apply -f {} --prune --dry-run", path.display())).await;
+        let (exit, out) = daemon
+            .run(&format!("apply -f {} --prune --dry-run", path.display()))
+            .await;
         assert_eq!((exit.unwrap(), out.as_str()), (Exit::Done, "auth is new\n"));
         let expected = json!({ "text": GOOD, "baseDir": dir.path(), "prune": true, "dryRun": true, "by": "ann@desk" });
         assert_eq!(daemon.asked()[0].1, expected);
@@ -78,7 +94,10 @@ mod tests {
         fs::write(&path, "services: { auth: { listen: x, stable: {} } }").unwrap();
         let (exit, _) = daemon.run(&format!("apply -f {}", path.display())).await;
         let error = exit.unwrap_err().to_string();
-        assert!(error.ends_with("mistake(s); nothing was changed"), "{error}");
+        assert!(
+            error.ends_with("mistake(s); nothing was changed"),
+            "{error}"
+        );
         assert_eq!(daemon.asked(), []);
     }
 }

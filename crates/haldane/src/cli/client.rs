@@ -22,8 +22,8 @@ use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, task::JoinSet, time::timeout};
 
-pub(crate) use self::follow::{Seen, follow};
 use self::event::EventParser;
+pub(crate) use self::follow::{Seen, follow};
 
 /// How long a call may take; the slowest, an abort, is answered when the weight is zero and recorded.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -103,7 +103,9 @@ pub(crate) struct Stream {
 impl Client {
     /// Returns a client for a socket; nothing is connected yet.
     pub(crate) fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self {
+            socket: socket.to_owned(),
+        }
     }
 
     /// Returns the socket.
@@ -113,11 +115,16 @@ impl Client {
 
     /// Reads something.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        self.call(Method::GET, path, Bytes::new(), CALL_TIMEOUT).await
+        self.call(Method::GET, path, Bytes::new(), CALL_TIMEOUT)
+            .await
     }
 
     /// Asks for something to be done.
-    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T> {
         self.post_within(path, body, CALL_TIMEOUT).await
     }
 
@@ -128,14 +135,19 @@ impl Client {
         body: &impl Serialize,
         limit: Duration,
     ) -> Result<T> {
-        let body = serde_json::to_vec(body).map_err(|error| ClientError::Unreadable(error.into()))?;
+        let body =
+            serde_json::to_vec(body).map_err(|error| ClientError::Unreadable(error.into()))?;
         self.call(Method::POST, path, body.into(), limit).await
     }
 
     /// Follows all services, or one.
     pub(crate) async fn events(&self, path: &str) -> Result<Events> {
         let stream = self.stream(path).await?;
-        Ok(Events { stream, parser: EventParser::default(), ready: VecDeque::new() })
+        Ok(Events {
+            stream,
+            parser: EventParser::default(),
+            ready: VecDeque::new(),
+        })
     }
 
     /// Reads a body piece by piece.
@@ -149,7 +161,13 @@ impl Client {
         Err(refused(status, &body))
     }
 
-    async fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes, limit: Duration) -> Result<T> {
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<T> {
         let exchange = async {
             let (status, stream) = self.send(method, path, body).await?;
             Ok((status, stream.collect().await?))
@@ -162,9 +180,12 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Stream)> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(error))?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::Broken)?;
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|error| self.unreachable(error))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(ClientError::Broken)?;
         let mut tasks = JoinSet::new();
         tasks.spawn(connection);
         let request = Request::builder()
@@ -174,18 +195,30 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))
             .map_err(|error| ClientError::Unreadable(error.into()))?;
-        let response = sender.send_request(request).await.map_err(ClientError::Broken)?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(ClientError::Broken)?;
         let status = response.status();
-        Ok((status, Stream { body: response.into_body(), _connection: tasks }))
+        Ok((
+            status,
+            Stream {
+                body: response.into_body(),
+                _connection: tasks,
+            },
+        ))
     }
 
     fn unreachable(&self, source: io::Error) -> ClientError {
         let socket = self.socket.clone();
-        match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NoDaemon { socket },
-            io::ErrorKind::PermissionDenied => ClientError::Denied { socket },
-            _ => ClientError::Connect { socket, source },
+        let kind = source.kind();
+        if [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused].contains(&kind) {
+            return ClientError::NoDaemon { socket };
         }
+        if kind == io::ErrorKind::PermissionDenied {
+            return ClientError::Denied { socket };
+        }
+        ClientError::Connect { socket, source }
     }
 }
 
@@ -196,11 +229,18 @@ impl Events {
             if let Some(view) = self.ready.pop_front() {
                 return Ok(Some(view));
             }
-            let Some(piece) = within(SILENCE_MAX, self.stream.next()).await? else { return Ok(None) };
-            for event in self.parser.push(&piece).map_err(|error| ClientError::Unreadable(error.into()))? {
+            let Some(piece) = within(SILENCE_MAX, self.stream.next()).await? else {
+                return Ok(None);
+            };
+            for event in self
+                .parser
+                .push(&piece)
+                .map_err(|error| ClientError::Unreadable(error.into()))?
+            {
                 if event.name == "service" {
                     let view = serde_json::from_str(&event.data);
-                    self.ready.push_back(view.map_err(|error| ClientError::Unreadable(error.into()))?);
+                    self.ready
+                        .push_back(view.map_err(|error| ClientError::Unreadable(error.into()))?);
                 }
             }
         }
@@ -221,22 +261,27 @@ impl Stream {
     async fn collect(self) -> Result<Bytes> {
         let Self { body, _connection } = self;
         let whole = Limited::new(body, BODY_BYTES_MAX).collect().await;
-        whole.map(http_body_util::Collected::to_bytes).map_err(|error| {
-            match error.downcast::<hyper::Error>() {
+        whole
+            .map(http_body_util::Collected::to_bytes)
+            .map_err(|error| match error.downcast::<hyper::Error>() {
                 Ok(broken) => ClientError::Broken(*broken),
                 Err(other) => ClientError::Unreadable(anyhow::anyhow!(other)),
-            }
-        })
+            })
     }
 }
 
 async fn within<T>(limit: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
-    timeout(limit, call).await.unwrap_or(Err(ClientError::TimedOut(limit)))
+    timeout(limit, call)
+        .await
+        .unwrap_or(Err(ClientError::TimedOut(limit)))
 }
 
 fn refused(status: StatusCode, body: &[u8]) -> ClientError {
     let refused = serde_json::from_slice(body).unwrap_or_else(|_| Refused {
-        error: format!("the daemon answered {status}: {}", String::from_utf8_lossy(body).trim()),
+        error: format!(
+            "the daemon answered {status}: {}",
+            String::from_utf8_lossy(body).trim()
+        ),
         problems: Vec::new(),
     });
     ClientError::Refused { status, refused }

@@ -49,8 +49,6 @@ pub(crate) struct Args {
     /// The program's working directory; by default the service's
     #[arg(long, value_name = "DIR", env = "HALDANE_DIR")]
     dir: Option<PathBuf>,
-    #[command(flatten)]
-    plan: PlanFlags,
     /// Why, for those who read the history later
     #[arg(long, value_name = "TEXT", env = "HALDANE_REASON")]
     reason: Option<String>,
@@ -58,14 +56,28 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "wait", env = "HALDANE_DRY_RUN")]
     dry_run: bool,
     /// With --dry-run and no option of the plan: the release file that has the service's own plan
-    #[arg(short, long, value_name = "FILE", requires = "dry_run", default_value = "haldane.yaml", env = "HALDANE_FILE")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        requires = "dry_run",
+        default_value = "haldane.yaml",
+        env = "HALDANE_FILE"
+    )]
     file: PathBuf,
     #[command(flatten)]
     wait: WaitArgs,
+    // The last, because its heading holds for all that follow.
+    #[command(flatten)]
+    plan: PlanFlags,
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: &Args, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
+pub(crate) async fn run(
+    args: &Args,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
     if args.dry_run {
         let plan = args.plan_to_show()?;
         result::write(globals, out, &haldane_api::long::plan_long(&plan), |out| {
@@ -85,12 +97,17 @@ pub(crate) async fn run(args: &Args, globals: &Globals, out: &mut impl Write) ->
 
 impl Args {
     fn request(&self, by: &str, here: &Path) -> anyhow::Result<DeployRequest> {
-        let run = self.run.as_deref().map(|text| command::split(text).map_err(|error| UsageError(format!("--run: {error}"))));
+        let run = self.run.as_deref().map(|text| {
+            command::split(text).map_err(|error| UsageError(format!("--run: {error}")))
+        });
         let rollout = self.plan.rollout();
         if let Some(rollout) = &rollout {
             read_plan(&self.name, rollout)?;
         }
-        let dir = self.dir.as_ref().map(|dir| here.join(dir).display().to_string());
+        let dir = self
+            .dir
+            .as_ref()
+            .map(|dir| here.join(dir).display().to_string());
         Ok(DeployRequest {
             version: self.version.clone(),
             run: run.transpose()?,
@@ -110,11 +127,21 @@ impl Args {
         }
         let shown = self.file.display();
         let text = fs::read_to_string(&self.file);
-        let text = text.with_context(|| format!("reading the service's own plan from {shown}; give -f FILE, or options of the plan"))?;
+        let text = text.with_context(|| {
+            format!(
+                "reading the service's own plan from {shown}; give -f FILE, or options of the plan"
+            )
+        })?;
         let file = file::parse(&text);
-        let file = file.map_err(|problems| anyhow::anyhow!("{shown} has {} mistakes; see `haldane lint -f {shown}`", problems.len()))?;
+        let file = file.map_err(|problems| {
+            anyhow::anyhow!(
+                "{shown} has {} mistakes; see `haldane lint -f {shown}`",
+                problems.len()
+            )
+        })?;
         let service = file.services.get(&self.name);
-        let service = service.ok_or_else(|| UsageError(format!("{shown} has no service {}", self.name)))?;
+        let service =
+            service.ok_or_else(|| UsageError(format!("{shown} has no service {}", self.name)))?;
         Ok(service.plan.clone())
     }
 }
@@ -136,7 +163,10 @@ fn read_plan(name: &ServiceName, rollout: &Value) -> Result<Plan, UsageError> {
         Ok(Some(service)) => Ok(service.plan),
         Ok(None) => Err(UsageError("the options make no plan".to_owned())),
         Err(problems) => {
-            let texts: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+            let texts: Vec<&str> = problems
+                .iter()
+                .map(|problem| problem.message.as_str())
+                .collect();
             Err(UsageError(texts.join("\n")))
         }
     }
@@ -145,8 +175,11 @@ fn read_plan(name: &ServiceName, rollout: &Value) -> Result<Plan, UsageError> {
 /// Returns a hint where it looks as if the user's shell has replaced `$PORT` by nothing.
 fn port_hint(words: &[String]) -> Option<&'static str> {
     let is_flag = |word: &str| word == "--port" || word == "-p";
-    let empty_after = |pair: &[String]| matches!(pair, [flag, next] if is_flag(flag) && next.starts_with('-'));
-    let is_lost = words.last().is_some_and(|last| is_flag(last) || last == "--port=" || last.ends_with(':'))
+    let empty_after =
+        |pair: &[String]| matches!(pair, [flag, next] if is_flag(flag) && next.starts_with('-'));
+    let is_lost = words
+        .last()
+        .is_some_and(|last| is_flag(last) || last == "--port=" || last.ends_with(':'))
         || words.windows(2).any(empty_after);
     is_lost.then_some("hint: the command names no port; in double quotes your shell replaces $PORT itself, so use single quotes")
 }

@@ -59,9 +59,15 @@ pub(crate) fn exit_of(error: &anyhow::Error) -> Exit {
     if error.chain().any(<dyn std::error::Error>::is::<UsageError>) {
         return Exit::Usage;
     }
-    let io = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    let io = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>());
     let mut kinds = io.map(io::Error::kind);
-    if kinds.any(|kind| kind == io::ErrorKind::BrokenPipe) { Exit::Done } else { Exit::Failed }
+    if kinds.any(|kind| kind == io::ErrorKind::BrokenPipe) {
+        Exit::Done
+    } else {
+        Exit::Failed
+    }
 }
 
 /// Says something beside the result. Nobody may be listening, and that is fine.

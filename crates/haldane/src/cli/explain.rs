@@ -21,35 +21,67 @@ pub(crate) struct Args {
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: &Args, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
-    let service: ServiceView = globals.client().get(&format!("/v1/services/{}", args.name)).await?;
-    result::write(globals, out, &service.rollout, |out| write(&service, globals, out))?;
+pub(crate) async fn run(
+    args: &Args,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
+    let service: ServiceView = globals
+        .client()
+        .get(&format!("/v1/services/{}", args.name))
+        .await?;
+    result::write(globals, out, &service.rollout, |out| {
+        write(&service, globals, out)
+    })?;
     Ok(Exit::Done)
 }
 
 fn write(service: &ServiceView, globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
     let Some(rollout) = &service.rollout else {
-        writeln!(out, "{} has had no rollout so far: nothing to explain.", service.name)?;
+        writeln!(
+            out,
+            "{} has had no rollout so far: nothing to explain.",
+            service.name
+        )?;
         return Ok(());
     };
-    let (sign, tone) = paint::phase(&rollout.phase);
-    let phase = globals.paint.tone(tone, &format!("{sign} {}", rollout.phase));
-    writeln!(out, "{} ({} → {}): {phase}: {}", rollout.id, rollout.stable, rollout.canary, clean(&rollout.message))?;
+    let phase = globals.paint.phase(&rollout.phase);
+    writeln!(
+        out,
+        "{} ({} → {}): {phase}: {}",
+        rollout.id,
+        rollout.stable,
+        rollout.canary,
+        clean(&rollout.message)
+    )?;
     match &rollout.judgement {
         Some(judgement) => write_evidence(judgement, globals, out)?,
-        None => writeln!(out, "No judgement yet: nothing was measured, or the plan asks for none.")?,
+        None => writeln!(
+            out,
+            "No judgement yet: nothing was measured, or the plan asks for none."
+        )?,
     }
-    for (title, text) in [("Next:", &rollout.next), ("What to do:", &rollout.recommendation)] {
+    for (title, text) in [
+        ("Next:", &rollout.next),
+        ("What to do:", &rollout.recommendation),
+    ] {
         writeln!(out, "{title} {}", clean(text))?;
     }
     Ok(())
 }
 
-fn write_evidence(judgement: &JudgementView, globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
-    let verdict = globals.paint.tone(paint::verdict(judgement.verdict), &judgement.verdict.to_string());
+fn write_evidence(
+    judgement: &JudgementView,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let verdict = globals.paint.verdict(judgement.verdict);
     writeln!(out, "Verdict: {verdict}: {}", clean(&judgement.reason))?;
     if let (Some(from), Some(to)) = (judgement.from, judgement.to) {
-        let (from, to) = (date_and_time(from, &globals.zone), date_and_time(to, &globals.zone));
+        let (from, to) = (
+            date_and_time(from, &globals.zone),
+            date_and_time(to, &globals.zone),
+        );
         writeln!(out, "Samples: {from} to {to}")?;
     }
     writeln!(out)?;
@@ -67,7 +99,10 @@ fn write_evidence(judgement: &JudgementView, globals: &Globals, out: &mut impl W
     table.write(out, globals.width, globals.paint)?;
     writeln!(out)?;
     for guard in &judgement.guards {
-        for line in wrap(&format!("{}: {}", guard.metric, clean(&guard.reason)), globals.width) {
+        for line in wrap(
+            &format!("{}: {}", guard.metric, clean(&guard.reason)),
+            globals.width,
+        ) {
             writeln!(out, "{line}")?;
         }
     }
@@ -83,10 +118,13 @@ mod tests {
 
     #[tokio::test]
     async fn each_guard_is_told_with_its_values_limit_and_reason() {
-        let daemon = Daemon::start([("GET /v1/services/auth", Reply::json(200, &service_json("RollingBack")))]);
+        let daemon = Daemon::start([(
+            "GET /v1/services/auth",
+            Reply::json(200, &service_json("RollingBack")),
+        )]);
         let (exit, out) = daemon.run("explain auth").await;
         assert_eq!(exit.unwrap(), Exit::Done);
-        insta::assert_snapshot!(out, @"");
+        insta::assert_snapshot!(out);
     }
 
     #[tokio::test]
@@ -94,6 +132,9 @@ mod tests {
         let mut service = service_json("Completed");
         service["rollout"] = Value::Null;
         let daemon = Daemon::start([("GET /v1/services/auth", Reply::json(200, &service))]);
-        assert_eq!(daemon.run("explain auth").await.1, "auth has had no rollout so far: nothing to explain.\n");
+        assert_eq!(
+            daemon.run("explain auth").await.1,
+            "auth has had no rollout so far: nothing to explain.\n"
+        );
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Where the plan guards a metric, the guard says so; elsewhere the limits that operators of canaries start with do.
 
-use haldane_api::http::{FiguresView, GuardView, JudgementView, VersionView};
+use haldane_api::http::{FiguresView, GuardView, RolloutView, VersionView};
 use haldane_core::{
     guard::{Metric, Severity, Unit},
     verdict::Verdict,
@@ -91,11 +91,17 @@ impl Figure {
 
     /// Returns the value for people.
     pub(crate) fn show(self, version: &VersionView) -> String {
-        let VersionView { replicas_ready, replicas_wanted, .. } = version;
+        let VersionView {
+            replicas_ready,
+            replicas_wanted,
+            ..
+        } = version;
         if self == Self::Ready {
             return format!("{replicas_ready}/{replicas_wanted}");
         }
-        let Some(value) = self.value(&version.figures) else { return NOTHING.to_owned() };
+        let Some(value) = self.value(&version.figures) else {
+            return NOTHING.to_owned();
+        };
         match self {
             Self::ErrorRate | Self::SuccessRate => Unit::Share.show(value),
             Self::Cpu => Unit::Processor.show(value),
@@ -129,23 +135,48 @@ impl Figure {
     }
 
     /// Returns whether the figure of the canary is well.
-    pub(crate) fn canary_status(self, version: &VersionView, judgement: Option<&JudgementView>) -> Status {
-        let guards = self.guards(judgement);
-        guards.map(status_of_guard).max().unwrap_or_else(|| self.held_against_threshold(version))
+    pub(crate) fn canary_status(
+        self,
+        version: &VersionView,
+        rollout: Option<&RolloutView>,
+    ) -> Status {
+        let should_have_traffic =
+            rollout.is_some_and(|rollout| rollout.is_applied && !rollout.weight_bps.is_zero());
+        if self == Self::TrafficShare
+            && should_have_traffic
+            && self.value(&version.figures) == Some(0)
+        {
+            return Status::Warning;
+        }
+        let guards = self.guards(rollout);
+        guards
+            .map(status_of_guard)
+            .max()
+            .unwrap_or_else(|| self.held_against_threshold(version))
     }
 
     /// Returns the limit for people; empty where there is none.
-    pub(crate) fn limit(self, judgement: Option<&JudgementView>) -> String {
-        let limits: Vec<&str> = self.guards(judgement).map(|guard| guard.limit.as_str()).collect();
+    pub(crate) fn limit(self, rollout: Option<&RolloutView>) -> String {
+        if let (Self::TrafficShare, Some(rollout)) = (self, rollout) {
+            return format!("{} decided", rollout.weight_bps);
+        }
+        let limits: Vec<&str> = self
+            .guards(rollout)
+            .map(|guard| guard.limit.as_str())
+            .collect();
         if !limits.is_empty() {
             return limits.join(", ");
         }
-        self.threshold().map_or_else(String::new, |threshold| threshold.text.to_owned())
+        self.threshold()
+            .map_or_else(String::new, |threshold| threshold.text.to_owned())
     }
 
-    fn guards(self, judgement: Option<&JudgementView>) -> impl Iterator<Item = &GuardView> {
+    fn guards(self, rollout: Option<&RolloutView>) -> impl Iterator<Item = &GuardView> {
         let metric = self.metric().map(Metric::name);
-        let guards = judgement.map(|judgement| judgement.guards.iter()).unwrap_or_default();
+        let judgement = rollout.and_then(|rollout| rollout.judgement.as_ref());
+        let guards = judgement
+            .map(|judgement| judgement.guards.iter())
+            .unwrap_or_default();
         guards.filter(move |guard| metric == Some(guard.metric.as_str()))
     }
 
@@ -164,8 +195,12 @@ impl Figure {
     }
 
     fn held_against_threshold(self, version: &VersionView) -> Status {
-        let Some(value) = self.value(&version.figures) else { return Status::NoData };
-        let Some(threshold) = self.threshold() else { return Status::Ok };
+        let Some(value) = self.value(&version.figures) else {
+            return Status::NoData;
+        };
+        let Some(threshold) = self.threshold() else {
+            return Status::Ok;
+        };
         let is_beyond = match self {
             Self::SuccessRate | Self::Ready => value < threshold.limit,
             Self::ErrorRate
@@ -177,7 +212,11 @@ impl Figure {
             | Self::Memory
             | Self::TrafficShare => value > threshold.limit,
         };
-        if is_beyond { threshold.beyond } else { Status::Ok }
+        if is_beyond {
+            threshold.beyond
+        } else {
+            Status::Ok
+        }
     }
 
     /// The limits of the deploy script's monitor.
@@ -191,7 +230,11 @@ impl Figure {
             Self::Ready => (1_000_000, Status::Warning, "all"),
             Self::RequestRate | Self::P50 | Self::Memory | Self::TrafficShare => return None,
         };
-        Some(Threshold { limit, beyond, text })
+        Some(Threshold {
+            limit,
+            beyond,
+            text,
+        })
     }
 }
 
@@ -237,10 +280,14 @@ mod tests {
     #[test]
     fn guards_decide_where_there_are_any_and_thresholds_elsewhere() {
         let auth = service("Progressing");
-        let judgement = auth.rollout.unwrap().judgement;
-        let mut canary = auth.canary.unwrap();
-        let of = |figure: Figure, canary: &VersionView| figure.canary_status(canary, judgement.as_ref());
-        assert_eq!(of(Figure::ErrorRate, &canary), Status::Critical, "the guard fails");
+        let rollout = auth.rollout.as_ref();
+        let mut canary = auth.canary.clone().unwrap();
+        let of = |figure: Figure, canary: &VersionView| figure.canary_status(canary, rollout);
+        assert_eq!(
+            of(Figure::ErrorRate, &canary),
+            Status::Critical,
+            "the guard fails"
+        );
         // The guard on p95 passes, whatever the threshold says; p99 has no guard.
         canary.figures.p95_us = Some(9_000_000);
         canary.figures.p99_us = Some(9_000_000);
@@ -253,7 +300,21 @@ mod tests {
         assert_eq!(of(Figure::Cpu, &canary), Status::Warning);
         assert_eq!(of(Figure::Ready, &canary), Status::Warning);
         canary.figures.p50_us = None;
-        assert_eq!(of(Figure::P50, &canary), Status::NoData, "nothing measured is not well");
+        assert_eq!(
+            of(Figure::P50, &canary),
+            Status::NoData,
+            "nothing measured is not well"
+        );
+        canary.figures.traffic_share_bps = Some(0);
+        assert_eq!(
+            of(Figure::TrafficShare, &canary),
+            Status::Warning,
+            "25% are decided, and nothing comes"
+        );
+        assert_eq!(
+            Figure::TrafficShare.canary_status(&canary, None),
+            Status::Ok
+        );
     }
 
     #[test]
@@ -271,7 +332,9 @@ mod tests {
     fn values_have_their_units() {
         let canary = service("Progressing").canary.unwrap();
         let shown = Figure::ALL.map(|figure| figure.show(&canary));
-        let expected = ["6.2%", "100.0/s", "12.3ms", "42ms", "88.1ms", "93.8%", "3.2%", "12.3MiB", "1/1", "25%"];
+        let expected = [
+            "6.2%", "100.0/s", "12.3ms", "42ms", "88.1ms", "93.8%", "3.2%", "12.3MiB", "1/1", "25%",
+        ];
         assert_eq!(shown, expected);
     }
 }

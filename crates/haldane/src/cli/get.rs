@@ -1,8 +1,10 @@
 //! `haldane get`: what runs, as a table, as a tree, as a live view, or against the file.
 
-use std::io::Write;
+mod detail;
 
-use haldane_api::http::{RolloutView, ServiceView, StepState, VersionView};
+use std::{collections::BTreeMap, io::Write};
+
+use haldane_api::http::{RolloutView, ServiceView, StepState};
 use haldane_core::ServiceName;
 use tokio::task::JoinSet;
 
@@ -13,7 +15,7 @@ use super::{
     live, paint,
     paint::Tone,
     result,
-    table::{Cell, Table, write_branches},
+    table::{Cell, Table},
     words::{NOTHING, bps_or_nothing, clean, span, time_of_day},
 };
 
@@ -31,45 +33,80 @@ pub(crate) struct Args {
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: &Args, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
+pub(crate) async fn run(
+    args: &Args,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
     let client = globals.client();
     let services: Vec<ServiceView> = match &args.name {
         Some(name) => vec![client.get(&format!("/v1/services/{name}")).await?],
         None => client.get("/v1/services").await?,
     };
     if args.watch {
-        return watch(args.name.as_ref(), globals, out).await;
+        return watch(args.name.as_ref(), services, globals, out).await;
     }
     if args.diff {
         return diff(&services, globals, out);
     }
     match (&args.name, services.first()) {
-        (Some(_), Some(service)) => result::write(globals, out, service, |out| write_service(service, globals, out))?,
-        (Some(_) | None, _) => result::write(globals, out, &services, |out| write_services(&services, globals, out))?,
+        (Some(_), Some(service)) => result::write(globals, out, service, |out| {
+            detail::write(service, globals, out)
+        })?,
+        (Some(_) | None, _) => result::write(globals, out, &services, |out| {
+            write_services(&services, globals, out)
+        })?,
     }
     Ok(Exit::Done)
 }
 
-async fn watch(name: Option<&ServiceName>, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
+async fn watch(
+    name: Option<&ServiceName>,
+    services: Vec<ServiceView>,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
     if globals.is_terminal && globals.format == Format::Table {
-        let title = name.map_or_else(|| "haldane get -w".to_owned(), |name| format!("haldane get {name} -w"));
-        return live::session::run(live::session::Config { title, service: name.cloned(), csv: None, until: None }, globals).await;
+        let title = name.map_or_else(
+            || "haldane get -w".to_owned(),
+            |name| format!("haldane get {name} -w"),
+        );
+        return live::session::run(
+            live::session::Config {
+                title,
+                service: name.cloned(),
+                first: services,
+                csv: None,
+                until: None,
+            },
+            globals,
+        )
+        .await;
     }
-    let query = name.map(|name| format!("?service={name}")).unwrap_or_default();
+    let query = name
+        .map(|name| format!("?service={name}"))
+        .unwrap_or_default();
     let mut tasks = JoinSet::new();
     let mut seen = follow(&globals.client(), format!("/v1/events{query}"), &mut tasks);
-    let mut told = std::collections::BTreeMap::new();
+    let (mut told, mut is_lost) = (BTreeMap::new(), false);
     while let Some(next) = seen.recv().await {
         match next {
-            Seen::Lost(error) => talk(&error.to_string()),
+            Seen::Lost(error) => {
+                if !is_lost {
+                    talk(&format!("{error}; trying again"));
+                }
+                is_lost = true;
+            }
             Seen::Service(view) => {
+                is_lost = false;
                 if globals.format != Format::Table {
                     result::write_next(globals, out, &view)?;
                     continue;
                 }
                 let line = change_line(&view);
                 if told.insert(view.name.clone(), line.clone()).as_ref() != Some(&line) {
-                    writeln!(out, "{}  {line}", time_of_day(view.at, &globals.zone))?;
+                    let line = format!("{}  {line}\n", time_of_day(view.at, &globals.zone));
+                    out.write_all(line.as_bytes())?;
                     out.flush()?;
                 }
             }
@@ -79,15 +116,20 @@ async fn watch(name: Option<&ServiceName>, globals: &Globals, out: &mut impl Wri
 }
 
 fn diff(services: &[ServiceView], globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
-    let differences: std::collections::BTreeMap<&str, &Vec<String>> =
-        services.iter().map(|service| (service.name.as_str(), &service.differences)).collect();
+    let differences: BTreeMap<&str, &Vec<String>> = services
+        .iter()
+        .map(|service| (service.name.as_str(), &service.differences))
+        .collect();
     result::write(globals, out, &differences, |out| {
         for (name, differences) in &differences {
             for difference in *differences {
                 writeln!(out, "{name}: {}", clean(difference))?;
             }
         }
-        if differences.values().all(|differences| differences.is_empty()) {
+        if differences
+            .values()
+            .all(|differences| differences.is_empty())
+        {
             writeln!(out, "What runs is what the file says.")?;
         }
         Ok(())
@@ -97,19 +139,40 @@ fn diff(services: &[ServiceView], globals: &Globals, out: &mut impl Write) -> an
 
 /// What a line of `get -w` tells; the same text means that nothing worth a line has changed.
 fn change_line(view: &ServiceView) -> String {
-    let Some(rollout) = &view.rollout else { return format!("{}  {} serves", view.name, view.stable.version) };
-    let RolloutView { phase, weight_bps, message, canary, .. } = rollout;
+    let Some(rollout) = &view.rollout else {
+        return format!("{}  {} serves", view.name, view.stable.version);
+    };
+    let RolloutView {
+        phase,
+        weight_bps,
+        message,
+        canary,
+        ..
+    } = rollout;
     let step = step_text(rollout);
-    format!("{}  {canary}  {phase}  step {step}  weight {weight_bps}  {}", view.name, clean(message))
+    format!(
+        "{}  {canary}  {phase}  step {step}  weight {weight_bps}  {}",
+        view.name,
+        clean(message)
+    )
 }
 
 /// Writes all services, one a line.
-pub(crate) fn write_services(services: &[ServiceView], globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
+pub(crate) fn write_services(
+    services: &[ServiceView],
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     if services.is_empty() {
-        writeln!(out, "No services; `haldane apply -f haldane.yaml` brings some.")?;
+        writeln!(
+            out,
+            "No services; `haldane apply -f haldane.yaml` brings some."
+        )?;
         return Ok(());
     }
-    let mut table = Table::new(["NAME", "PHASE", "STEP", "WEIGHT", "OBSERVED", "STABLE", "CANARY", "AGE", "MESSAGE"]);
+    let mut table = Table::new([
+        "NAME", "PHASE", "STEP", "WEIGHT", "OBSERVED", "STABLE", "CANARY", "AGE", "MESSAGE",
+    ]);
     for service in services {
         table.push(row(service));
     }
@@ -123,7 +186,17 @@ pub(crate) fn row(service: &ServiceView) -> [Cell; 9] {
     let Some(rollout) = &service.rollout else {
         let nothing = || Cell::from(NOTHING);
         let message = "no rollout so far";
-        return [service.name.as_str().into(), nothing(), nothing(), nothing(), nothing(), stable.into(), nothing(), nothing(), message.into()];
+        return [
+            service.name.as_str().into(),
+            nothing(),
+            nothing(),
+            nothing(),
+            nothing(),
+            stable.into(),
+            nothing(),
+            nothing(),
+            message.into(),
+        ];
     };
     let (_, tone) = paint::phase(&rollout.phase);
     let age = span(rollout.started_at, rollout.ended_at.unwrap_or(service.at));
@@ -142,61 +215,10 @@ pub(crate) fn row(service: &ServiceView) -> [Cell; 9] {
 
 /// Returns how far a rollout is: `3/8`.
 pub(crate) fn step_text(rollout: &RolloutView) -> String {
-    let step = rollout.step.map_or_else(|| NOTHING.to_owned(), |step| step.to_string());
+    let step = rollout
+        .step
+        .map_or_else(|| NOTHING.to_owned(), |step| step.to_string());
     format!("{step}/{}", rollout.steps.len())
-}
-
-fn write_service(service: &ServiceView, globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
-    let paint = globals.paint;
-    writeln!(out, "{}  {}", paint.tone(Tone::Strong, service.name.as_str()), service.listen.join(", "))?;
-    if let Some(rollout) = &service.rollout {
-        let (sign, tone) = paint::phase(&rollout.phase);
-        let phase = paint.tone(tone, &format!("{sign} {}", rollout.phase));
-        let reason = rollout.reason.as_ref().map(|reason| format!(", because {:?}", clean(reason)));
-        let by = format!("{} of {} by {}{}", rollout.kind, rollout.canary, clean(&rollout.by), reason.unwrap_or_default());
-        let applied = if rollout.is_applied { "applied" } else { "not applied yet" };
-        let observed = bps_or_nothing(rollout.observed_bps);
-        writeln!(out, "Phase:    {phase}")?;
-        writeln!(out, "Message:  {}", clean(&rollout.message))?;
-        writeln!(out, "Rollout:  {}, {by}, {} ago", rollout.id, span(rollout.started_at, service.at))?;
-        writeln!(out, "Step:     {}", step_text(rollout))?;
-        writeln!(out, "Weight:   {} set ({applied}), {observed} observed", rollout.weight_bps)?;
-    }
-    writeln!(out, "Versions:")?;
-    let canary = service.canary.iter().map(|version| version_line("canary", version));
-    let versions: Vec<String> = std::iter::once(version_line("stable", &service.stable)).chain(canary).collect();
-    write_branches(out, &versions)?;
-    if let Some(rollout) = &service.rollout {
-        write_steps(rollout, globals, out)?;
-        write_judgement(rollout, globals, out)?;
-        if !rollout.is_over {
-            writeln!(out, "Next:     {}", clean(&rollout.next))?;
-        }
-    }
-    if let Some(queued) = &service.queued {
-        writeln!(out, "Queued:   {queued}")?;
-    }
-    for (title, lines) in [("Notices:", &service.notices), ("Differences from the file:", &service.differences)] {
-        if !lines.is_empty() {
-            writeln!(out, "{title}")?;
-            write_branches(out, &lines.iter().map(|line| clean(line)).collect::<Vec<_>>())?;
-        }
-    }
-    Ok(())
-}
-
-fn version_line(role: &str, version: &VersionView) -> String {
-    let VersionView { version, source, replicas_wanted, replicas_ready, .. } = version;
-    format!("{role} {version}  {replicas_ready}/{replicas_wanted} ready  {}", clean(source))
-}
-
-fn write_steps(rollout: &RolloutView, globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
-    writeln!(out, "Steps:")?;
-    let lines = rollout.steps.iter().map(|step| {
-        let (sign, word, tone) = step_sign(step.state);
-        globals.paint.tone(tone, &format!("{sign} {word}  {}", clean(&step.text)))
-    });
-    Ok(write_branches(out, &lines.collect::<Vec<_>>())?)
 }
 
 /// Returns sign, word and tone of a step.
@@ -206,18 +228,6 @@ pub(crate) fn step_sign(state: StepState) -> (&'static str, &'static str, Tone) 
         StepState::Current => ("●", "now ", Tone::Busy),
         StepState::Next => ("○", "next", Tone::Dim),
     }
-}
-
-fn write_judgement(rollout: &RolloutView, globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
-    let Some(judgement) = &rollout.judgement else { return Ok(()) };
-    let verdict = globals.paint.tone(paint::verdict(judgement.verdict), &judgement.verdict.to_string());
-    writeln!(out, "Verdict:  {verdict}: {}", clean(&judgement.reason))?;
-    let guards = judgement.guards.iter().map(|guard| {
-        let verdict = globals.paint.tone(paint::verdict(guard.verdict), &guard.verdict.to_string());
-        let canary = guard.canary.as_deref().unwrap_or(NOTHING);
-        format!("{} {}  {verdict}  {} ({})", guard.metric, canary, guard.limit, guard.severity)
-    });
-    Ok(write_branches(out, &guards.map(|line| line.replace('\n', " ")).collect::<Vec<_>>())?)
 }
 
 #[cfg(test)]
@@ -236,7 +246,10 @@ mod tests {
         let services = json!([service_json("Progressing"), idle]);
         Daemon::start([
             ("GET /v1/services", Reply::json(200, &services)),
-            ("GET /v1/services/auth", Reply::json(200, &service_json("Progressing"))),
+            (
+                "GET /v1/services/auth",
+                Reply::json(200, &service_json("Progressing")),
+            ),
             ("GET /v1/services/cart", Reply::json(200, &idle)),
         ])
     }
@@ -245,20 +258,77 @@ mod tests {
     async fn all_services_are_a_table() {
         let (exit, out) = daemon().run("get").await;
         assert_eq!(exit.unwrap(), Exit::Done);
-        insta::assert_snapshot!(out, @"");
+        insta::assert_snapshot!(out);
     }
 
     #[tokio::test]
     async fn one_service_is_a_tree() {
         let (_, out) = daemon().run("get auth").await;
-        insta::assert_snapshot!(out, @"");
+        insta::assert_snapshot!(out);
+    }
+
+    /// A reader that leaves after some lines.
+    struct Head {
+        lines: Vec<u8>,
+        lines_max: usize,
+    }
+
+    impl Write for Head {
+        fn write(&mut self, piece: &[u8]) -> std::io::Result<usize> {
+            if self.lines.split(|byte| *byte == b'\n').count() > self.lines_max {
+                return Err(std::io::ErrorKind::BrokenPipe.into());
+            }
+            self.lines.extend_from_slice(piece);
+            Ok(piece.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn watching_tells_what_is_worth_a_line_until_the_reader_leaves() {
+        let mut figures_only = service_json("Progressing");
+        figures_only["canary"]["figures"]["requests"] = json!(9);
+        let changes = [
+            service_json("Progressing"),
+            figures_only,
+            service_json("Paused"),
+            service_json("Completed"),
+        ];
+        let daemon = Daemon::start([
+            ("GET /v1/services/auth", Reply::json(200, &changes[0])),
+            ("GET /v1/events", Reply::events(&changes)),
+        ]);
+        let mut out = Head {
+            lines: Vec::new(),
+            lines_max: 2,
+        };
+        let error = daemon.run_into("get auth -w", &mut out).await.unwrap_err();
+        assert_eq!(
+            crate::cli::exit::exit_of(&error),
+            Exit::Done,
+            "a reader that has seen enough is no error"
+        );
+        let expected = "\
+12:00:00  auth  v2  Progressing  step 4/6  weight 25%  holding at 25% for 5m
+12:00:00  auth  v2  Paused  step 4/6  weight 25%  holding at 25% for 5m
+";
+        assert_eq!(String::from_utf8(out.lines).unwrap(), expected);
     }
 
     #[tokio::test]
     async fn differences_from_the_file_are_told() {
         let daemon = daemon();
-        assert_eq!(daemon.run("get --diff").await.1, "auth: stable is v1, the file says v0\n");
-        assert_eq!(daemon.run("get cart --diff").await.1, "What runs is what the file says.\n");
+        assert_eq!(
+            daemon.run("get --diff").await.1,
+            "auth: stable is v1, the file says v0\n"
+        );
+        assert_eq!(
+            daemon.run("get cart --diff").await.1,
+            "What runs is what the file says.\n"
+        );
     }
 
     #[tokio::test]
@@ -267,12 +337,19 @@ mod tests {
         let out: Value = serde_json::from_str(&daemon.run("get auth -o json").await.1).unwrap();
         assert_eq!(out, service_json("Progressing"));
         let (_, out) = daemon.run("get -o yaml").await;
-        assert!(out.starts_with("- ") && out.contains("\n  phase: ") || out.contains("phase: Progressing"), "{out}");
+        assert!(
+            out.starts_with("- ") && out.contains("\n  phase: ")
+                || out.contains("phase: Progressing"),
+            "{out}"
+        );
     }
 
     #[tokio::test]
     async fn an_unknown_service_is_a_failure() {
         let (exit, _) = daemon().run("get nobody").await;
-        assert_eq!(exit.unwrap_err().to_string(), "nothing at /v1/services/nobody");
+        assert_eq!(
+            exit.unwrap_err().to_string(),
+            "nothing at /v1/services/nobody"
+        );
     }
 }

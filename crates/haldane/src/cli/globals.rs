@@ -18,12 +18,21 @@ const WIDTH: u16 = 80;
 
 /// The options that every command has.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct GlobalArgs {
     /// Where the daemon lives.
     #[command(flatten)]
     pub place: PlaceArgs,
     /// The form of the result
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t, env = "HALDANE_OUTPUT", global = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        env = "HALDANE_OUTPUT",
+        global = true
+    )]
     pub output: Format,
     /// Who asks, as recorded with each command; by default your user name and this machine's name
     #[arg(long = "as", value_name = "NAME", env = "HALDANE_ACTOR", global = true)]
@@ -67,8 +76,11 @@ impl Globals {
     /// # Errors
     /// When there is no directory for the daemon to live in.
     pub(crate) fn try_new(args: &GlobalArgs) -> anyhow::Result<Self> {
-        let is_terminal = stdout().is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb");
-        let size = ratatui::crossterm::terminal::size().ok().filter(|(width, _)| is_terminal && *width > 0);
+        let is_terminal =
+            stdout().is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let size = ratatui::crossterm::terminal::size()
+            .ok()
+            .filter(|(width, _)| is_terminal && *width > 0);
         let has_color = is_terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Ok(Self {
             place: Place::try_new(&args.place, &Surroundings::of_process())?,
@@ -88,10 +100,18 @@ impl Globals {
 }
 
 fn user_at_host() -> String {
-    let filled = |name| env::var(name).ok().filter(|value: &String| !value.is_empty());
+    let filled = |name| {
+        env::var(name)
+            .ok()
+            .filter(|value: &String| !value.is_empty())
+    };
     let user = filled("USER").or_else(|| filled("LOGNAME"));
     let user = user.unwrap_or_else(|| format!("uid{}", rustix::process::getuid().as_raw()));
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| filled("HOSTNAME"));
-    let host = host.map(|host| host.trim().to_owned()).filter(|host| !host.is_empty());
+    let host = fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .or_else(|| filled("HOSTNAME"));
+    let host = host
+        .map(|host| host.trim().to_owned())
+        .filter(|host| !host.is_empty());
     format!("{user}@{}", host.as_deref().unwrap_or("localhost"))
 }

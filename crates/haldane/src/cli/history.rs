@@ -11,7 +11,7 @@ use super::{
     globals::Globals,
     paint, result,
     table::{Cell, Table},
-    words::{clean, date_and_time, span, wrap},
+    words::{clean, date_and_time, day_and_minute, span, wrap},
 };
 
 /// What the texts of decisions are indented by.
@@ -30,17 +30,25 @@ pub(crate) struct Args {
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: &Args, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
+pub(crate) async fn run(
+    args: &Args,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
     let client = globals.client();
     if let Some(id) = &args.id {
         let id = rollout_id(&args.name, id)?;
         let history: RolloutHistory = client.get(&format!("/v1/rollouts/{id}")).await?;
-        result::write(globals, out, &history, |out| write_one(&history, globals, out))?;
+        result::write(globals, out, &history, |out| {
+            write_one(&history, globals, out)
+        })?;
         return Ok(Exit::Done);
     }
     let path = format!("/v1/services/{}/history?limit={}", args.name, args.limit);
     let histories: Vec<RolloutHistory> = client.get(&path).await?;
-    result::write(globals, out, &histories, |out| write_all(&histories, globals, out))?;
+    result::write(globals, out, &histories, |out| {
+        write_all(&histories, globals, out)
+    })?;
     Ok(Exit::Done)
 }
 
@@ -48,28 +56,38 @@ fn rollout_id(service: &ServiceName, text: &str) -> anyhow::Result<RolloutId> {
     if let Ok(number) = text.parse::<u64>() {
         return Ok(RolloutId::new(service, number));
     }
-    let id: RolloutId = text.parse().map_err(|error| UsageError(format!("{error}"))).context("reading the rollout's id")?;
+    let id: RolloutId = text
+        .parse()
+        .map_err(|error| UsageError(format!("{error}")))
+        .context("reading the rollout's id")?;
     Ok(id)
 }
 
-fn write_all(histories: &[RolloutHistory], globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
+fn write_all(
+    histories: &[RolloutHistory],
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     if histories.is_empty() {
         writeln!(out, "No rollouts so far.")?;
         return Ok(());
     }
-    let mut table = Table::new(["ID", "KIND", "FROM", "TO", "PHASE", "STARTED", "TOOK", "BY", "MESSAGE"]);
+    let mut table = Table::new([
+        "ID", "KIND", "FROM", "TO", "PHASE", "STARTED", "TOOK", "MESSAGE",
+    ]);
     for one in histories {
         let (_, tone) = paint::phase(&one.phase);
-        let took = one.ended_at.map_or_else(|| "…".to_owned(), |end| span(one.started_at, end));
+        let took = one
+            .ended_at
+            .map_or_else(|| "…".to_owned(), |end| span(one.started_at, end));
         table.push([
             one.id.as_str().into(),
             one.kind.as_str().into(),
             one.stable.as_str().into(),
             one.canary.as_str().into(),
             Cell::new(tone, &one.phase),
-            date_and_time(one.started_at, &globals.zone).into(),
+            day_and_minute(one.started_at, &globals.zone).into(),
             took.into(),
-            one.by.as_str().into(),
             one.message.as_str().into(),
         ]);
     }
@@ -77,12 +95,32 @@ fn write_all(histories: &[RolloutHistory], globals: &Globals, out: &mut impl Wri
     Ok(())
 }
 
-fn write_one(history: &RolloutHistory, globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
-    let RolloutHistory { id, kind, by, reason, stable, canary, phase, message, .. } = history;
-    let reason = reason.as_ref().map(|reason| format!(", because {:?}", clean(reason))).unwrap_or_default();
-    writeln!(out, "{id}: {kind} of {canary} in place of {stable}, by {}{reason}", clean(by))?;
-    let (sign, tone) = paint::phase(phase);
-    writeln!(out, "{}: {}", globals.paint.tone(tone, &format!("{sign} {phase}")), clean(message))?;
+fn write_one(
+    history: &RolloutHistory,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let RolloutHistory {
+        id,
+        kind,
+        by,
+        reason,
+        stable,
+        canary,
+        phase,
+        message,
+        ..
+    } = history;
+    let reason = reason
+        .as_ref()
+        .map(|reason| format!(", because {:?}", clean(reason)))
+        .unwrap_or_default();
+    writeln!(
+        out,
+        "{id}: {kind} of {canary} in place of {stable}, by {}{reason}",
+        clean(by)
+    )?;
+    writeln!(out, "{}: {}", globals.paint.phase(phase), clean(message))?;
     for entry in &history.entries {
         write_entry(entry, globals, out)?;
     }
@@ -90,13 +128,31 @@ fn write_one(history: &RolloutHistory, globals: &Globals, out: &mut impl Write) 
 }
 
 fn write_entry(entry: &EntryView, globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
-    let EntryView { number, at, phase, step, weight_bps, text, cause, by, judgement } = entry;
+    let EntryView {
+        number,
+        at,
+        phase,
+        step,
+        weight_bps,
+        text,
+        cause,
+        by,
+        judgement,
+    } = entry;
     let step = step.map(|step| format!(" step {step}")).unwrap_or_default();
-    let by = by.as_ref().map(|by| format!(" by {}", clean(by))).unwrap_or_default();
+    let by = by
+        .as_ref()
+        .map(|by| format!(" by {}", clean(by)))
+        .unwrap_or_default();
     let at = date_and_time(*at, &globals.zone);
-    writeln!(out, "{number:>4}  {at}  {phase}{step} at {weight_bps} ({cause}{by})")?;
+    writeln!(
+        out,
+        "{number:>4}  {at}  {phase}{step} at {weight_bps} ({cause}{by})"
+    )?;
     let room = globals.width.saturating_sub(INDENT.len());
-    let evidence = judgement.as_ref().map(|one| format!("evidence: {}: {}", one.verdict, one.reason));
+    let evidence = judgement
+        .as_ref()
+        .map(|one| format!("evidence: {}: {}", one.verdict, one.reason));
     for text in std::iter::once(text).chain(&evidence) {
         for line in wrap(&clean(text), room) {
             writeln!(out, "{INDENT}{line}")?;
@@ -130,19 +186,29 @@ mod tests {
               "text": "take the canary's traffic away", "cause": "judge", "by": null, "judgement": judgement },
         ]);
         let daemon = Daemon::start([
-            ("GET /v1/services/auth/history", Reply::json(200, &json!([history(&json!([]))]))),
-            ("GET /v1/rollouts/auth-7", Reply::json(200, &history(&entries))),
+            (
+                "GET /v1/services/auth/history",
+                Reply::json(200, &json!([history(&json!([]))])),
+            ),
+            (
+                "GET /v1/rollouts/auth-7",
+                Reply::json(200, &history(&entries)),
+            ),
         ]);
         let (_, list) = daemon.run("history auth --limit 5").await;
         let (_, one) = daemon.run("history auth 7").await;
         assert_eq!(daemon.asked()[0].0, "GET /v1/services/auth/history?limit=5");
         assert_eq!(daemon.run("history auth auth-7").await.1, one);
-        insta::assert_snapshot!(format!("{list}\n{one}"), @"");
+        insta::assert_snapshot!(format!("{list}\n{one}"));
     }
 
     #[tokio::test]
     async fn an_id_that_is_none_is_a_usage_error() {
-        let error = Daemon::start([]).run("history auth ../x").await.0.unwrap_err();
+        let error = Daemon::start([])
+            .run("history auth ../x")
+            .await
+            .0
+            .unwrap_err();
         assert_eq!(crate::cli::exit::exit_of(&error), Exit::Usage);
     }
 }

@@ -5,19 +5,19 @@ use std::{io::Write, path::PathBuf};
 use haldane_api::lint;
 use serde::Serialize;
 
-use super::{
-    exit::Exit,
-    globals::Globals,
-    paint::Tone,
-    result,
-    source::Source,
-};
+use super::{exit::Exit, globals::Globals, paint::Tone, result, source::Source};
 
 /// Checks a release file.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The release file; - for standard input
-    #[arg(short, long, value_name = "FILE", default_value = "haldane.yaml", env = "HALDANE_FILE")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "haldane.yaml",
+        env = "HALDANE_FILE"
+    )]
     file: PathBuf,
 }
 
@@ -37,27 +37,47 @@ pub(crate) fn run(args: &Args, globals: &Globals, out: &mut impl Write) -> anyho
     let name = source.name();
     result::write(globals, out, &findings, |out| {
         for problem in &findings.problems {
-            writeln!(out, "{} {problem}", globals.paint.tone(Tone::Bad, "mistake:"))?;
+            writeln!(
+                out,
+                "{} {problem}",
+                globals.paint.tone(Tone::Bad, "mistake:")
+            )?;
         }
         for advice in &findings.advice {
-            writeln!(out, "{} {advice}", globals.paint.tone(Tone::Warn, "advice:"))?;
+            writeln!(
+                out,
+                "{} {advice}",
+                globals.paint.tone(Tone::Warn, "advice:")
+            )?;
         }
         if findings == Findings::default() {
             writeln!(out, "{name}: no mistakes, no advice")?;
         }
         Ok(())
     })?;
-    Ok(if findings.problems.is_empty() { Exit::Done } else { Exit::Failed })
+    Ok(if findings.problems.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
 }
 
 fn findings(source: &Source) -> Findings {
     match source.parse() {
-        Err(problems) => Findings { problems, advice: Vec::new() },
+        Err(problems) => Findings {
+            problems,
+            advice: Vec::new(),
+        },
         Ok(file) => {
             let name = source.name();
             let advice = lint::lint(&file).into_iter();
-            let advice = advice.map(|one| format!("{name}: {}: {}", one.path, one.message)).collect();
-            Findings { problems: Vec::new(), advice }
+            let advice = advice
+                .map(|one| format!("{name}: {}: {}", one.path, one.message))
+                .collect();
+            Findings {
+                problems: Vec::new(),
+                advice,
+            }
         }
     }
 }
@@ -73,20 +93,37 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("haldane.yaml");
         fs::write(&path, text).unwrap();
-        let (exit, out) = Daemon::start([]).run(&format!("lint -f {}", path.display())).await;
-        (exit.unwrap(), out.replace(&dir.path().display().to_string(), ""))
+        let (exit, out) = Daemon::start([])
+            .run(&format!("lint -f {}", path.display()))
+            .await;
+        (
+            exit.unwrap(),
+            out.replace(&dir.path().display().to_string(), ""),
+        )
     }
 
     #[tokio::test]
     async fn mistakes_fail_and_advice_does_not() {
         let stable = "listen: 8080, stable: { version: v1, run: ./a }";
-        let (exit, out) = lint(&format!("services: {{ auth: {{ {stable}, health: {{ path: /h }} }} }}")).await;
-        assert_eq!((exit, out.as_str()), (Exit::Done, "/haldane.yaml: no mistakes, no advice\n"));
+        let (exit, out) = lint(&format!(
+            "services: {{ auth: {{ {stable}, health: {{ path: /h }} }} }}"
+        ))
+        .await;
+        assert_eq!(
+            (exit, out.as_str()),
+            (Exit::Done, "/haldane.yaml: no mistakes, no advice\n")
+        );
         let (exit, out) = lint(&format!("services: {{ auth: {{ {stable} }} }}")).await;
         assert_eq!(exit, Exit::Done);
-        assert!(out.starts_with("advice: /haldane.yaml: services.auth.health: "), "{out}");
+        assert!(
+            out.starts_with("advice: /haldane.yaml: services.auth.health: "),
+            "{out}"
+        );
         let (exit, out) = lint("services:\n  auth: { lisen: 8080 }").await;
         assert_eq!(exit, Exit::Failed);
-        assert!(out.contains("mistake: /haldane.yaml:2:11: services.auth.lisen: unknown key"), "{out}");
+        assert!(
+            out.contains("mistake: /haldane.yaml:2:11: services.auth.lisen: unknown key"),
+            "{out}"
+        );
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Model {
     pub zone: TimeZone,
     /// Whether there are colors.
     pub paint: Paint,
+    /// Whether keys may steer rollouts; otherwise the view is for watching alone.
+    pub can_steer: bool,
     services: BTreeMap<ServiceName, ServiceView>,
     page: Page,
     overlay: Overlay,
@@ -46,8 +48,6 @@ pub(crate) enum Msg {
     Tick(Timestamp),
     /// A key was pressed.
     Key(Key),
-    /// Further lines changed.
-    Extra(Vec<String>),
     /// A command was answered, or refused.
     Told(String),
     /// The daemon can't be heard.
@@ -118,14 +118,24 @@ enum Overlay {
 
 impl Model {
     /// Returns a model that shows one service, or all.
-    pub(crate) fn new(title: String, service: Option<ServiceName>, now: Timestamp, zone: TimeZone, paint: Paint) -> Self {
-        let page = service.map_or(Page::All(0), |service| Page::One { service, back: None });
+    pub(crate) fn new(
+        title: String,
+        service: Option<ServiceName>,
+        now: Timestamp,
+        zone: TimeZone,
+        paint: Paint,
+    ) -> Self {
+        let page = service.map_or(Page::All(0), |service| Page::One {
+            service,
+            back: None,
+        });
         Self {
             title,
             extra: Vec::new(),
             now,
             zone,
             paint,
+            can_steer: true,
             services: BTreeMap::new(),
             page,
             overlay: Overlay::None,
@@ -160,7 +170,6 @@ pub(crate) fn update(model: &mut Model, msg: Msg) -> Option<Act> {
             model.services.insert(service.name.clone(), *service);
         }
         Msg::Tick(now) => model.now = model.now.max(now),
-        Msg::Extra(lines) => model.extra = lines,
         Msg::Told(text) => model.told = Some(text),
         Msg::Lost(text) => model.lost = Some(text),
         Msg::Key(Key::Interrupt) => return Some(Act::Quit),
@@ -192,7 +201,11 @@ fn press_on_page(model: &mut Model, key: Key) -> Option<Act> {
         Key::Char('p') => ask(model, |_| CommandName::Promote),
         Key::Char('a') => ask(model, |_| CommandName::Abort),
         Key::Char(' ') => ask(model, |rollout| {
-            if rollout.phase == "Paused" { CommandName::Resume } else { CommandName::Pause }
+            if rollout.phase == "Paused" {
+                CommandName::Resume
+            } else {
+                CommandName::Pause
+            }
         }),
         Key::Up | Key::Char('k') => select(model, |index| index.saturating_sub(1)),
         Key::Down | Key::Char('j') => select(model, |index| index.saturating_add(1)),
@@ -205,12 +218,26 @@ fn press_on_page(model: &mut Model, key: Key) -> Option<Act> {
 
 /// Asks whether to send a command to the rollout at hand.
 fn ask(model: &mut Model, command: impl FnOnce(&RolloutView) -> CommandName) {
+    if !model.can_steer {
+        return;
+    }
     let live = model.selected().and_then(|service| {
-        let rollout = service.rollout.as_ref().filter(|rollout| !rollout.is_over)?;
+        let rollout = service
+            .rollout
+            .as_ref()
+            .filter(|rollout| !rollout.is_over)?;
         let command = command(rollout);
         // Somebody looked at this step when they said yes; if it has moved on by then, they did not mean the next one.
-        let step = if command == CommandName::Promote { rollout.step } else { None };
-        Some(Request { service: service.name.clone(), command, step })
+        let step = if command == CommandName::Promote {
+            rollout.step
+        } else {
+            None
+        };
+        Some(Request {
+            service: service.name.clone(),
+            command,
+            step,
+        })
     });
     match live {
         Some(request) => model.overlay = Overlay::Question(request),
@@ -226,12 +253,18 @@ fn select(model: &mut Model, to: impl FnOnce(usize) -> usize) {
 
 fn open(model: &mut Model) {
     if let (Page::All(index), Some(service)) = (&model.page, model.selected()) {
-        model.page = Page::One { service: service.name.clone(), back: Some(*index) };
+        model.page = Page::One {
+            service: service.name.clone(),
+            back: Some(*index),
+        };
     }
 }
 
 fn close(model: &mut Model) {
-    if let Page::One { back: Some(index), .. } = model.page {
+    if let Page::One {
+        back: Some(index), ..
+    } = model.page
+    {
         model.page = Page::All(index);
     }
 }

@@ -21,12 +21,22 @@ pub(crate) struct Args {
     #[arg(short, long, env = "HALDANE_FOLLOW")]
     follow: bool,
     /// How many of the last lines are shown
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 100, env = "HALDANE_LINES")]
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "N",
+        default_value_t = 100,
+        env = "HALDANE_LINES"
+    )]
     lines: u32,
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: &Args, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
+pub(crate) async fn run(
+    args: &Args,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
     let mut stream = globals.client().stream(&args.path()).await?;
     while let Some(piece) = stream.next().await? {
         out.write_all(&piece)?;
@@ -58,8 +68,11 @@ mod tests {
 
     #[tokio::test]
     async fn lines_are_passed_on_as_they_are() {
-        let daemon = Daemon::start([("GET /v1/services/auth/logs", Reply::text(200, "one\ntwo\n"))]);
-        let (exit, out) = daemon.run("logs auth --version v2 --replica 1 -f -n 2").await;
+        let daemon =
+            Daemon::start([("GET /v1/services/auth/logs", Reply::text(200, "one\ntwo\n"))]);
+        let (exit, out) = daemon
+            .run("logs auth --version v2 --replica 1 -f -n 2")
+            .await;
         assert_eq!((exit.unwrap(), out.as_str()), (Exit::Done, "one\ntwo\n"));
         let call = "GET /v1/services/auth/logs?lines=2&version=v2&replica=1&follow=true";
         assert_eq!(daemon.asked()[0].0, call);

@@ -22,7 +22,7 @@ use super::{
     figure::{Figure, Status},
     get::step_text,
     globals::{Format, Globals},
-    live, paint, result,
+    live, result,
     words::{bps_or_nothing, clean, time_of_day},
 };
 
@@ -49,19 +49,47 @@ pub(crate) struct Args {
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: &Args, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
+pub(crate) async fn run(
+    args: &Args,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
     if args.interval.is_zero() {
-        return Err(UsageError("--interval 0; expected a time above zero such as 5s".to_owned()).into());
+        return Err(
+            UsageError("--interval 0; expected a time above zero such as 5s".to_owned()).into(),
+        );
     }
     // A service that does not exist is told before the screen is taken.
-    let first: ServiceView = globals.client().get(&format!("/v1/services/{}", args.name)).await?;
-    let csv = args.export_metrics.as_deref().map(Csv::create).transpose()?;
-    let until = args.duration.and_then(|duration| Instant::now().checked_add(duration));
+    let first: ServiceView = globals
+        .client()
+        .get(&format!("/v1/services/{}", args.name))
+        .await?;
+    let csv = args
+        .export_metrics
+        .as_deref()
+        .map(Csv::create)
+        .transpose()?;
+    let until = args
+        .duration
+        .and_then(|duration| Instant::now().checked_add(duration));
     if globals.is_terminal && globals.format == Format::Table {
         let title = format!("haldane monitor {}", args.name);
         let service = Some(args.name.clone());
-        let csv = csv.map(|csv| live::session::Export { csv, interval: args.interval });
-        return live::session::run(live::session::Config { title, service, csv, until }, globals).await;
+        let csv = csv.map(|csv| live::session::Export {
+            csv,
+            interval: args.interval,
+        });
+        return live::session::run(
+            live::session::Config {
+                title,
+                service,
+                first: vec![first],
+                csv,
+                until,
+            },
+            globals,
+        )
+        .await;
     }
     lines(first, args, csv, until, globals, out).await
 }
@@ -75,9 +103,13 @@ async fn lines(
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
-    let mut last = first;
+    let (mut last, mut is_lost) = (first, false);
     let mut tasks = JoinSet::new();
-    let mut seen = follow(&globals.client(), format!("/v1/events?service={}", args.name), &mut tasks);
+    let mut seen = follow(
+        &globals.client(),
+        format!("/v1/events?service={}", args.name),
+        &mut tasks,
+    );
     let mut ticks = interval(args.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -91,8 +123,16 @@ async fn lines(
             biased;
             () = end => return Ok(Exit::Done),
             next = seen.recv() => match next {
-                Some(Seen::Service(view)) => last = *view,
-                Some(Seen::Lost(error)) => talk(&error.to_string()),
+                Some(Seen::Service(view)) => {
+                    last = *view;
+                    is_lost = false;
+                }
+                Some(Seen::Lost(error)) => {
+                    if !is_lost {
+                        talk(&format!("{error}; trying again"));
+                    }
+                    is_lost = true;
+                }
                 None => return Ok(Exit::Failed),
             },
             _ = ticks.tick() => {
@@ -109,29 +149,48 @@ async fn lines(
     }
 }
 
-fn write_lines(service: &ServiceView, globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
+fn write_lines(
+    service: &ServiceView,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     let at = time_of_day(service.at, &globals.zone);
-    let judgement = service.rollout.as_ref().and_then(|rollout| rollout.judgement.as_ref());
-    match &service.rollout {
+    let rollout = service.rollout.as_ref();
+    match rollout {
         Some(rollout) => {
-            let (sign, tone) = paint::phase(&rollout.phase);
-            let phase = globals.paint.tone(tone, &format!("{sign} {}", rollout.phase));
+            let phase = globals.paint.phase(&rollout.phase);
             let (step, observed) = (step_text(rollout), bps_or_nothing(rollout.observed_bps));
             let message = clean(&rollout.message);
             let weight = rollout.weight_bps;
-            writeln!(out, "{at}  {}  {phase}  step {step}  weight {weight}, observed {observed}  {message}", service.name)?;
+            writeln!(
+                out,
+                "{at}  {}  {phase}  step {step}  weight {weight}, observed {observed}  {message}",
+                service.name
+            )?;
         }
         None => writeln!(out, "{at}  {}  no rollout", service.name)?,
     }
-    write_version("stable", &service.stable, &|figure, version| figure.stable_status(version), globals, out)?;
+    write_version(
+        "stable",
+        &service.stable,
+        &|figure, version| figure.stable_status(version),
+        globals,
+        out,
+    )?;
     if let Some(canary) = &service.canary {
-        write_version("canary", canary, &|figure, version| figure.canary_status(version, judgement), globals, out)?;
+        write_version(
+            "canary",
+            canary,
+            &|figure, version| figure.canary_status(version, rollout),
+            globals,
+            out,
+        )?;
     }
-    if let Some(judgement) = judgement {
-        let verdict = globals.paint.tone(paint::verdict(judgement.verdict), &judgement.verdict.to_string());
+    if let Some(judgement) = rollout.and_then(|rollout| rollout.judgement.as_ref()) {
+        let verdict = globals.paint.verdict(judgement.verdict);
         writeln!(out, "  verdict: {verdict}: {}", clean(&judgement.reason))?;
     }
-    if let Some(rollout) = &service.rollout {
+    if let Some(rollout) = rollout {
         writeln!(out, "  recommendation: {}", clean(&rollout.recommendation))?;
     }
     Ok(())
@@ -149,7 +208,12 @@ fn write_version(
         let status = status(figure, version);
         let word = globals.paint.tone(status.tone(), status.word());
         let comma = if index == 0 { "" } else { "," };
-        write!(out, "{comma} {} {} {word}", figure.label(), figure.show(version))?;
+        write!(
+            out,
+            "{comma} {} {} {word}",
+            figure.label(),
+            figure.show(version)
+        )?;
     }
     writeln!(out)?;
     Ok(())
@@ -178,21 +242,34 @@ mod tests {
 
     #[tokio::test]
     async fn figures_are_lines_where_there_is_no_terminal() {
-        let (exit, out) = daemon().run("monitor auth --interval 1h --duration 300ms").await;
+        let (exit, out) = daemon()
+            .run("monitor auth --interval 1h --duration 300ms")
+            .await;
         assert_eq!(exit.unwrap(), Exit::Done);
-        insta::assert_snapshot!(out, @"");
+        insta::assert_snapshot!(out);
     }
 
     #[tokio::test]
     async fn the_export_has_rows_for_each_interval() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out.csv");
-        let line = format!("monitor auth --interval 100ms --duration 250ms --export-metrics {}", path.display());
+        let line = format!(
+            "monitor auth --interval 100ms --duration 250ms --export-metrics {}",
+            path.display()
+        );
         let (exit, _) = daemon().run(&line).await;
         assert_eq!(exit.unwrap(), Exit::Done);
         let text = std::fs::read_to_string(path).unwrap();
-        assert!(text.starts_with("time,service,") && text.lines().count() >= 3, "{text}");
-        assert!(text.lines().skip(1).all(|line| line.contains(",auth,auth-7,Progressing,")), "{text}");
+        assert!(
+            text.starts_with("time,service,") && text.lines().count() >= 3,
+            "{text}"
+        );
+        assert!(
+            text.lines()
+                .skip(1)
+                .all(|line| line.contains(",auth,auth-7,Progressing,")),
+            "{text}"
+        );
     }
 
     #[test]
@@ -204,7 +281,11 @@ mod tests {
 
     #[tokio::test]
     async fn an_interval_of_nothing_is_refused() {
-        let error = daemon().run("monitor auth --interval 0").await.0.unwrap_err();
+        let error = daemon()
+            .run("monitor auth --interval 0")
+            .await
+            .0
+            .unwrap_err();
         assert_eq!(crate::cli::exit::exit_of(&error), Exit::Usage);
     }
 }

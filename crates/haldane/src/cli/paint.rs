@@ -51,6 +51,17 @@ impl Paint {
         }
     }
 
+    /// Returns a phase with its sign, for a terminal.
+    pub(crate) fn phase(self, name: &str) -> String {
+        let (sign, tone) = phase(name);
+        self.tone(tone, &format!("{sign} {name}"))
+    }
+
+    /// Returns a verdict, for a terminal.
+    pub(crate) fn verdict(self, value: Verdict) -> String {
+        self.tone(verdict(value), &value.to_string())
+    }
+
     /// Returns the style of a tone, for a full screen; without colors, weight alone tells headings and what is wrong.
     pub(crate) fn style(self, tone: Tone) -> Style {
         let style = Style::new();
@@ -105,7 +116,10 @@ mod tests {
     #[test]
     fn without_color_only_the_words_are_left() {
         assert_eq!(Paint::Mono.tone(Tone::Bad, "CRITICAL"), "CRITICAL");
-        assert_eq!(Paint::Color.tone(Tone::Bad, "CRITICAL"), "\x1b[1;31mCRITICAL\x1b[0m");
+        assert_eq!(
+            Paint::Color.tone(Tone::Bad, "CRITICAL"),
+            "\x1b[1;31mCRITICAL\x1b[0m"
+        );
         for tone in [Tone::Good, Tone::Warn, Tone::Bad, Tone::Busy] {
             assert_eq!(Paint::Mono.style(tone).fg, None);
         }

@@ -81,11 +81,17 @@ impl Surroundings {
 mod tests {
     use super::*;
 
-    fn place(args: [Option<&str>; 2], around: (bool, Option<&str>, Option<&str>)) -> Result<[String; 2], NoHome> {
+    fn place(
+        args: [Option<&str>; 2],
+        around: (bool, Option<&str>, Option<&str>),
+    ) -> Result<[String; 2], NoHome> {
         let [socket, data_dir] = args.map(|path| path.map(PathBuf::from));
         let (is_root, state_home, home) = around;
-        let surroundings =
-            Surroundings { is_root, state_home: state_home.map(PathBuf::from), home: home.map(PathBuf::from) };
+        let surroundings = Surroundings {
+            is_root,
+            state_home: state_home.map(PathBuf::from),
+            home: home.map(PathBuf::from),
+        };
         let place = Place::try_new(&PlaceArgs { socket, data_dir }, &surroundings)?;
         Ok([place.data_dir, place.socket].map(|path| path.display().to_string()))
     }
@@ -94,12 +100,35 @@ mod tests {
     fn options_win_over_the_state_directory_over_root_over_home() {
         let none = [None, None];
         for (args, around, data_dir, socket) in [
-            ([None, Some("/d")], (true, Some("/s"), Some("/h")), "/d", "/d/haldane.sock"),
-            ([Some("/x.sock"), None], (false, Some("/s"), None), "/s/haldane", "/x.sock"),
-            (none, (true, None, Some("/root")), "/var/lib/haldane", "/var/lib/haldane/haldane.sock"),
-            (none, (false, Some("relative"), Some("/h")), "/h/.local/state/haldane", "/h/.local/state/haldane/haldane.sock"),
+            (
+                [None, Some("/d")],
+                (true, Some("/s"), Some("/h")),
+                "/d",
+                "/d/haldane.sock",
+            ),
+            (
+                [Some("/x.sock"), None],
+                (false, Some("/s"), None),
+                "/s/haldane",
+                "/x.sock",
+            ),
+            (
+                none,
+                (true, None, Some("/root")),
+                "/var/lib/haldane",
+                "/var/lib/haldane/haldane.sock",
+            ),
+            (
+                none,
+                (false, Some("relative"), Some("/h")),
+                "/h/.local/state/haldane",
+                "/h/.local/state/haldane/haldane.sock",
+            ),
         ] {
-            assert_eq!(place(args, around), Ok([data_dir.to_owned(), socket.to_owned()]));
+            assert_eq!(
+                place(args, around),
+                Ok([data_dir.to_owned(), socket.to_owned()])
+            );
         }
         assert_eq!(place(none, (false, None, None)), Err(NoHome));
     }

@@ -42,7 +42,13 @@ struct ShowArgs {
     /// A preset's name, or with -f a service of the file
     name: Option<String>,
     /// The release file; - for standard input
-    #[arg(short, long, value_name = "FILE", requires = "name", env = "HALDANE_FILE")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        requires = "name",
+        env = "HALDANE_FILE"
+    )]
     file: Option<PathBuf>,
 }
 
@@ -73,29 +79,43 @@ pub(crate) fn run(args: &Args, globals: &Globals, out: &mut impl Write) -> anyho
 }
 
 fn list(globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
-    let presets: Vec<Listed> =
-        preset::PRESETS.iter().map(|preset| Listed { name: preset.name, summary: preset.summary }).collect();
+    let presets: Vec<Listed> = preset::PRESETS
+        .iter()
+        .map(|preset| Listed {
+            name: preset.name,
+            summary: preset.summary,
+        })
+        .collect();
     result::write(globals, out, &presets, |out| {
         let mut table = Table::new(["PRESET", "WHAT"]);
         for Listed { name, summary } in &presets {
             table.push([name.into(), summary.into()]);
         }
-        Ok(table.write(out, globals.width, globals.paint)?)
+        // A list to choose from is not cut.
+        Ok(table.write(out, usize::MAX, globals.paint)?)
     })
 }
 
 /// Returns the preset as a file has it that says nothing else.
 fn of_preset(name: &str) -> anyhow::Result<Plan> {
-    let rules = Rules { guards: default_guards(), ..Rules::default() };
+    let rules = Rules {
+        guards: default_guards(),
+        ..Rules::default()
+    };
     let plan = preset::find(name, rules);
     Ok(plan.ok_or_else(|| UsageError(format!("{name:?} is no preset; see `haldane plan show`")))?)
 }
 
 fn of_file(name: &str, source: &Source) -> anyhow::Result<Plan> {
-    let name: ServiceName = name.parse().map_err(|error| UsageError(format!("{error}")))?;
-    let file = source.parse().map_err(|problems| anyhow::anyhow!("{}", problems.join("\n")))?;
+    let name: ServiceName = name
+        .parse()
+        .map_err(|error| UsageError(format!("{error}")))?;
+    let file = source
+        .parse()
+        .map_err(|problems| anyhow::anyhow!("{}", problems.join("\n")))?;
     let service = file.services.get(&name);
-    let service = service.ok_or_else(|| UsageError(format!("{} has no service {name}", source.name())))?;
+    let service =
+        service.ok_or_else(|| UsageError(format!("{} has no service {name}", source.name())))?;
     Ok(service.plan.clone())
 }
 
@@ -113,9 +133,15 @@ mod tests {
         assert!(list.contains("blue-green-canary"), "{list}");
         let (exit, fast) = daemon.run("plan show fast").await;
         assert_eq!(exit.unwrap(), Exit::Done);
-        assert!(fast.starts_with("steps:\n  - weight: 5%\n  - hold: 10m\n"), "{fast}");
+        assert!(
+            fast.starts_with("steps:\n  - weight: 5%\n  - hold: 10m\n"),
+            "{fast}"
+        );
         let json = daemon.run("plan show fast -o json").await.1;
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["steps"][0]["weight"], "5%");
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&json).unwrap()["steps"][0]["weight"],
+            "5%"
+        );
         let error = daemon.run("plan show Fast").await.0.unwrap_err();
         assert_eq!(crate::cli::exit::exit_of(&error), Exit::Usage);
     }
@@ -125,7 +151,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("haldane.yaml");
         let file = |rollout: &str| {
-            format!("services: {{ auth: {{ listen: 0.0.0.0:1, stable: {{ version: v1, run: ./a }}, rollout: {rollout} }} }}")
+            format!(
+                "services: {{ auth: {{ listen: 0.0.0.0:1, stable: {{ version: v1, run: ./a }}, rollout: {rollout} }} }}"
+            )
         };
         fs::write(&path, file("{ steps: [10%, 100%], hold: 1m }")).unwrap();
         let line = format!("plan show auth -o json -f {}", path.display());

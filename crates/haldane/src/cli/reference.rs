@@ -10,7 +10,9 @@ use super::{Cli, exit::Exit};
 
 /// Runs the command.
 pub(crate) fn run(out: &mut impl Write) -> anyhow::Result<Exit> {
-    let mut text = String::from("# Command line\n\nWritten by `haldane help-markdown`; `cargo xtask codegen` brings it up to date.\n");
+    let mut text = String::from(
+        "# Command line\n\nWritten by `haldane help-markdown`; `cargo xtask codegen` brings it up to date.\n",
+    );
     let mut root = Cli::command();
     root.build();
     write_options(&root, true, "Options of every command", &mut text);
@@ -37,12 +39,22 @@ const EXIT_CODES: &str = "
 
 fn write_command(command: &Command, parent: &str, text: &mut String) {
     let name = format!("{parent} {}", command.get_name());
-    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    let about = command
+        .get_about()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     text.push_str(&format!("\n## `{name}`\n\n{about}.\n"));
-    let mut usage = format!("{name}");
+    let mut usage = name.clone();
     for arg in command.get_positionals() {
-        let value = arg.get_value_names().and_then(|names| names.first()).map_or("", |name| name.as_str());
-        usage.push_str(&if arg.is_required_set() { format!(" <{value}>") } else { format!(" [{value}]") });
+        let value = arg
+            .get_value_names()
+            .and_then(|names| names.first())
+            .map_or("", |name| name.as_str());
+        usage.push_str(&if arg.is_required_set() {
+            format!(" <{value}>")
+        } else {
+            format!(" [{value}]")
+        });
     }
     if shown(command).next().is_some() {
         usage.push_str(" <COMMAND>");
@@ -61,7 +73,10 @@ fn write_command(command: &Command, parent: &str, text: &mut String) {
 
 fn write_options(command: &Command, is_global: bool, title: &str, text: &mut String) {
     let wanted = |arg: &&Arg| {
-        let is_builtin = matches!(arg.get_action(), ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version);
+        let is_builtin = matches!(
+            arg.get_action(),
+            ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version
+        );
         !is_builtin && !arg.is_hide_set() && arg.is_global_set() == is_global
     };
     let args: Vec<&Arg> = command.get_arguments().filter(wanted).collect();
@@ -73,21 +88,33 @@ fn write_options(command: &Command, is_global: bool, title: &str, text: &mut Str
     }
     text.push_str("\n| option | environment | meaning |\n|---|---|---|\n");
     for arg in args {
-        let env = arg.get_env().map(|env| format!("`{}`", env.to_string_lossy())).unwrap_or_default();
+        let env = arg
+            .get_env()
+            .map(|env| format!("`{}`", env.to_string_lossy()))
+            .unwrap_or_default();
         text.push_str(&format!("| {} | {env} | {} |\n", option(arg), meaning(arg)));
     }
 }
 
 /// Returns how an option is written: `` `-o`, `--output FORMAT` ``.
 fn option(arg: &Arg) -> String {
-    let value = arg.get_value_names().and_then(|names| names.first()).filter(|_| arg.get_action().takes_values());
+    let value = arg
+        .get_value_names()
+        .and_then(|names| names.first())
+        .filter(|_| arg.get_action().takes_values());
     let Some(long) = arg.get_long() else {
         return value.map_or_else(String::new, |value| format!("`{value}`"));
     };
-    let short = arg.get_short().map(|short| format!("`-{short}`, ")).unwrap_or_default();
+    let short = arg
+        .get_short()
+        .map(|short| format!("`-{short}`, "))
+        .unwrap_or_default();
     let value = value.map(|value| format!(" {value}")).unwrap_or_default();
     let aliases = arg.get_visible_aliases().unwrap_or_default();
-    let aliases: String = aliases.iter().map(|alias| format!(", `--{alias}`")).collect();
+    let aliases: String = aliases
+        .iter()
+        .map(|alias| format!(", `--{alias}`"))
+        .collect();
     format!("{short}`--{long}{value}`{aliases}")
 }
 
@@ -97,12 +124,19 @@ fn meaning(arg: &Arg) -> String {
     let values: Vec<String> = if is_flag {
         Vec::new()
     } else {
-        arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect()
+        arg.get_possible_values()
+            .iter()
+            .map(|value| value.get_name().to_owned())
+            .collect()
     };
     if !values.is_empty() {
         text.push_str(&format!(": {}", values.join(", ")));
     }
-    let defaults: Vec<String> = arg.get_default_values().iter().map(|value| value.to_string_lossy().into_owned()).collect();
+    let defaults: Vec<String> = arg
+        .get_default_values()
+        .iter()
+        .map(|value| value.to_string_lossy().into_owned())
+        .collect();
     if !defaults.is_empty() && !is_flag {
         text.push_str(&format!(" [default: {}]", defaults.join(", ")));
     }
@@ -114,7 +148,9 @@ fn is_own(arg: &Arg) -> bool {
 }
 
 fn shown(command: &Command) -> impl Iterator<Item = &Command> {
-    command.get_subcommands().filter(|inner| !inner.is_hide_set() && inner.get_name() != "help")
+    command
+        .get_subcommands()
+        .filter(|inner| !inner.is_hide_set() && inner.get_name() != "help")
 }
 
 #[cfg(test)]
@@ -128,17 +164,37 @@ mod tests {
         let mut root = Cli::command();
         root.build();
         for command in shown(&root) {
-            assert!(text.contains(&format!("## `haldane {}`", command.get_name())), "{}", command.get_name());
+            assert!(
+                text.contains(&format!("## `haldane {}`", command.get_name())),
+                "{}",
+                command.get_name()
+            );
             for arg in command.get_arguments().filter(|arg| is_own(arg)) {
                 assert!(text.contains(&option(arg)), "{arg:?}");
-                let env = arg.get_env().unwrap_or_else(|| panic!("{arg:?} has no environment variable"));
+                let env = arg
+                    .get_env()
+                    .unwrap_or_else(|| panic!("{arg:?} has no environment variable"));
                 assert!(env.to_str().unwrap().starts_with("HALDANE_"), "{env:?}");
             }
-            let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
             let has_inner = shown(command).next().is_some();
-            assert!(has_inner || examples.contains("haldane "), "{} has no example", command.get_name());
+            assert!(
+                has_inner || examples.contains("haldane "),
+                "{} has no example",
+                command.get_name()
+            );
         }
-        assert_eq!(Daemon::start([]).run("help-markdown").await.1, text, "it differs per run");
-        assert!(!text.contains("help-markdown\n"), "hidden commands stay hidden");
+        assert_eq!(
+            Daemon::start([]).run("help-markdown").await.1,
+            text,
+            "it differs per run"
+        );
+        assert!(
+            !text.contains("help-markdown\n"),
+            "hidden commands stay hidden"
+        );
     }
 }

@@ -29,20 +29,31 @@ pub(crate) fn write<W: Write, T: Serialize + ?Sized>(
 }
 
 /// Writes what became of a request.
-pub(crate) fn write_answer(globals: &Globals, out: &mut impl Write, answer: &Answer) -> anyhow::Result<()> {
+pub(crate) fn write_answer(
+    globals: &Globals,
+    out: &mut impl Write,
+    answer: &Answer,
+) -> anyhow::Result<()> {
     write(globals, out, answer, |out| {
         for message in &answer.messages {
             writeln!(out, "{}", super::words::clean(message))?;
         }
         if !answer.is_durable {
-            writeln!(out, "applied, not durable: the disk failed; the daemon writes it down as soon as it can")?;
+            writeln!(
+                out,
+                "applied, not durable: the disk failed; the daemon writes it down as soon as it can"
+            )?;
         }
         Ok(())
     })
 }
 
 /// Writes a value of a stream: one JSON object per line, or one YAML document each.
-pub(crate) fn write_next(globals: &Globals, out: &mut impl Write, value: &impl Serialize) -> anyhow::Result<()> {
+pub(crate) fn write_next(
+    globals: &Globals,
+    out: &mut impl Write,
+    value: &impl Serialize,
+) -> anyhow::Result<()> {
     match globals.format {
         Format::Table | Format::Json => {
             let text = serde_json::to_string(value).context("writing JSON")?;

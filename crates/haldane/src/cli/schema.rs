@@ -16,7 +16,10 @@ pub(crate) fn run(globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exi
         Format::Table | Format::Json => Format::Json,
         Format::Yaml => Format::Yaml,
     };
-    let globals = Globals { format, ..globals.clone() };
+    let globals = Globals {
+        format,
+        ..globals.clone()
+    };
     result::write(&globals, out, &schema(), |_| Ok(()))?;
     Ok(Exit::Done)
 }

@@ -32,7 +32,10 @@ impl Source {
             fs::read_to_string(path)
         };
         let text = read().with_context(|| format!("reading {}", path.display()))?;
-        Ok(Self { path: path.to_owned(), text })
+        Ok(Self {
+            path: path.to_owned(),
+            text,
+        })
     }
 
     /// Returns what is in the file, or its mistakes, each with the file's name.
@@ -49,7 +52,11 @@ impl Source {
     /// Returns the directory that relative paths in the file start from.
     pub(crate) fn base_dir(&self) -> anyhow::Result<PathBuf> {
         let here = std::env::current_dir().context("finding the current directory")?;
-        let parent = self.path.parent().unwrap_or(Path::new(""));
-        Ok(if parent.as_os_str().is_empty() { here } else { here.join(parent) })
+        let parent = self.path.parent().unwrap_or_else(|| Path::new(""));
+        Ok(if parent.as_os_str().is_empty() {
+            here
+        } else {
+            here.join(parent)
+        })
     }
 }

@@ -8,7 +8,7 @@ use haldane_core::ServiceName;
 use super::{
     exit::Exit,
     globals::Globals,
-    paint, result,
+    result,
     words::{bps_or_nothing, clean},
 };
 
@@ -20,8 +20,15 @@ pub(crate) struct Args {
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: &Args, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
-    let service: ServiceView = globals.client().get(&format!("/v1/services/{}", args.name)).await?;
+pub(crate) async fn run(
+    args: &Args,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
+    let service: ServiceView = globals
+        .client()
+        .get(&format!("/v1/services/{}", args.name))
+        .await?;
     result::write(globals, out, &service, |out| write(&service, globals, out))?;
     Ok(Exit::Done)
 }
@@ -31,17 +38,33 @@ fn write(service: &ServiceView, globals: &Globals, out: &mut impl Write) -> anyh
         writeln!(out, "Notice: {}", clean(notice))?;
     }
     let Some(rollout) = &service.rollout else {
-        writeln!(out, "{}: {} serves all traffic.", service.name, service.stable.version)?;
-        writeln!(out, "Nothing is planned; `haldane deploy {} …` begins a rollout.", service.name)?;
+        writeln!(
+            out,
+            "{}: {} serves all traffic.",
+            service.name, service.stable.version
+        )?;
+        writeln!(
+            out,
+            "Nothing is planned; `haldane deploy {} …` begins a rollout.",
+            service.name
+        )?;
         return Ok(());
     };
-    let (sign, tone) = paint::phase(&rollout.phase);
-    let phase = globals.paint.tone(tone, &format!("{sign} {}", rollout.phase));
-    writeln!(out, "{}: {phase}: {}", service.name, clean(&rollout.message))?;
+    let phase = globals.paint.phase(&rollout.phase);
+    writeln!(
+        out,
+        "{}: {phase}: {}",
+        service.name,
+        clean(&rollout.message)
+    )?;
     let observed = bps_or_nothing(rollout.observed_bps);
-    writeln!(out, "{} → {} at {}, {observed} observed", rollout.stable, rollout.canary, rollout.weight_bps)?;
+    writeln!(
+        out,
+        "{} → {} at {}, {observed} observed",
+        rollout.stable, rollout.canary, rollout.weight_bps
+    )?;
     if let Some(judgement) = &rollout.judgement {
-        let verdict = globals.paint.tone(paint::verdict(judgement.verdict), &judgement.verdict.to_string());
+        let verdict = globals.paint.verdict(judgement.verdict);
         writeln!(out, "Verdict: {verdict}: {}", clean(&judgement.reason))?;
     }
     writeln!(out, "{}", clean(&rollout.next))?;
@@ -55,7 +78,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_last_line_says_what_comes_next() {
-        let daemon = Daemon::start([("GET /v1/services/auth", Reply::json(200, &service_json("Progressing")))]);
+        let daemon = Daemon::start([(
+            "GET /v1/services/auth",
+            Reply::json(200, &service_json("Progressing")),
+        )]);
         let (exit, out) = daemon.run("status auth").await;
         assert_eq!(exit.unwrap(), Exit::Done);
         let expected = "\

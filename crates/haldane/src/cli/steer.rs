@@ -47,9 +47,10 @@ pub(crate) struct RetryArgs {
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
-    plan: PlanFlags,
-    #[command(flatten)]
     wait: WaitArgs,
+    // The last, because its heading holds for all that follow.
+    #[command(flatten)]
+    plan: PlanFlags,
 }
 
 /// Goes back to an earlier version.
@@ -61,9 +62,10 @@ pub(crate) struct UndoArgs {
     #[arg(long, value_name = "VERSION", env = "HALDANE_TO")]
     to: Option<VersionName>,
     #[command(flatten)]
-    plan: PlanFlags,
-    #[command(flatten)]
     wait: WaitArgs,
+    // The last, because its heading holds for all that follow.
+    #[command(flatten)]
+    plan: PlanFlags,
 }
 
 /// Sets the canary's share by hand.
@@ -77,7 +79,11 @@ pub(crate) struct SetWeightArgs {
 }
 
 /// Runs `promote`.
-pub(crate) async fn promote(args: &PromoteArgs, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
+pub(crate) async fn promote(
+    args: &PromoteArgs,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
     let request = CommandRequest {
         step: args.step,
         full: args.full,
@@ -97,23 +103,51 @@ pub(crate) async fn simple(
 }
 
 /// Runs `retry`.
-pub(crate) async fn retry(args: &RetryArgs, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
+pub(crate) async fn retry(
+    args: &RetryArgs,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
     let plain = plain(CommandName::Retry, &args.target, globals);
-    let request = CommandRequest { rollout: args.plan.rollout(), ..plain };
+    let request = CommandRequest {
+        rollout: args.plan.rollout(),
+        ..plain
+    };
     begin(&args.target, &request, &args.wait, globals, out).await
 }
 
 /// Runs `undo`.
-pub(crate) async fn undo(args: &UndoArgs, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
+pub(crate) async fn undo(
+    args: &UndoArgs,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
     let plain = plain(CommandName::Undo, &args.target, globals);
-    let request = CommandRequest { to: args.to.clone(), rollout: args.plan.rollout(), ..plain };
+    let request = CommandRequest {
+        to: args.to.clone(),
+        rollout: args.plan.rollout(),
+        ..plain
+    };
     begin(&args.target, &request, &args.wait, globals, out).await
 }
 
 /// Runs `set-weight`.
-pub(crate) async fn set_weight(args: &SetWeightArgs, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
+pub(crate) async fn set_weight(
+    args: &SetWeightArgs,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
     let plain = plain(CommandName::SetWeight, &args.target, globals);
-    send(&args.target, &CommandRequest { weight_bps: Some(args.weight), ..plain }, globals, out).await
+    send(
+        &args.target,
+        &CommandRequest {
+            weight_bps: Some(args.weight),
+            ..plain
+        },
+        globals,
+        out,
+    )
+    .await
 }
 
 /// Returns a command with nothing set but who gives it.
@@ -136,7 +170,10 @@ pub(crate) fn path(service: &ServiceName) -> String {
 }
 
 fn plain(command: CommandName, target: &Target, globals: &Globals) -> CommandRequest {
-    CommandRequest { reason: target.reason.clone(), ..request(command, &globals.actor) }
+    CommandRequest {
+        reason: target.reason.clone(),
+        ..request(command, &globals.actor)
+    }
 }
 
 async fn send(
@@ -171,9 +208,14 @@ mod tests {
 
     async fn asked(line: &str) -> (String, Value) {
         let answer = json!({ "messages": ["done"], "rollout": "auth-7", "isDurable": true });
-        let daemon = Daemon::start([("POST /v1/services/auth/commands", Reply::json(200, &answer))]);
+        let daemon =
+            Daemon::start([("POST /v1/services/auth/commands", Reply::json(200, &answer))]);
         let (exit, out) = daemon.run(line).await;
-        assert_eq!((exit.unwrap(), out.as_str()), (Exit::Done, "done\n"), "{line}");
+        assert_eq!(
+            (exit.unwrap(), out.as_str()),
+            (Exit::Done, "done\n"),
+            "{line}"
+        );
         let (call, mut body) = daemon.asked().remove(0);
         // What is not set is left out, so that the table below shows what is.
         let map = body.as_object_mut().unwrap();
@@ -185,14 +227,23 @@ mod tests {
     async fn each_command_is_one_request() {
         for (line, expected) in [
             ("promote auth", json!({ "command": "Promote" })),
-            ("promote auth --full --step 3", json!({ "command": "Promote", "full": true, "step": 3 })),
-            ("pause auth --reason lunch", json!({ "command": "Pause", "reason": "lunch" })),
+            (
+                "promote auth --full --step 3",
+                json!({ "command": "Promote", "full": true, "step": 3 }),
+            ),
+            (
+                "pause auth --reason lunch",
+                json!({ "command": "Pause", "reason": "lunch" }),
+            ),
             ("resume auth", json!({ "command": "Resume" })),
             ("abort auth", json!({ "command": "Abort" })),
             ("retry auth", json!({ "command": "Retry" })),
             ("restart auth", json!({ "command": "Restart" })),
             ("undo auth", json!({ "command": "Undo" })),
-            ("set-weight auth 12.5%", json!({ "command": "SetWeight", "weightBps": 1_250 })),
+            (
+                "set-weight auth 12.5%",
+                json!({ "command": "SetWeight", "weightBps": 1_250 }),
+            ),
             (
                 "undo auth --to v1 --steps 50,100 --hold 1 --auto-promote",
                 json!({
@@ -203,14 +254,20 @@ mod tests {
         ] {
             let mut expected = expected;
             expected["by"] = json!("ann@desk");
-            assert_eq!(asked(line).await, ("POST /v1/services/auth/commands".to_owned(), expected), "{line}");
+            assert_eq!(
+                asked(line).await,
+                ("POST /v1/services/auth/commands".to_owned(), expected),
+                "{line}"
+            );
         }
     }
 
     #[tokio::test]
     async fn an_abort_that_is_not_durable_says_so() {
-        let answer = json!({ "messages": ["weight is 0%"], "rollout": "auth-7", "isDurable": false });
-        let daemon = Daemon::start([("POST /v1/services/auth/commands", Reply::json(200, &answer))]);
+        let answer =
+            json!({ "messages": ["weight is 0%"], "rollout": "auth-7", "isDurable": false });
+        let daemon =
+            Daemon::start([("POST /v1/services/auth/commands", Reply::json(200, &answer))]);
         let (_, out) = daemon.run("abort auth").await;
         assert!(out.contains("applied, not durable"), "{out}");
     }
@@ -218,10 +275,16 @@ mod tests {
     #[tokio::test]
     async fn what_the_daemon_refuses_is_a_failure() {
         let refusal = json!({ "error": "no rollout goes on" });
-        let daemon = Daemon::start([("POST /v1/services/auth/commands", Reply::json(409, &refusal))]);
+        let daemon = Daemon::start([(
+            "POST /v1/services/auth/commands",
+            Reply::json(409, &refusal),
+        )]);
         let (exit, out) = daemon.run("resume auth").await;
         let error = exit.unwrap_err();
-        assert_eq!((error.to_string().as_str(), out.as_str()), ("no rollout goes on", ""));
+        assert_eq!(
+            (error.to_string().as_str(), out.as_str()),
+            ("no rollout goes on", "")
+        );
         assert_eq!(crate::cli::exit::exit_of(&error), Exit::Failed);
     }
 
@@ -229,6 +292,9 @@ mod tests {
     fn a_weight_needs_its_percent_sign() {
         let line = ["haldane", "set-weight", "auth", "10"];
         let error = <crate::cli::Cli as clap::Parser>::try_parse_from(line).unwrap_err();
-        assert!(error.to_string().contains("expected a share such as 5%"), "{error}");
+        assert!(
+            error.to_string().contains("expected a share such as 5%"),
+            "{error}"
+        );
     }
 }

@@ -11,7 +11,7 @@ use super::{
 const GAP: usize = 2;
 
 /// The last column is never cut below this.
-const LAST_CHARS_MIN: usize = 20;
+const LAST_CHARS_MIN: usize = 12;
 
 /// A table with a header; the last column takes what is left of the line.
 #[derive(Debug)]
@@ -30,7 +30,10 @@ pub(crate) struct Cell {
 impl Cell {
     /// Returns a cell in a tone.
     pub(crate) fn new(tone: Tone, text: impl AsRef<str>) -> Self {
-        Self { text: clean(text.as_ref()), tone }
+        Self {
+            text: clean(text.as_ref()),
+            tone,
+        }
     }
 }
 
@@ -43,12 +46,15 @@ impl<T: AsRef<str>> From<T> for Cell {
 impl Table {
     /// Returns a table without rows.
     pub(crate) fn new<const N: usize>(header: [&str; N]) -> Self {
-        Self { header: header.map(|text| Cell::new(Tone::Strong, text)).to_vec(), rows: Vec::new() }
+        Self {
+            header: header.map(|text| Cell::new(Tone::Strong, text)).to_vec(),
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row.
     pub(crate) fn push<const N: usize>(&mut self, row: [Cell; N]) {
-        self.rows.push(row.to_vec());
+        self.rows.push(row.into_iter().collect());
     }
 
     /// Writes the table in lines of at most so many characters.
@@ -96,7 +102,11 @@ mod tests {
 
     fn written(width: usize) -> String {
         let mut table = Table::new(["NAME", "PHASE", "MESSAGE"]);
-        table.push(["auth".into(), "Progressing".into(), "holding at 25% for five minutes".into()]);
+        table.push([
+            "auth".into(),
+            "Progressing".into(),
+            "holding at 25% for five minutes".into(),
+        ]);
         table.push(["a-long-name".into(), "-".into(), "".into()]);
         let mut out = Vec::new();
         table.write(&mut out, width, Paint::Mono).unwrap();
@@ -111,8 +121,8 @@ auth         Progressing  holding at 25% for five minutes
 a-long-name  -
 ";
         assert_eq!(written(80), expected);
-        let narrow = expected.replace("25% for five minutes", "25% for…");
-        assert_eq!(written(46), narrow);
+        let narrow = expected.replace("at 25% for five minutes", "at…");
+        assert_eq!(written(38), narrow);
         assert_eq!(written(10), narrow, "a message is not cut to nothing");
     }
 }

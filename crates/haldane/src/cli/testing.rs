@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     convert::Infallible,
+    io::Write,
     sync::{Arc, Mutex},
 };
 
@@ -17,9 +18,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{net::UnixListener, task::JoinSet};
 
-use super::{
-    Cli, Exit, Globals, client::Client, globals::Format, paint::Paint, place::Place, run,
-};
+use super::{Cli, Exit, Globals, client::Client, globals::Format, paint::Paint, place::Place, run};
 
 /// What the scripted daemon answers.
 #[derive(Clone, Debug)]
@@ -31,17 +30,29 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn json(status: u16, body: &Value) -> Self {
-        Self { status, kind: "application/json", body: body.to_string() }
+        Self {
+            status,
+            kind: "application/json",
+            body: body.to_string(),
+        }
     }
 
     pub(crate) fn text(status: u16, body: &str) -> Self {
-        Self { status, kind: "text/plain", body: body.to_owned() }
+        Self {
+            status,
+            kind: "text/plain",
+            body: body.to_owned(),
+        }
     }
 
     /// Sends these services, and ends.
     pub(crate) fn events(services: &[Value]) -> Self {
         let event = |service: &Value| format!("event: service\ndata: {service}\n\n");
-        Self { status: 200, kind: "text/event-stream", body: services.iter().map(event).collect() }
+        Self {
+            status: 200,
+            kind: "text/event-stream",
+            body: services.iter().map(event).collect(),
+        }
     }
 }
 
@@ -57,8 +68,10 @@ impl Daemon {
     pub(crate) fn start<const N: usize>(script: [(&str, Reply); N]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join("haldane.sock")).unwrap();
-        let script: BTreeMap<String, Reply> =
-            script.into_iter().map(|(key, reply)| (key.to_owned(), reply)).collect();
+        let script: BTreeMap<String, Reply> = script
+            .into_iter()
+            .map(|(key, reply)| (key.to_owned(), reply))
+            .collect();
         let (script, asked) = (Arc::new(script), Arc::new(Mutex::new(Vec::new())));
         let mut tasks = JoinSet::new();
         let told = Arc::clone(&asked);
@@ -68,16 +81,29 @@ impl Daemon {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (script, told) = (Arc::clone(&script), Arc::clone(&told));
                 connections.spawn(async move {
-                    let answer = service_fn(|req| answer(req, Arc::clone(&script), Arc::clone(&told)));
-                    http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await.ok();
+                    let answer =
+                        service_fn(|req| answer(req, Arc::clone(&script), Arc::clone(&told)));
+                    http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), answer)
+                        .await
+                        .ok();
                 });
             }
         });
-        Self { dir, asked, _tasks: tasks }
+        Self {
+            dir,
+            asked,
+            _tasks: tasks,
+        }
     }
 
     pub(crate) fn client(&self) -> Client {
         Client::new(&self.dir.path().join("haldane.sock"))
+    }
+
+    /// Settings for commands that talk to this daemon.
+    pub(crate) fn globals(&self) -> Globals {
+        globals(self.dir.path())
     }
 
     /// What was asked so far: method, path with query, and body.
@@ -92,20 +118,32 @@ impl Daemon {
     }
 
     pub(crate) async fn run_words(&self, words: &[&str]) -> (anyhow::Result<Exit>, String) {
+        let mut out = Vec::new();
+        let exit = self.run_words_into(words, &mut out).await;
+        (exit, String::from_utf8(out).unwrap())
+    }
+
+    pub(crate) async fn run_into(&self, line: &str, out: &mut impl Write) -> anyhow::Result<Exit> {
+        let words: Vec<&str> = line.split(' ').collect();
+        self.run_words_into(&words, out).await
+    }
+
+    async fn run_words_into(&self, words: &[&str], out: &mut impl Write) -> anyhow::Result<Exit> {
         let words = ["haldane"].iter().chain(words);
         let cli = <Cli as clap::Parser>::try_parse_from(words).unwrap();
-        let mut globals = globals(self.dir.path());
+        let mut globals = self.globals();
         globals.format = cli.globals.output;
-        let mut out = Vec::new();
-        let exit = run(cli.command, &globals, &mut out).await;
-        (exit, String::from_utf8(out).unwrap())
+        run(cli.command, &globals, out).await
     }
 }
 
 /// Settings that depend on nothing outside.
-pub(crate) fn globals(data_dir: &std::path::Path) -> Globals {
+fn globals(data_dir: &std::path::Path) -> Globals {
     Globals {
-        place: Place { data_dir: data_dir.to_owned(), socket: data_dir.join("haldane.sock") },
+        place: Place {
+            data_dir: data_dir.to_owned(),
+            socket: data_dir.join("haldane.sock"),
+        },
         format: Format::Table,
         actor: "ann@desk".to_owned(),
         width: 80,
@@ -123,11 +161,23 @@ async fn answer(
     let (head, body) = req.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    asked.lock().unwrap().push((format!("{} {}", head.method, head.uri), body));
-    let unknown = Reply::json(404, &json!({ "error": format!("nothing at {}", head.uri.path()) }));
-    let reply = script.get(&format!("{} {}", head.method, head.uri.path())).unwrap_or(&unknown);
-    let response = Response::builder().status(reply.status).header("content-type", reply.kind);
-    Ok(response.body(Full::new(Bytes::from(reply.body.clone()))).unwrap())
+    asked
+        .lock()
+        .unwrap()
+        .push((format!("{} {}", head.method, head.uri), body));
+    let unknown = Reply::json(
+        404,
+        &json!({ "error": format!("nothing at {}", head.uri.path()) }),
+    );
+    let reply = script
+        .get(&format!("{} {}", head.method, head.uri.path()))
+        .unwrap_or(&unknown);
+    let response = Response::builder()
+        .status(reply.status)
+        .header("content-type", reply.kind);
+    Ok(response
+        .body(Full::new(Bytes::from(reply.body.clone())))
+        .unwrap())
 }
 
 /// The service `auth` with a rollout in this phase.
@@ -169,7 +219,13 @@ pub(crate) fn service_json(phase: &str) -> Value {
 }
 
 fn judgement_json() -> Value {
-    let guard = |metric: &str, limit: &str, stable: &str, canary: &str, verdict: &str, severity: &str, reason: &str| {
+    let guard = |metric: &str,
+                 limit: &str,
+                 stable: &str,
+                 canary: &str,
+                 verdict: &str,
+                 severity: &str,
+                 reason: &str| {
         json!({
             "metric": metric, "limit": limit, "stable": stable, "canary": canary,
             "verdict": verdict, "severity": severity, "reason": reason,

@@ -2,11 +2,12 @@
 
 use std::{io::Write, time::Duration};
 
+use anyhow::Context;
 use haldane_api::{
-    http::{Answer, RolloutHistory, RolloutView},
+    http::{Answer, RolloutHistory, RolloutView, ServiceView},
     text::{TextError, parse_duration},
 };
-use haldane_core::{RolloutId, ServiceName};
+use haldane_core::{RolloutId, ServiceName, VersionName};
 use serde::Serialize;
 use tokio::{
     sync::mpsc,
@@ -28,6 +29,12 @@ const LOST_MAX: Duration = Duration::from_secs(60);
 /// The longest wait where none is given; longer than any plan's own deadlines add up to in practice.
 const WAIT_MAX: Duration = Duration::from_hours(366 * 24);
 
+/// What stands for a phase while the rollout has not begun.
+const QUEUED: &str = "Queued";
+
+/// What stands for a phase where the rollout never begins.
+const REPLACED: &str = "Replaced";
+
 /// Whether and how long to wait.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct WaitArgs {
@@ -42,9 +49,19 @@ pub(crate) struct WaitArgs {
 /// Where a rollout stood when the wait ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Standing {
-    rollout: RolloutId,
+    /// `None` while it has not begun.
+    rollout: Option<RolloutId>,
     phase: String,
     message: String,
+}
+
+/// What is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Awaited {
+    /// A rollout.
+    Rollout(RolloutId),
+    /// The rollout of a version that begins when another one has ended.
+    Version(VersionName),
 }
 
 /// Tells what became of a request that begins a rollout, and waits for the rollout's end if that was asked for.
@@ -55,38 +72,61 @@ pub(crate) async fn finish(
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
-    let Some(id) = answer.rollout.as_ref().filter(|_| args.wait) else {
+    if !args.wait {
         result::write_answer(globals, out, answer)?;
         return Ok(Exit::Done);
-    };
+    }
     for message in &answer.messages {
         talk(&clean(message));
     }
     let limit = args.timeout.unwrap_or(WAIT_MAX);
-    let (exit, standing) = wait(&globals.client(), service, id, limit).await?;
+    let client = globals.client();
+    let awaited = match &answer.rollout {
+        Some(id) => Awaited::Rollout(id.clone()),
+        None => next_version(&client, service).await?,
+    };
+    let (exit, standing) = wait(&client, service, awaited, limit).await?;
     result::write(globals, out, &standing, |out| {
-        let Standing { rollout, phase, message } = &standing;
-        Ok(writeln!(out, "{rollout}: {phase}: {}", clean(message))?)
+        let Standing {
+            rollout,
+            phase,
+            message,
+        } = &standing;
+        let name = rollout.as_ref().map_or(service.as_str(), RolloutId::as_str);
+        Ok(writeln!(out, "{name}: {phase}: {}", clean(message))?)
     })?;
     Ok(exit)
+}
+
+/// Returns what an answer without a rollout means: the version that is queued, or that of the rollout that began meanwhile.
+async fn next_version(client: &Client, service: &ServiceName) -> anyhow::Result<Awaited> {
+    let view: ServiceView = client.get(&format!("/v1/services/{service}")).await?;
+    let version = view
+        .queued
+        .or_else(|| view.rollout.map(|rollout| rollout.canary));
+    let version = version.context("the daemon tells of no rollout to wait for")?;
+    Ok(Awaited::Version(version))
 }
 
 async fn wait(
     client: &Client,
     service: &ServiceName,
-    id: &RolloutId,
+    mut awaited: Awaited,
     limit: Duration,
 ) -> anyhow::Result<(Exit, Standing)> {
     let mut tasks = JoinSet::new();
     let mut seen = follow(client, format!("/v1/events?service={service}"), &mut tasks);
     let end = Instant::now().checked_add(limit);
     let end = end.unwrap_or_else(|| Instant::now() + WAIT_MAX);
-    let message = "nothing was heard of it".to_owned();
-    let mut standing = Standing { rollout: id.clone(), phase: "Unknown".to_owned(), message };
+    let mut standing = Standing::unknown();
     let mut lost: Option<Instant> = None;
     while let Some(next) = next_until(&mut seen, end).await {
-        match next {
-            Seen::Lost(error) => {
+        let found = match next {
+            Seen::Lost(error) => Err(error),
+            Seen::Service(view) => look(client, &mut awaited, &view).await,
+        };
+        match found {
+            Err(error) => {
                 let since = *lost.get_or_insert_with(|| {
                     talk(&format!("{error}; waiting for it"));
                     Instant::now()
@@ -95,15 +135,9 @@ async fn wait(
                     return Err(error.into());
                 }
             }
-            Seen::Service(view) => {
+            Ok(now) => {
                 lost = None;
-                let Some(rollout) = view.rollout else { continue };
-                let (exit, now) = if rollout.id == *id {
-                    (exit_of_view(&rollout), Standing::of_view(&rollout))
-                } else {
-                    let history: RolloutHistory = client.get(&format!("/v1/rollouts/{id}")).await?;
-                    (exit_of_phase(&history.phase), Standing::of_history(history))
-                };
+                let exit = exit_of_phase(&now.phase);
                 if now != standing {
                     standing = now;
                     if exit.is_none() {
@@ -117,6 +151,36 @@ async fn wait(
         }
     }
     Ok((Exit::TimedOut, standing))
+}
+
+/// Looks where what is awaited stands. A version becomes its rollout as soon as that has begun, so that the rollout is found in the
+/// history even when the next one has taken its place.
+async fn look(
+    client: &Client,
+    awaited: &mut Awaited,
+    view: &ServiceView,
+) -> Result<Standing, ClientError> {
+    if let Awaited::Version(version) = awaited {
+        if view.queued.as_ref() == Some(version) {
+            return Ok(Standing::queued(version));
+        }
+        match &view.rollout {
+            Some(rollout) if rollout.canary == *version => {
+                *awaited = Awaited::Rollout(rollout.id.clone());
+            }
+            Some(_) | None => return Ok(Standing::replaced(version)),
+        }
+    }
+    let Awaited::Rollout(id) = awaited else {
+        return Ok(Standing::unknown());
+    };
+    match &view.rollout {
+        Some(rollout) if rollout.id == *id => Ok(Standing::of_view(rollout)),
+        Some(_) | None => {
+            let history = client.get(&format!("/v1/rollouts/{id}")).await?;
+            Ok(Standing::of_history(history))
+        }
+    }
 }
 
 async fn next_until(seen: &mut mpsc::Receiver<Seen>, end: Instant) -> Option<Seen> {
@@ -139,24 +203,50 @@ fn is_final(error: &ClientError) -> bool {
 }
 
 impl Standing {
+    fn new(phase: &str, message: String) -> Self {
+        Self {
+            rollout: None,
+            phase: phase.to_owned(),
+            message,
+        }
+    }
+
+    fn unknown() -> Self {
+        Self::new("Unknown", "nothing was heard of it".to_owned())
+    }
+
+    fn queued(version: &VersionName) -> Self {
+        let message = format!("{version} begins when the rollout that goes on has ended");
+        Self::new(QUEUED, message)
+    }
+
+    fn replaced(version: &VersionName) -> Self {
+        let message = format!("{version} was replaced before it began");
+        Self::new(REPLACED, message)
+    }
+
     fn of_view(view: &RolloutView) -> Self {
-        Self { rollout: view.id.clone(), phase: view.phase.clone(), message: view.message.clone() }
+        Self {
+            rollout: Some(view.id.clone()),
+            phase: view.phase.clone(),
+            message: view.message.clone(),
+        }
     }
 
     fn of_history(history: RolloutHistory) -> Self {
-        Self { rollout: history.id, phase: history.phase, message: history.message }
+        Self {
+            rollout: Some(history.id),
+            phase: history.phase,
+            message: history.message,
+        }
     }
 }
 
-/// Returns how the wait ends here, if it ends.
-fn exit_of_view(rollout: &RolloutView) -> Option<Exit> {
-    exit_of_phase(&rollout.phase)
-}
-
+/// Returns how the wait ends in a phase, if it ends there.
 fn exit_of_phase(phase: &str) -> Option<Exit> {
     match phase {
         "Completed" => Some(Exit::Done),
-        "RolledBack" => Some(Exit::Aborted),
+        "RolledBack" | REPLACED => Some(Exit::Aborted),
         "Failed" => Some(Exit::Failed),
         "Paused" => Some(Exit::Waiting),
         _ => None,

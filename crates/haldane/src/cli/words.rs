@@ -10,7 +10,11 @@ pub(crate) fn span(from: Timestamp, to: Timestamp) -> String {
     let seconds = u64::try_from(to.duration_since(from).as_secs()).unwrap_or(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
     let two = |large: u64, unit: char, small: u64, part: char| {
-        if small == 0 { format!("{large}{unit}") } else { format!("{large}{unit}{small}{part}") }
+        if small == 0 {
+            format!("{large}{unit}")
+        } else {
+            format!("{large}{unit}{small}{part}")
+        }
     };
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds}s"),
@@ -40,6 +44,11 @@ pub(crate) fn date_and_time(at: Timestamp, zone: &TimeZone) -> String {
     local(at, zone).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
+/// Returns day and minute, for narrow tables: `11-21 12:00`.
+pub(crate) fn day_and_minute(at: Timestamp, zone: &TimeZone) -> String {
+    local(at, zone).strftime("%m-%d %H:%M").to_string()
+}
+
 /// Returns the name of the zone at that time: `UTC`, `CET`.
 pub(crate) fn zone_name(at: Timestamp, zone: &TimeZone) -> String {
     local(at, zone).strftime("%Z").to_string()
@@ -47,7 +56,9 @@ pub(crate) fn zone_name(at: Timestamp, zone: &TimeZone) -> String {
 
 /// Returns a text without what a terminal would obey: it came from a file, a person or another program.
 pub(crate) fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 /// Returns a text cut to a number of characters; `…` stands for the rest.
@@ -56,7 +67,7 @@ pub(crate) fn cut(text: &str, chars: usize) -> String {
         return text.to_owned();
     }
     let kept: String = text.chars().take(chars.saturating_sub(1)).collect();
-    format!("{kept}…")
+    format!("{}…", kept.trim_end())
 }
 
 /// Returns a text in lines of at most so many characters, broken at spaces where there are any.
@@ -103,7 +114,10 @@ mod tests {
             (86_400 * 4 + 7_200, "4d2h"),
         ] {
             let to = Timestamp::from_second(1_000_000 + seconds).unwrap();
-            assert_eq!(span(Timestamp::from_second(1_000_000).unwrap(), to), expected);
+            assert_eq!(
+                span(Timestamp::from_second(1_000_000).unwrap(), to),
+                expected
+            );
         }
     }
 
@@ -111,7 +125,10 @@ mod tests {
     fn texts_are_cut_wrapped_and_cleaned() {
         assert_eq!(cut("größer", 6), "größer");
         assert_eq!(cut("größere", 6), "größe…");
-        assert_eq!(wrap("a bb ccc dddddddd", 4), ["a bb", "ccc", "dddd", "dddd"]);
+        assert_eq!(
+            wrap("a bb ccc dddddddd", 4),
+            ["a bb", "ccc", "dddd", "dddd"]
+        );
         assert_eq!(wrap("", 4), [""]);
         assert_eq!(clean("a\x1b[31mb\nc"), "a [31mb c");
     }

@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 use haldane_api::http::{ApplyRequest, DeployRequest, RolloutHistory, ServiceView};
 use haldane_core::ServiceName;
 use haldane_engine::handle::Engine;
+use tempfile::TempDir;
 use tokio::time::{interval, sleep};
 
 use super::{
@@ -48,33 +49,49 @@ pub(crate) trait Stage {
     fn show(&mut self, view: &ServiceView, load: &LoadReport) -> anyhow::Result<bool>;
 }
 
-/// Runs the demo and tells what happened.
-pub(crate) async fn run(args: &DemoArgs, stage: &mut dyn Stage) -> anyhow::Result<Told> {
-    let directory = tempfile::Builder::new().prefix("haldane-demo-").tempdir().context("making a directory")?;
-    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let daemon = Daemon::start(DaemonConfig {
-        data_dir: directory.path().join("data"),
-        socket: directory.path().join("haldane.sock"),
-        metrics_listen: None,
-        threads: None,
-        expose_version: false,
-    })
-    .await?;
-    let told = play(args, &daemon, listen, directory.path(), stage).await;
-    let stopped = daemon.stop().await;
-    let told = told?;
-    stopped?;
-    Ok(told)
+/// A daemon for the demo, in a directory that goes with it.
+#[derive(Debug)]
+pub(crate) struct Demo {
+    daemon: Daemon,
+    directory: TempDir,
+    began: Instant,
+}
+
+impl Demo {
+    /// Starts the daemon.
+    pub(crate) async fn start() -> anyhow::Result<Self> {
+        let began = Instant::now();
+        let directory = tempfile::Builder::new().prefix("haldane-demo-").tempdir().context("making a directory")?;
+        let daemon = Daemon::start(DaemonConfig {
+            data_dir: directory.path().join("data"),
+            socket: directory.path().join("haldane.sock"),
+            metrics_listen: None,
+            threads: None,
+            expose_version: false,
+        })
+        .await?;
+        Ok(Self { daemon, directory, began })
+    }
+
+    /// Runs the demo and tells what happened.
+    pub(crate) async fn play(&self, args: &DemoArgs, stage: &mut dyn Stage) -> anyhow::Result<Told> {
+        play(args, &self.daemon, self.directory.path(), self.began, stage).await
+    }
+
+    /// Stops everything.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        self.daemon.stop().await
+    }
 }
 
 async fn play(
     args: &DemoArgs,
     daemon: &Daemon,
-    listen: SocketAddr,
     directory: &Path,
+    began: Instant,
     stage: &mut dyn Stage,
 ) -> anyhow::Result<Told> {
-    let began = Instant::now();
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let engine = daemon.engine();
     let service: ServiceName = "shop".parse()?;
     let text = release_file(listen, &shop_command(OLD, &args.stable, args)?)?;

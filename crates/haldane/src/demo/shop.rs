@@ -31,6 +31,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::{
     net::{TcpListener, TcpStream},
+    signal::unix::{SignalKind, signal},
     sync::Notify,
     task::JoinSet,
     time::{Instant, sleep, timeout},
@@ -40,6 +41,7 @@ use tracing::{debug, info, warn};
 
 use self::metrics::ShopMetrics;
 use super::chance::Chance;
+use crate::cli::Exit;
 
 /// The header by which each answer names the version that made it.
 pub(crate) const VERSION_HEADER: &str = "x-shop-version";
@@ -149,6 +151,19 @@ struct Shop {
     requests: AtomicU64,
     /// Wakes the crash timer at the first measured request.
     has_request: Notify,
+}
+
+/// Serves until SIGTERM; a crash is an error, so that the process ends with its code.
+///
+/// # Errors
+/// When the port cannot be had, or the shop crashes as it was asked to.
+pub(crate) async fn run(args: ShopArgs) -> anyhow::Result<Exit> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    serve(args, async {
+        terminate.recv().await;
+    })
+    .await?;
+    Ok(Exit::Done)
 }
 
 /// Serves the shop until `shutdown` ends and requests in flight are answered, or until it crashes.

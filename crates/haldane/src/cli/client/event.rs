@@ -73,12 +73,17 @@ mod tests {
 
     #[test]
     fn events_are_the_same_wherever_the_stream_is_cut() {
-        let event = |name: &str, data: &str| Event { name: name.to_owned(), data: data.to_owned() };
+        let event = |name: &str, data: &str| Event {
+            name: name.to_owned(),
+            data: data.to_owned(),
+        };
         let expected = vec![event("service", "{\"a\":\n1}"), event("other", "x")];
         for size in 1..TEXT.len() {
             let mut parser = EventParser::default();
             let pieces = TEXT.as_bytes().chunks(size);
-            let events: Vec<_> = pieces.flat_map(|piece| parser.push(piece).unwrap()).collect();
+            let events: Vec<_> = pieces
+                .flat_map(|piece| parser.push(piece).unwrap())
+                .collect();
             assert_eq!(events, expected, "{size}");
         }
     }

@@ -23,12 +23,18 @@ pub(crate) enum Seen {
 }
 
 /// Follows the events of a path until the receiver or the tasks are dropped.
-pub(crate) fn follow(client: &Client, path: String, tasks: &mut JoinSet<()>) -> mpsc::Receiver<Seen> {
+pub(crate) fn follow(
+    client: &Client,
+    path: String,
+    tasks: &mut JoinSet<()>,
+) -> mpsc::Receiver<Seen> {
     let (tx, rx) = mpsc::channel(QUEUE_LEN);
     let client = client.clone();
     tasks.spawn(async move {
         loop {
-            let Err(lost) = pass_on(&client, &path, &tx).await else { return };
+            let Err(lost) = pass_on(&client, &path, &tx).await else {
+                return;
+            };
             let is_over = match lost {
                 // The daemon said goodbye; whether it is gone shows at the next try.
                 None => false,
@@ -44,7 +50,11 @@ pub(crate) fn follow(client: &Client, path: String, tasks: &mut JoinSet<()>) -> 
 }
 
 /// Passes events on until the reader is gone (`Ok`) or the stream ends (`Err`).
-async fn pass_on(client: &Client, path: &str, tx: &mpsc::Sender<Seen>) -> Result<(), Option<ClientError>> {
+async fn pass_on(
+    client: &Client,
+    path: &str,
+    tx: &mpsc::Sender<Seen>,
+) -> Result<(), Option<ClientError>> {
     let mut events = client.events(path).await?;
     while let Some(view) = events.next().await? {
         if tx.send(Seen::Service(Box::new(view))).await.is_err() {

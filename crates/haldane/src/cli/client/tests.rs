@@ -13,20 +13,37 @@ use crate::cli::testing::{Daemon, Reply, service_json};
 async fn a_missing_or_dead_socket_says_how_to_start_a_daemon() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("haldane.sock");
-    let error = Client::new(&missing).get::<DaemonView>("/v1/daemon").await.unwrap_err();
-    let expected = format!("no daemon at {}; start one with `haldane up`", missing.display());
+    let error = Client::new(&missing)
+        .get::<DaemonView>("/v1/daemon")
+        .await
+        .unwrap_err();
+    let expected = format!(
+        "no daemon at {}; start one with `haldane up`",
+        missing.display()
+    );
     assert_eq!(error.to_string(), expected);
 
     drop(std::os::unix::net::UnixListener::bind(&missing).unwrap());
-    let error = Client::new(&missing).get::<DaemonView>("/v1/daemon").await.unwrap_err();
-    assert_eq!(error.to_string(), expected, "a socket left behind is the same");
+    let error = Client::new(&missing)
+        .get::<DaemonView>("/v1/daemon")
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        expected,
+        "a socket left behind is the same"
+    );
 }
 
 #[tokio::test]
 async fn a_refusal_is_told_with_its_problems() {
     let refusal = json!({ "error": "2 mistakes", "problems": ["1:2: a", "3:4: b"] });
     let daemon = Daemon::start([("POST /v1/apply", Reply::json(400, &refusal))]);
-    let error = daemon.client().post::<Answer>("/v1/apply", &json!({})).await.unwrap_err();
+    let error = daemon
+        .client()
+        .post::<Answer>("/v1/apply", &json!({}))
+        .await
+        .unwrap_err();
     assert_eq!(error.to_string(), "2 mistakes\n  1:2: a\n  3:4: b");
 }
 
@@ -36,25 +53,48 @@ async fn an_answer_of_another_kind_is_an_error_and_no_panic() {
         ("GET /v1/daemon", Reply::text(200, "<html>")),
         ("GET /v1/services", Reply::text(502, "nope")),
     ]);
-    let error = daemon.client().get::<DaemonView>("/v1/daemon").await.unwrap_err();
+    let error = daemon
+        .client()
+        .get::<DaemonView>("/v1/daemon")
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("same release"), "{error}");
-    let error = daemon.client().get::<Vec<ServiceView>>("/v1/services").await.unwrap_err();
-    assert_eq!(error.to_string(), "the daemon answered 502 Bad Gateway: nope");
+    let error = daemon
+        .client()
+        .get::<Vec<ServiceView>>("/v1/services")
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the daemon answered 502 Bad Gateway: nope"
+    );
 }
 
 #[tokio::test]
 async fn events_are_read_and_a_daemon_that_comes_back_is_followed_again() {
-    let daemon = Daemon::start([("GET /v1/events", Reply::events(&[service_json("Progressing")]))]);
+    let daemon = Daemon::start([(
+        "GET /v1/events",
+        Reply::events(&[service_json("Progressing")]),
+    )]);
     let mut tasks = JoinSet::new();
     let mut seen = follow(&daemon.client(), "/v1/events".to_owned(), &mut tasks);
     for _ in 0..2 {
-        let next = timeout(Duration::from_secs(10), seen.recv()).await.unwrap().unwrap();
-        let Seen::Service(view) = next else { panic!("{next:?}") };
+        let next = timeout(Duration::from_secs(10), seen.recv())
+            .await
+            .unwrap()
+            .unwrap();
+        let Seen::Service(view) = next else {
+            panic!("{next:?}")
+        };
         assert_eq!(view.rollout.unwrap().phase, "Progressing");
     }
     drop(daemon);
     let lost = loop {
-        match timeout(Duration::from_secs(10), seen.recv()).await.unwrap().unwrap() {
+        match timeout(Duration::from_secs(10), seen.recv())
+            .await
+            .unwrap()
+            .unwrap()
+        {
             Seen::Service(_) => {}
             Seen::Lost(error) => break error,
         }

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use haldane_api::text::{TextError, Unit, parse_duration_or, parse_limit, parse_share_list, show_duration};
+use haldane_api::text::{
+    TextError, Unit, parse_duration_or, parse_limit, parse_share_list, show_duration,
+};
 use haldane_core::guard::{Metric, Unit as MetricUnit};
 use serde_json::{Map, Value, json};
 
@@ -80,11 +82,18 @@ impl PlanFlags {
         if self.skip_analysis {
             return Some(json!("none"));
         }
-        let given = [&self.error_threshold, &self.latency_p95, &self.latency_p99, &self.success_rate];
+        let given = [
+            &self.error_threshold,
+            &self.latency_p95,
+            &self.latency_p99,
+            &self.success_rate,
+        ];
         if given.iter().all(|limit| limit.is_none()) {
             return None;
         }
-        let or = |limit: &Option<String>, default: Value| limit.as_ref().map_or(default, |limit| json!(limit));
+        let or = |limit: &Option<String>, default: Value| {
+            limit.as_ref().map_or(default, |limit| json!(limit))
+        };
         let mut guards = json!({
             "errorRate": or(&self.error_threshold, json!("5%")),
             "p99": or(&self.latency_p99, json!("1s")),
@@ -165,7 +174,10 @@ mod tests {
                 "--traffic-steps 5,12.5,100 --step-duration 10",
                 json!({ "steps": ["5%", "12.5%", "100%"], "hold": "10m", "promote": "manual" }),
             ),
-            ("--steps 5%,100% --hold 90s --auto-promote", json!({ "steps": ["5%", "100%"], "hold": "90s", "promote": "auto" })),
+            (
+                "--steps 5%,100% --hold 90s --auto-promote",
+                json!({ "steps": ["5%", "100%"], "hold": "90s", "promote": "auto" }),
+            ),
             (
                 "--error-threshold 3 --latency-p95 300 --auto-promote",
                 json!({ "guards": { "errorRate": "3%", "p99": "1s", "p95": "300ms" }, "promote": "auto" }),
@@ -177,7 +189,10 @@ mod tests {
                     "promote": "manual",
                 }),
             ),
-            ("--skip-analysis --reason hotfix", json!({ "guards": "none", "promote": "manual" })),
+            (
+                "--skip-analysis --reason hotfix",
+                json!({ "guards": "none", "promote": "manual" }),
+            ),
         ] {
             assert_eq!(rollout(line).unwrap_or(Value::Null), expected, "{line}");
         }
@@ -194,7 +209,10 @@ mod tests {
             "--skip-analysis",
             "--skip-analysis --reason x --error-threshold 3",
         ] {
-            assert!(Line::try_parse_from(["x"].into_iter().chain(line.split_whitespace())).is_err(), "{line}");
+            assert!(
+                Line::try_parse_from(["x"].into_iter().chain(line.split_whitespace())).is_err(),
+                "{line}"
+            );
         }
     }
 }

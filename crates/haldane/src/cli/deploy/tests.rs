@@ -10,18 +10,40 @@ use super::*;
 const CALL: &str = "POST /v1/services/auth/deploy";
 
 fn answer() -> Reply {
-    Reply::json(200, &json!({ "messages": ["auth-7 begins"], "rollout": "auth-7", "isDurable": true }))
+    Reply::json(
+        200,
+        &json!({ "messages": ["auth-7 begins"], "rollout": "auth-7", "isDurable": true }),
+    )
 }
 
 #[tokio::test]
 async fn the_request_says_what_the_line_says() {
     let daemon = Daemon::start([(CALL, answer())]);
     let line = [
-        "deploy", "auth", "--version", "v2", "--run", "./auth2 --port $PORT", "--env", "A=b=c", "--dir", "/srv", "--replicas", "2",
-        "--steps", "5,100", "--hold", "1", "--reason", "faster login",
+        "deploy",
+        "auth",
+        "--version",
+        "v2",
+        "--run",
+        "./auth2 --port $PORT",
+        "--env",
+        "A=b=c",
+        "--dir",
+        "/srv",
+        "--replicas",
+        "2",
+        "--steps",
+        "5,100",
+        "--hold",
+        "1",
+        "--reason",
+        "faster login",
     ];
     let (exit, out) = daemon.run_words(&line).await;
-    assert_eq!((exit.unwrap(), out.as_str()), (Exit::Done, "auth-7 begins\n"));
+    assert_eq!(
+        (exit.unwrap(), out.as_str()),
+        (Exit::Done, "auth-7 begins\n")
+    );
     let expected = json!({
         "version": "v2", "run": ["./auth2", "--port", "$PORT"], "env": { "A": "b=c" }, "dir": "/srv", "urls": null,
         "replicas": 2, "rollout": { "steps": ["5%", "100%"], "hold": "1m", "promote": "manual" },
@@ -33,19 +55,36 @@ async fn the_request_says_what_the_line_says() {
 #[tokio::test]
 async fn without_options_of_the_plan_the_service_decides() {
     let daemon = Daemon::start([(CALL, answer())]);
-    let (exit, _) = daemon.run("deploy auth --version v2 --url http://127.0.0.1:1 --url http://127.0.0.1:2").await;
+    let (exit, _) = daemon
+        .run("deploy auth --version v2 --url http://127.0.0.1:1 --url http://127.0.0.1:2")
+        .await;
     exit.unwrap();
     let (_, body) = daemon.asked().remove(0);
     assert_eq!(body["rollout"], Value::Null);
-    assert_eq!(body["urls"], json!(["http://127.0.0.1:1", "http://127.0.0.1:2"]));
+    assert_eq!(
+        body["urls"],
+        json!(["http://127.0.0.1:1", "http://127.0.0.1:2"])
+    );
 }
 
 #[tokio::test]
 async fn a_plan_that_makes_no_sense_is_told_before_anything_is_asked() {
     let daemon = Daemon::start([(CALL, answer())]);
     let shell = ["deploy", "auth", "--version", "v2", "--run", "a | b"];
-    let falls = ["deploy", "auth", "--version", "v2", "--run", "a", "--hold", "0"];
-    for (line, expected) in [(&shell[..], "needs a shell"), (&falls[..], "")] {
+    let falls = [
+        "deploy",
+        "auth",
+        "--version",
+        "v2",
+        "--run",
+        "a",
+        "--steps",
+        "50,10",
+    ];
+    for (line, expected) in [
+        (&shell[..], "needs a shell"),
+        (&falls[..], "the weight falls from 50% to 10%"),
+    ] {
         let error = daemon.run_words(line).await.0.unwrap_err();
         assert_eq!(exit_of(&error), Exit::Usage);
         assert!(error.to_string().contains(expected), "{error}");
@@ -59,7 +98,7 @@ async fn a_dry_run_shows_when_what_would_happen_and_asks_nobody() {
     let line = "deploy auth --version v2 --steps 5,50,100 --hold 5 --error-threshold 3 --dry-run";
     let (exit, out) = daemon.run(line).await;
     assert_eq!((exit.unwrap(), daemon.asked()), (Exit::Done, vec![]));
-    insta::assert_snapshot!(out, @"");
+    insta::assert_snapshot!(out);
 }
 
 #[tokio::test]
@@ -73,9 +112,16 @@ async fn a_dry_run_without_options_shows_the_plan_of_the_file() {
     let line = format!("deploy auth --version v2 --dry-run -f {}", path.display());
     let (exit, out) = daemon.run(&line).await;
     exit.unwrap();
-    insta::assert_snapshot!(out, @"");
-    let error = daemon.run(&line.replace("auth", "cart")).await.0.unwrap_err();
-    assert!(error.to_string().ends_with("has no service cart"), "{error}");
+    insta::assert_snapshot!(out);
+    let error = daemon
+        .run(&line.replace("auth", "cart"))
+        .await
+        .0
+        .unwrap_err();
+    assert!(
+        error.to_string().ends_with("has no service cart"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -88,7 +134,9 @@ async fn waiting_ends_with_the_rollout() {
     ] {
         let events = Reply::events(&[service_json("Progressing"), service_json(phase)]);
         let daemon = Daemon::start([(CALL, answer()), ("GET /v1/events", events)]);
-        let (exit, out) = daemon.run("deploy auth --version v2 --url http://127.0.0.1:1 --wait").await;
+        let (exit, out) = daemon
+            .run("deploy auth --version v2 --url http://127.0.0.1:1 --wait")
+            .await;
         assert_eq!(exit.unwrap(), expected, "{phase}");
         assert_eq!(out, format!("auth-7: {phase}: holding at 25% for 5m\n"));
     }
@@ -96,7 +144,13 @@ async fn waiting_ends_with_the_rollout() {
 
 #[tokio::test]
 async fn waiting_has_an_end_of_its_own() {
-    let daemon = Daemon::start([(CALL, answer()), ("GET /v1/events", Reply::events(&[service_json("Progressing")]))]);
+    let daemon = Daemon::start([
+        (CALL, answer()),
+        (
+            "GET /v1/events",
+            Reply::events(&[service_json("Progressing")]),
+        ),
+    ]);
     let line = "deploy auth --version v2 --url http://127.0.0.1:1 --wait --timeout 200ms";
     let (exit, out) = daemon.run(line).await;
     assert_eq!(exit.unwrap(), Exit::TimedOut);
@@ -116,10 +170,48 @@ async fn a_rollout_that_a_newer_one_replaced_ends_as_its_history_says() {
         ("GET /v1/events", Reply::events(&[newer])),
         ("GET /v1/rollouts/auth-7", Reply::json(200, &history)),
     ]);
-    let (exit, out) = daemon.run("deploy auth --version v2 --url http://127.0.0.1:1 --wait -o json").await;
+    let (exit, out) = daemon
+        .run("deploy auth --version v2 --url http://127.0.0.1:1 --wait -o json")
+        .await;
     assert_eq!(exit.unwrap(), Exit::Aborted);
     let out: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(out, json!({ "rollout": "auth-7", "phase": "RolledBack", "message": "replaced by auth-8" }));
+    assert_eq!(
+        out,
+        json!({ "rollout": "auth-7", "phase": "RolledBack", "message": "replaced by auth-8" })
+    );
+}
+
+#[tokio::test]
+async fn a_version_that_waits_for_its_turn_is_waited_for() {
+    let answer = json!({ "messages": ["v3 begins later"], "rollout": null, "isDurable": true });
+    let mut queued = service_json("RollingBack");
+    queued["queued"] = json!("v3");
+    let mut begun = service_json("Completed");
+    begun["rollout"]["id"] = json!("auth-8");
+    begun["rollout"]["canary"] = json!("v3");
+    let mut replaced = service_json("Progressing");
+    replaced["rollout"]["canary"] = json!("v4");
+    for (last, expected, text) in [
+        (
+            begun,
+            Exit::Done,
+            "auth-8: Completed: holding at 25% for 5m\n",
+        ),
+        (
+            replaced,
+            Exit::Aborted,
+            "auth: Replaced: v3 was replaced before it began\n",
+        ),
+    ] {
+        let daemon = Daemon::start([
+            (CALL, Reply::json(200, &answer)),
+            ("GET /v1/services/auth", Reply::json(200, &queued)),
+            ("GET /v1/events", Reply::events(&[queued.clone(), last])),
+        ]);
+        let line = "deploy auth --version v3 --url http://127.0.0.1:1 --wait";
+        let (exit, out) = daemon.run(line).await;
+        assert_eq!((exit.unwrap(), out.as_str()), (expected, text));
+    }
 }
 
 #[test]
@@ -131,6 +223,10 @@ fn a_port_that_the_shell_has_swallowed_is_noticed() {
         ("./a --port $PORT", false),
         ("./a", false),
     ] {
-        assert_eq!(port_hint(&command::split(line).unwrap()).is_some(), is_hint, "{line}");
+        assert_eq!(
+            port_hint(&command::split(line).unwrap()).is_some(),
+            is_hint,
+            "{line}"
+        );
     }
 }

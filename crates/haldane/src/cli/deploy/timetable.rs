@@ -30,7 +30,11 @@ struct Line {
 pub(super) fn write(plan: &Plan, globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
     let mut table = Table::new(["AT", "WEIGHT", "WHAT"]);
     for line in lines(plan) {
-        table.push([line.at.into(), line.weight.to_string().into(), line.text.into()]);
+        table.push([
+            line.at.into(),
+            line.weight.to_string().into(),
+            line.text.into(),
+        ]);
     }
     table.write(out, globals.width, globals.paint)?;
     writeln!(out)?;
@@ -38,10 +42,20 @@ pub(super) fn write(plan: &Plan, globals: &Globals, out: &mut impl Write) -> any
     if guards.is_empty() {
         writeln!(out, "Nothing is judged.")?;
     } else {
-        writeln!(out, "Judged meanwhile: {}.", on_failure(plan.rules().on_failure))?;
+        writeln!(
+            out,
+            "Judged meanwhile: {}.",
+            on_failure(plan.rules().on_failure)
+        )?;
     }
     for guard in guards {
-        writeln!(out, "  {} {} ({})", guard.metric, guard.limit_text(), guard.severity)?;
+        writeln!(
+            out,
+            "  {} {} ({})",
+            guard.metric,
+            guard.limit_text(),
+            guard.severity
+        )?;
     }
     writeln!(out, "Nothing was changed.")?;
     Ok(())
@@ -50,37 +64,68 @@ pub(super) fn write(plan: &Plan, globals: &Globals, out: &mut impl Write) -> any
 fn lines(plan: &Plan) -> Vec<Line> {
     let (mut clock, mut weight, mut lines) = (Clock::default(), Weight::ZERO, Vec::new());
     let rules = plan.rules();
-    lines.push(Line { at: clock.text(), weight, text: "start the canary and wait until it is ready".to_owned() });
+    lines.push(Line {
+        at: clock.text(),
+        weight,
+        text: "start the canary and wait until it is ready".to_owned(),
+    });
     let last = plan.steps().len().saturating_sub(1);
     for (index, step) in plan.steps().iter().enumerate() {
         if let Step::SetWeight(next) = step {
             weight = *next;
         }
-        lines.push(Line { at: clock.text(), weight, text: text(step) });
+        lines.push(Line {
+            at: clock.text(),
+            weight,
+            text: text(step),
+        });
         clock.pass(step);
         let is_wait = matches!(step, Step::Hold(_));
         if index < last && is_wait && rules.advance != Mode::Auto {
             clock.is_open = true;
-            lines.push(Line { at: clock.text(), weight, text: who(rules.advance, "goes on") });
+            lines.push(Line {
+                at: clock.text(),
+                weight,
+                text: going_on(rules.advance),
+            });
         }
     }
     if rules.promote != Mode::Auto {
         clock.is_open = true;
     }
-    lines.push(Line { at: clock.text(), weight: Weight::FULL, text: who(rules.promote, "promotes") });
+    lines.push(Line {
+        at: clock.text(),
+        weight: Weight::FULL,
+        text: promotion(plan),
+    });
     if !rules.bake.is_zero() {
-        let text = format!("keep the old version warm for {}", show_duration(rules.bake));
-        lines.push(Line { at: clock.text(), weight: Weight::FULL, text });
+        let text = format!(
+            "keep the old version warm for {}",
+            show_duration(rules.bake)
+        );
+        lines.push(Line {
+            at: clock.text(),
+            weight: Weight::FULL,
+            text,
+        });
         clock.add(rules.bake);
     }
-    lines.push(Line { at: clock.text(), weight: Weight::FULL, text: "stop the old version".to_owned() });
+    lines.push(Line {
+        at: clock.text(),
+        weight: Weight::FULL,
+        text: "stop the old version".to_owned(),
+    });
     lines
 }
 
 impl Clock {
     fn text(&self) -> String {
         let at = show_duration(self.at);
-        if self.is_open { format!("{at} or later") } else { at }
+        if self.is_open {
+            format!("{at} or later")
+        } else {
+            at
+        }
     }
 
     fn add(&mut self, time: Duration) {
@@ -98,7 +143,11 @@ impl Clock {
             Step::Analysis(analysis) => self.add(analysis.duration),
             Step::Experiment(experiment) => self.add(experiment.analysis.duration),
             Step::Hold(Hold::UntilResumed) | Step::Gate(_) => self.is_open = true,
-            Step::SetWeight(_) | Step::TestTraffic | Step::ScaleCanary(_) | Step::HeaderRoute(_) | Step::Mirror(_) => {}
+            Step::SetWeight(_)
+            | Step::TestTraffic
+            | Step::ScaleCanary(_)
+            | Step::HeaderRoute(_)
+            | Step::Mirror(_) => {}
         }
     }
 }
@@ -110,16 +159,29 @@ fn text(step: &Step) -> String {
         Step::Hold(Hold::For(time)) => format!("hold for {}", show_duration(*time)),
         Step::Hold(Hold::UntilResumed) => "hold until a person resumes".to_owned(),
         Step::Hold(Hold::UntilEvidence { min, max }) => {
-            format!("hold for evidence, {} to {}", show_duration(*min), show_duration(*max))
+            format!(
+                "hold for evidence, {} to {}",
+                show_duration(*min),
+                show_duration(*max)
+            )
         }
         Step::ScaleCanary(scale) => format!("scale the canary {}", scale_text(*scale)),
-        Step::Analysis(analysis) => format!("judge {:?} for {}", analysis.name, show_duration(analysis.duration)),
+        Step::Analysis(analysis) => format!(
+            "judge {:?} for {}",
+            analysis.name,
+            show_duration(analysis.duration)
+        ),
         Step::Experiment(experiment) => {
             let time = show_duration(experiment.analysis.duration);
             format!("compare {} copies for {time}", experiment.arms.len())
         }
-        Step::HeaderRoute(route) if route.matches.is_empty() => format!("end the header route {:?}", route.name),
-        Step::HeaderRoute(route) => format!("send requests by header route {:?} to the canary", route.name),
+        Step::HeaderRoute(route) if route.matches.is_empty() => {
+            format!("end the header route {:?}", route.name)
+        }
+        Step::HeaderRoute(route) => format!(
+            "send requests by header route {:?} to the canary",
+            route.name
+        ),
         Step::Mirror(share) if share.is_zero() => "end mirroring".to_owned(),
         Step::Mirror(share) => format!("mirror {share} of stable's requests to the canary"),
         Step::Gate(gate) => {
@@ -128,7 +190,11 @@ fn text(step: &Step) -> String {
                 Ask::Webhook { url } => url.clone(),
                 Ask::Run { argv } => argv.join(" "),
             };
-            format!("ask {whom} ({:?}, at most {})", gate.name, show_duration(gate.timeout))
+            format!(
+                "ask {whom} ({:?}, at most {})",
+                gate.name,
+                show_duration(gate.timeout)
+            )
         }
     }
 }
@@ -142,18 +208,31 @@ fn scale_text(scale: Scale) -> String {
     }
 }
 
-fn who(mode: Mode, does: &str) -> String {
-    match mode {
-        Mode::Auto => format!("the judge {does}"),
-        Mode::Manual => format!("a person {does}"),
-        Mode::Hybrid => format!("the judge {does}, or a person where the judge warns or can't tell"),
-    }
+fn going_on(mode: Mode) -> String {
+    let text = match mode {
+        Mode::Auto => "go on",
+        Mode::Manual => "ask a person whether to go on",
+        Mode::Hybrid => "go on if the verdict is clear, else ask a person",
+    };
+    text.to_owned()
+}
+
+fn promotion(plan: &Plan) -> String {
+    let text = match plan.rules().promote {
+        Mode::Auto if plan.rules().guards.is_empty() => "promote",
+        Mode::Auto => "promote if the verdict is pass",
+        Mode::Manual => "ask a person to promote",
+        Mode::Hybrid => "promote if the verdict is pass, ask a person if it is not clear",
+    };
+    text.to_owned()
 }
 
 fn on_failure(on_failure: OnFailure) -> &'static str {
     match on_failure {
         OnFailure::Rollback => "a broken critical guard rolls back",
         OnFailure::Hold => "a broken critical guard holds and asks a person",
-        OnFailure::PauseAtZero => "a broken critical guard takes the canary's traffic away and asks a person",
+        OnFailure::PauseAtZero => {
+            "a broken critical guard takes the canary's traffic away and asks a person"
+        }
     }
 }

@@ -37,7 +37,12 @@ impl Screen {
         let mut listener = JoinSet::new();
         let stopped = stop.clone();
         listener.spawn_blocking(move || listen(&tx, &stopped));
-        Ok(Self { terminal, keys, stop, _listener: listener })
+        Ok(Self {
+            terminal,
+            keys,
+            stop,
+            _listener: listener,
+        })
     }
 
     /// Draws the model.
@@ -74,8 +79,13 @@ fn listen(keys: &mpsc::Sender<Option<Key>>, stop: &CancellationToken) {
 /// Returns what an event means: a key, a new drawing, or nothing.
 fn wish(event: &Event) -> Option<Option<Key>> {
     match event {
-        Event::Key(KeyEvent { kind: KeyEventKind::Release, .. }) => None,
-        Event::Key(KeyEvent { code, modifiers, .. }) => key(*code, *modifiers).map(Some),
+        Event::Key(KeyEvent {
+            kind: KeyEventKind::Release,
+            ..
+        }) => None,
+        Event::Key(KeyEvent {
+            code, modifiers, ..
+        }) => key(*code, *modifiers).map(Some),
         Event::Resize(..) | Event::FocusGained => Some(None),
         Event::FocusLost | Event::Mouse(_) | Event::Paste(_) => None,
     }
@@ -95,7 +105,10 @@ fn key(code: KeyCode, modifiers: KeyModifiers) -> Option<Key> {
         (KeyCode::Enter, Key::Enter),
         (KeyCode::Esc, Key::Escape),
     ];
-    named.into_iter().find(|(known, _)| *known == code).map(|(_, key)| key)
+    named
+        .into_iter()
+        .find(|(known, _)| *known == code)
+        .map(|(_, key)| key)
 }
 
 #[cfg(test)]
@@ -104,9 +117,15 @@ mod tests {
 
     #[test]
     fn control_c_interrupts_and_other_control_keys_do_nothing() {
-        assert_eq!(key(KeyCode::Char('c'), KeyModifiers::CONTROL), Some(Key::Interrupt));
+        assert_eq!(
+            key(KeyCode::Char('c'), KeyModifiers::CONTROL),
+            Some(Key::Interrupt)
+        );
         assert_eq!(key(KeyCode::Char('a'), KeyModifiers::CONTROL), None);
-        assert_eq!(key(KeyCode::Char('a'), KeyModifiers::NONE), Some(Key::Char('a')));
+        assert_eq!(
+            key(KeyCode::Char('a'), KeyModifiers::NONE),
+            Some(Key::Char('a'))
+        );
         assert_eq!(key(KeyCode::Esc, KeyModifiers::NONE), Some(Key::Escape));
         assert_eq!(key(KeyCode::F(1), KeyModifiers::NONE), None);
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use haldane_api::http::{Answer, CommandRequest};
+use haldane_api::http::{Answer, CommandRequest, ServiceView};
 use haldane_core::ServiceName;
 use jiff::Timestamp;
 use tokio::{
@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub title: String,
     /// The service; all of them without.
     pub service: Option<ServiceName>,
+    /// What is known already.
+    pub first: Vec<ServiceView>,
     /// Where figures are written meanwhile.
     pub csv: Option<Export>,
     /// When to end.
@@ -70,9 +72,18 @@ struct Ears {
 
 /// Shows services until the person quits, the time is over, or the process is told to end.
 pub(crate) async fn run(config: Config, globals: &Globals) -> anyhow::Result<Exit> {
-    let Config { title, service, csv, until } = config;
+    let Config {
+        title,
+        service,
+        first,
+        csv,
+        until,
+    } = config;
     let client = globals.client();
-    let query = service.as_ref().map(|service| format!("?service={service}")).unwrap_or_default();
+    let query = service
+        .as_ref()
+        .map(|service| format!("?service={service}"))
+        .unwrap_or_default();
     // Messages to the daemon end with the view: whoever said yes saw the answer, or left before it.
     let mut tasks = JoinSet::new();
     let (told, answers) = mpsc::channel(1);
@@ -87,7 +98,16 @@ pub(crate) async fn run(config: Config, globals: &Globals) -> anyhow::Result<Exi
         until,
     };
     let mut csv = csv.map(|export| export.csv);
-    let mut model = Model::new(title, service, Timestamp::now(), globals.zone.clone(), globals.paint);
+    let mut model = Model::new(
+        title,
+        service,
+        Timestamp::now(),
+        globals.zone.clone(),
+        globals.paint,
+    );
+    for service in first {
+        update(&mut model, Msg::Seen(Box::new(service)));
+    }
     let mut screen = Screen::open()?;
     loop {
         screen.draw(&model)?;
@@ -148,8 +168,14 @@ impl Ears {
 
 /// Sends a command, and returns what became of it in words.
 async fn send(client: &Client, request: &Request, by: &str) -> String {
-    let body = CommandRequest { step: request.step, ..steer::request(request.command, by) };
-    match client.post::<Answer>(&steer::path(&request.service), &body).await {
+    let body = CommandRequest {
+        step: request.step,
+        ..steer::request(request.command, by)
+    };
+    match client
+        .post::<Answer>(&steer::path(&request.service), &body)
+        .await
+    {
         Ok(answer) => answer.messages.join("; "),
         Err(error) => error.to_string(),
     }
@@ -171,11 +197,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_yes_is_the_request_that_the_command_line_sends() {
-        let answer = json!({ "messages": ["promoted", "by hand"], "rollout": "auth-7", "isDurable": true });
-        let daemon = Daemon::start([("POST /v1/services/auth/commands", Reply::json(200, &answer))]);
-        let request = Request { service: "auth".parse().unwrap(), command: CommandName::Promote, step: Some(4) };
-        assert_eq!(send(&daemon.client(), &request, "ann").await, "promoted; by hand");
+        let answer =
+            json!({ "messages": ["promoted", "by hand"], "rollout": "auth-7", "isDurable": true });
+        let daemon =
+            Daemon::start([("POST /v1/services/auth/commands", Reply::json(200, &answer))]);
+        let request = Request {
+            service: "auth".parse().unwrap(),
+            command: CommandName::Promote,
+            step: Some(4),
+        };
+        assert_eq!(
+            send(&daemon.client(), &request, "ann").await,
+            "promoted; by hand"
+        );
         let body = &daemon.asked()[0].1;
-        assert_eq!((&body["command"], &body["step"], &body["by"]), (&json!("Promote"), &json!(4), &json!("ann")));
+        assert_eq!(
+            (&body["command"], &body["step"], &body["by"]),
+            (&json!("Promote"), &json!(4), &json!("ann"))
+        );
     }
 }

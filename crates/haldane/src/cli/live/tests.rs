@@ -1,5 +1,7 @@
 //! What keys do, and pictures of every page.
 
+use haldane_api::http::{StepState, StepView};
+use haldane_core::Weight;
 use ratatui::{Terminal, backend::TestBackend, style::Color};
 
 use super::*;
@@ -7,7 +9,13 @@ use crate::cli::testing::service;
 
 fn model(paint: Paint) -> Model {
     let auth = service("Progressing");
-    let mut model = Model::new("haldane monitor auth".to_owned(), Some(auth.name.clone()), auth.at, TimeZone::UTC, paint);
+    let mut model = Model::new(
+        "haldane monitor auth".to_owned(),
+        Some(auth.name.clone()),
+        auth.at,
+        TimeZone::UTC,
+        paint,
+    );
     update(&mut model, Msg::Seen(Box::new(auth)));
     model
 }
@@ -18,7 +26,13 @@ fn list() -> Model {
     cart.name = "cart".parse().unwrap();
     let mut idle = service("Completed");
     (idle.name, idle.rollout, idle.canary) = ("search".parse().unwrap(), None, None);
-    let mut model = Model::new("haldane get -w".to_owned(), None, auth.at, TimeZone::UTC, Paint::Mono);
+    let mut model = Model::new(
+        "haldane get -w".to_owned(),
+        None,
+        auth.at,
+        TimeZone::UTC,
+        Paint::Mono,
+    );
     for service in [auth, cart, idle] {
         update(&mut model, Msg::Seen(Box::new(service)));
     }
@@ -33,17 +47,21 @@ fn terminal(model: &Model, width: u16, height: u16) -> Terminal<TestBackend> {
 
 fn picture(model: &Model, width: u16, height: u16) -> String {
     let text = terminal(model, width, height).backend().to_string();
-    text.lines().map(|line| line.trim_matches('"').trim_end().to_owned() + "\n").collect()
+    text.lines()
+        .map(|line| line.trim_matches('"').trim_end().to_owned() + "\n")
+        .collect()
 }
 
 fn press_all(model: &mut Model, keys: &str) -> Vec<Act> {
-    keys.chars().filter_map(|c| update(model, Msg::Key(Key::Char(c)))).collect()
+    keys.chars()
+        .filter_map(|c| update(model, Msg::Key(Key::Char(c))))
+        .collect()
 }
 
 #[test]
 fn a_monitor_at_80_by_24() {
     let mut model = model(Paint::Mono);
-    update(&mut model, Msg::Extra(vec!["load: 100 requests/s, 0 dropped".to_owned()]));
+    model.extra = vec!["load: 100 requests/s, 0 dropped".to_owned()];
     insta::assert_snapshot!(picture(&model, 80, 24));
 }
 
@@ -65,7 +83,35 @@ fn help_over_a_monitor() {
     press_all(&mut model, "?");
     insta::assert_snapshot!(picture(&model, 80, 24));
     press_all(&mut model, "x");
-    assert!(!picture(&model, 80, 24).contains("keys"), "any key closes help");
+    assert!(
+        !picture(&model, 80, 24).contains("keys"),
+        "any key closes help"
+    );
+}
+
+#[test]
+fn steps_that_are_over_give_way_to_those_to_come() {
+    let mut auth = service("Progressing");
+    let rollout = auth.rollout.as_mut().unwrap();
+    let pattern = rollout.steps[0].clone();
+    rollout.steps = (1..=20)
+        .map(|percent| StepView {
+            weight_bps: Weight::from_percent(percent * 5),
+            state: match percent {
+                0..15 => StepState::Done,
+                15 => StepState::Current,
+                _ => StepState::Next,
+            },
+            ..pattern.clone()
+        })
+        .collect();
+    let mut model = model(Paint::Mono);
+    update(&mut model, Msg::Seen(Box::new(auth)));
+    let shown = picture(&model, 60, 24);
+    assert!(
+        shown.contains("\nsteps   … ✔ 60%  ✔ 65%  ✔ 70%  ● 75%  ○ 80%"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -73,14 +119,25 @@ fn words_have_colors_and_without_color_the_words_stay() {
     let colors = |paint| {
         let terminal = terminal(&model(paint), 80, 24);
         let buffer = terminal.backend().buffer();
-        let colors: std::collections::BTreeSet<String> =
-            buffer.content.iter().map(|cell| cell.fg).filter(|color| *color != Color::Reset).map(|color| color.to_string()).collect();
+        let colors: std::collections::BTreeSet<String> = buffer
+            .content
+            .iter()
+            .map(|cell| cell.fg)
+            .filter(|color| *color != Color::Reset)
+            .map(|color| color.to_string())
+            .collect();
         colors
     };
-    assert!(colors(Paint::Color).contains("Red"), "the canary's error rate is critical");
+    assert!(
+        colors(Paint::Color).contains("Red"),
+        "the canary's error rate is critical"
+    );
     assert!(colors(Paint::Color).contains("Green"));
     assert_eq!(colors(Paint::Mono).len(), 0);
-    assert_eq!(picture(&model(Paint::Mono), 80, 24), picture(&model(Paint::Color), 80, 24));
+    assert_eq!(
+        picture(&model(Paint::Mono), 80, 24),
+        picture(&model(Paint::Color), 80, 24)
+    );
 }
 
 #[test]
@@ -94,7 +151,13 @@ fn no_size_is_too_small() {
 
 #[test]
 fn nothing_is_sent_without_a_yes() {
-    let request = |command, step| vec![Act::Send(Request { service: "auth".parse().unwrap(), command, step })];
+    let request = |command, step| {
+        vec![Act::Send(Request {
+            service: "auth".parse().unwrap(),
+            command,
+            step,
+        })]
+    };
     for (keys, expected) in [
         ("py", request(CommandName::Promote, Some(4))),
         ("ay", request(CommandName::Abort, None)),
@@ -105,7 +168,11 @@ fn nothing_is_sent_without_a_yes() {
         ("p", vec![]),
         ("?ay", vec![]),
     ] {
-        assert_eq!(press_all(&mut model(Paint::Mono), keys), expected, "{keys:?}");
+        assert_eq!(
+            press_all(&mut model(Paint::Mono), keys),
+            expected,
+            "{keys:?}"
+        );
     }
 }
 
@@ -127,12 +194,23 @@ fn a_rollout_that_is_over_takes_no_commands() {
 }
 
 #[test]
+fn a_view_for_watching_alone_sends_nothing() {
+    let mut model = model(Paint::Mono);
+    model.can_steer = false;
+    assert_eq!(press_all(&mut model, "aypy y"), []);
+    assert!(picture(&model, 80, 24).ends_with("\nq quit\n"));
+}
+
+#[test]
 fn q_and_interrupt_quit_and_a_question_takes_q_for_no() {
     assert_eq!(press_all(&mut model(Paint::Mono), "q"), [Act::Quit]);
     assert_eq!(press_all(&mut model(Paint::Mono), "aq"), []);
     let mut asked = model(Paint::Mono);
     press_all(&mut asked, "a");
-    assert_eq!(update(&mut asked, Msg::Key(Key::Interrupt)), Some(Act::Quit));
+    assert_eq!(
+        update(&mut asked, Msg::Key(Key::Interrupt)),
+        Some(Act::Quit)
+    );
 }
 
 #[test]
@@ -147,7 +225,11 @@ fn a_service_of_the_list_is_opened_and_left() {
         update(&mut model, Msg::Key(Key::Down));
     }
     update(&mut model, Msg::Key(Key::Enter));
-    assert_eq!(model.shown().unwrap().name.as_str(), "search", "the cursor stops at the end");
+    assert_eq!(
+        model.shown().unwrap().name.as_str(),
+        "search",
+        "the cursor stops at the end"
+    );
 }
 
 #[test]
@@ -162,8 +244,14 @@ fn a_lost_daemon_is_told_until_it_is_heard_again() {
 #[test]
 fn time_counts_down_and_never_goes_back() {
     let mut model = model(Paint::Mono);
-    update(&mut model, Msg::Tick("2026-11-21T12:01:00Z".parse().unwrap()));
+    update(
+        &mut model,
+        Msg::Tick("2026-11-21T12:01:00Z".parse().unwrap()),
+    );
     assert!(picture(&model, 80, 24).contains("in 3m: send 100%"));
-    update(&mut model, Msg::Tick("2026-11-21T11:00:00Z".parse().unwrap()));
+    update(
+        &mut model,
+        Msg::Tick("2026-11-21T11:00:00Z".parse().unwrap()),
+    );
     assert!(picture(&model, 80, 24).contains("in 3m: send 100%"));
 }

@@ -3,7 +3,7 @@
 //! A page is built as lines of spans for the room there is, most important first; what does not fit is left out at the end, never
 //! in the middle. The last line is the footer.
 
-use haldane_api::http::{JudgementView, RolloutView, ServiceView, StepState, StepView, VersionView};
+use haldane_api::http::{RolloutView, ServiceView, StepState, StepView, VersionView};
 use ratatui::{
     Frame,
     layout::{Alignment, Rect},
@@ -42,18 +42,32 @@ const HELP: [&str; 9] = [
 /// Draws the model.
 pub(crate) fn view(model: &Model, frame: &mut Frame<'_>) {
     let area = frame.area();
-    let draft = Draft { model, width: usize::from(area.width) };
+    let draft = Draft {
+        model,
+        width: usize::from(area.width),
+    };
     let room = usize::from(area.height.saturating_sub(1));
     let mut lines = vec![draft.title()];
     match (&model.page, model.shown()) {
         (Page::All(index), _) => draft.all(*index, &mut lines),
         (Page::One { .. }, Some(service)) => draft.one(service, area.height >= TALL, &mut lines),
-        (Page::One { service, .. }, None) => lines.push(Line::raw(format!("waiting for news of {service} …"))),
+        (Page::One { service, .. }, None) => {
+            lines.push(Line::raw(format!("waiting for news of {service} …")))
+        }
     }
-    lines.extend(model.extra.iter().map(|line| Line::raw(cut(&clean(line), draft.width))));
+    lines.extend(
+        model
+            .extra
+            .iter()
+            .map(|line| Line::raw(cut(&clean(line), draft.width))),
+    );
     lines.truncate(room);
     frame.render_widget(Paragraph::new(lines), area);
-    let footer = Rect { y: area.y.saturating_add(area.height.saturating_sub(1)), height: area.height.min(1), ..area };
+    let footer = Rect {
+        y: area.y.saturating_add(area.height.saturating_sub(1)),
+        height: area.height.min(1),
+        ..area
+    };
     frame.render_widget(Paragraph::new(draft.footer()), footer);
     match &model.overlay {
         Overlay::Help => draft.help(frame),
@@ -77,22 +91,44 @@ impl Draft<'_> {
     }
 
     fn title(&self) -> Line<'static> {
-        let Model { now, zone, title, .. } = self.model;
+        let Model {
+            now, zone, title, ..
+        } = self.model;
         let clock = format!("{} {}", time_of_day(*now, zone), zone_name(*now, zone));
-        let room = self.width.saturating_sub(clock.chars().count().saturating_add(1));
+        let room = self
+            .width
+            .saturating_sub(clock.chars().count().saturating_add(1));
         let title = cut(title, room);
-        let gap = " ".repeat(self.width.saturating_sub(title.chars().count()).saturating_sub(clock.chars().count()));
-        Line::from(vec![self.strong(title), Span::raw(gap), self.span(Tone::Dim, clock)])
+        let gap = " ".repeat(
+            self.width
+                .saturating_sub(title.chars().count())
+                .saturating_sub(clock.chars().count()),
+        );
+        Line::from(vec![
+            self.strong(title),
+            Span::raw(gap),
+            self.span(Tone::Dim, clock),
+        ])
     }
 
     fn footer(&self) -> Line<'static> {
         let model = self.model;
         if let Overlay::Question(request) = &model.overlay {
-            let step = request.step.map(|step| format!(" at step {step}")).unwrap_or_default();
-            return Line::from(self.strong(format!("{} {}{step}? y/n", verb(request.command), request.service)));
+            let step = request
+                .step
+                .map(|step| format!(" at step {step}"))
+                .unwrap_or_default();
+            return Line::from(self.strong(format!(
+                "{} {}{step}? y/n",
+                verb(request.command),
+                request.service
+            )));
         }
         if let Some(lost) = &model.lost {
-            return Line::from(self.span(Tone::Bad, cut(&format!("LOST: {}", clean(lost)), self.width)));
+            return Line::from(self.span(
+                Tone::Bad,
+                cut(&format!("LOST: {}", clean(lost)), self.width),
+            ));
         }
         if let Some(told) = &model.told {
             return Line::from(self.strong(cut(&clean(told), self.width)));
@@ -102,7 +138,12 @@ impl Draft<'_> {
             Page::One { back: Some(_), .. } => "  esc back",
             Page::One { back: None, .. } => "",
         };
-        Line::from(self.span(Tone::Dim, format!("q quit  p promote  space pause/resume  a abort  ? help{more}")))
+        let keys = if model.can_steer {
+            "q quit  p promote  space pause/resume  a abort  ? help"
+        } else {
+            "q quit"
+        };
+        Line::from(self.span(Tone::Dim, format!("{keys}{more}")))
     }
 
     fn help(&self, frame: &mut Frame<'_>) {
@@ -110,19 +151,31 @@ impl Draft<'_> {
         let (width, height) = (54.min(area.width), 11.min(area.height));
         let middle = Rect {
             x: area.x.saturating_add(area.width.saturating_sub(width) / 2),
-            y: area.y.saturating_add(area.height.saturating_sub(height) / 2),
+            y: area
+                .y
+                .saturating_add(area.height.saturating_sub(height) / 2),
             width,
             height,
         };
-        let block = Block::bordered().title(" keys ").title_alignment(Alignment::Center);
+        let block = Block::bordered()
+            .title(" keys ")
+            .title_alignment(Alignment::Center);
         frame.render_widget(Clear, middle);
-        frame.render_widget(Paragraph::new(HELP.map(Line::raw).to_vec()).block(block), middle);
+        frame.render_widget(
+            Paragraph::new(HELP.map(Line::raw).to_vec()).block(block),
+            middle,
+        );
     }
 
     fn all(&self, selected: usize, lines: &mut Vec<Line<'static>>) {
         let columns = |cells: [&str; 6]| {
             let [name, phase, step, weight, versions, message] = cells;
-            format!("{:<14} {:<13} {step:>5} {weight:>7}  {:<14} {message}", cut(name, 14), cut(phase, 13), cut(versions, 14))
+            format!(
+                "{:<14} {:<13} {step:>5} {weight:>7}  {:<14} {message}",
+                cut(name, 14),
+                cut(phase, 13),
+                cut(versions, 14)
+            )
         };
         let header = columns(["NAME", "PHASE", "STEP", "WEIGHT", "VERSIONS", "MESSAGE"]);
         lines.push(Line::from(self.strong(format!("  {header}"))));
@@ -134,7 +187,17 @@ impl Draft<'_> {
             let (text, tone) = match &service.rollout {
                 None => {
                     let stable = service.stable.version.as_str();
-                    (columns([service.name.as_str(), NOTHING, NOTHING, NOTHING, stable, "no rollout so far"]), Tone::Plain)
+                    (
+                        columns([
+                            service.name.as_str(),
+                            NOTHING,
+                            NOTHING,
+                            NOTHING,
+                            stable,
+                            "no rollout so far",
+                        ]),
+                        Tone::Plain,
+                    )
                 }
                 Some(rollout) => {
                     let (sign, tone) = paint::phase(&rollout.phase);
@@ -142,15 +205,26 @@ impl Draft<'_> {
                     let versions = format!("{} → {}", rollout.stable, rollout.canary);
                     let (step, weight) = (step_text(rollout), rollout.weight_bps.to_string());
                     let message = clean(&rollout.message);
-                    (columns([service.name.as_str(), &phase, &step, &weight, &versions, &message]), tone)
+                    (
+                        columns([
+                            service.name.as_str(),
+                            &phase,
+                            &step,
+                            &weight,
+                            &versions,
+                            &message,
+                        ]),
+                        tone,
+                    )
                 }
             };
-            lines.push(Line::from(self.span(tone, cut(&format!("{mark}{text}"), self.width))));
+            lines.push(Line::from(
+                self.span(tone, cut(&format!("{mark}{text}"), self.width)),
+            ));
         }
     }
 
     fn one(&self, service: &ServiceView, is_tall: bool, lines: &mut Vec<Line<'static>>) {
-        let judgement = service.rollout.as_ref().and_then(|rollout| rollout.judgement.as_ref());
         match &service.rollout {
             Some(rollout) => {
                 lines.push(self.phase(service, rollout));
@@ -160,10 +234,13 @@ impl Draft<'_> {
                 }
                 lines.push(self.weight(rollout));
             }
-            None => lines.push(Line::raw(format!("{}: {} serves; no rollout so far", service.name, service.stable.version))),
+            None => lines.push(Line::raw(format!(
+                "{}: {} serves; no rollout so far",
+                service.name, service.stable.version
+            ))),
         }
         lines.push(Line::raw(""));
-        self.figures(service, judgement, lines);
+        self.figures(service, lines);
         lines.push(Line::raw(""));
         if let Some(rollout) = &service.rollout {
             self.decision(rollout, lines);
@@ -180,7 +257,11 @@ impl Draft<'_> {
         let (sign, tone) = paint::phase(&rollout.phase);
         let versions = format!("  {} → {}", rollout.stable, rollout.canary);
         let end = rollout.ended_at.unwrap_or(self.model.now);
-        let age = format!("  step {}  {}", step_text(rollout), span(rollout.started_at, end));
+        let age = format!(
+            "  step {}  {}",
+            step_text(rollout),
+            span(rollout.started_at, end)
+        );
         Line::from(vec![
             self.strong(format!("{}  ", service.name)),
             self.span(tone, format!("{sign} {}", rollout.phase)),
@@ -189,41 +270,36 @@ impl Draft<'_> {
         ])
     }
 
-    /// The steps on one line, around the current one.
+    /// The shares on one line, around the current one: steps with the same weight are one rung.
     fn ladder(&self, steps: &[StepView]) -> Line<'static> {
-        let texts: Vec<(Tone, String)> = steps
-            .iter()
-            .map(|step| {
-                let (sign, _, tone) = step_sign(step.state);
-                (tone, format!("{sign} {}", clean(&step.text)))
+        let rungs: Vec<(Tone, String)> = steps
+            .chunk_by(|one, next| one.weight_bps == next.weight_bps)
+            .map(|rung| {
+                let (sign, _, tone) = step_sign(rung_state(rung));
+                let weight = rung.first().map(|step| step.weight_bps).unwrap_or_default();
+                (tone, format!("{sign} {weight}  "))
             })
             .collect();
-        let length = |texts: &[(Tone, String)]| -> usize {
-            texts.iter().map(|(_, text)| text.chars().count().saturating_add(2)).sum()
+        let length = |rungs: &[(Tone, String)]| -> usize {
+            rungs.iter().map(|(_, text)| text.chars().count()).sum()
         };
-        let current = steps.iter().position(|step| step.state == StepState::Current).unwrap_or(0);
-        // Steps that are over give way first, but the last of them stays as far as there is room.
-        let mut shown = texts.as_slice();
-        let mut left_out = 0;
-        while length(shown).saturating_add(2) > self.width && left_out.saturating_add(1) < current {
+        // What is over gives way to what is to come; `…` stands for it.
+        let mut shown = rungs.as_slice();
+        let is_over = |tone: Tone| tone == step_sign(StepState::Done).2;
+        while length(shown).saturating_add(2) > self.width
+            && shown.first().is_some_and(|(tone, _)| is_over(*tone))
+        {
             shown = shown.get(1..).unwrap_or_default();
-            left_out = left_out.saturating_add(1);
         }
-        let mut spans = Vec::new();
-        if left_out > 0 {
+        let mut spans = vec![Span::raw("steps   ")];
+        if shown.len() < rungs.len() {
             spans.push(self.span(Tone::Dim, "… "));
         }
-        let mut used = spans.len().saturating_mul(2);
-        for (tone, text) in shown {
-            let room = self.width.saturating_sub(used);
-            if room < 4 {
-                break;
-            }
-            let text = cut(text, room);
-            used = used.saturating_add(text.chars().count()).saturating_add(2);
-            spans.push(self.span(*tone, text));
-            spans.push(Span::raw("  "));
-        }
+        spans.extend(
+            shown
+                .iter()
+                .map(|(tone, text)| self.span(*tone, text.clone())),
+        );
         Line::from(spans)
     }
 
@@ -231,30 +307,61 @@ impl Draft<'_> {
         /// The bar's length; a cell is a twentieth of the traffic.
         const CELLS: usize = 20;
         let filled = usize::from(rollout.weight_bps.as_bps()).saturating_mul(CELLS) / 10_000;
-        let bar = format!("{}{}", "█".repeat(filled), "░".repeat(CELLS.saturating_sub(filled)));
-        let applied = if rollout.is_applied { "" } else { " (not applied yet)" };
+        let bar = format!(
+            "{}{}",
+            "█".repeat(filled),
+            "░".repeat(CELLS.saturating_sub(filled))
+        );
+        let applied = if rollout.is_applied {
+            ""
+        } else {
+            " (not applied yet)"
+        };
         Line::from(vec![
             Span::raw("canary  "),
             self.span(Tone::Busy, bar),
-            Span::raw(format!("  decided {}{applied}, observed {}", rollout.weight_bps, bps_or_nothing(rollout.observed_bps))),
+            Span::raw(format!(
+                "  decided {}{applied}, observed {}",
+                rollout.weight_bps,
+                bps_or_nothing(rollout.observed_bps)
+            )),
         ])
     }
 
-    fn figures(&self, service: &ServiceView, judgement: Option<&JudgementView>, lines: &mut Vec<Line<'static>>) {
+    fn figures(&self, service: &ServiceView, lines: &mut Vec<Line<'static>>) {
+        let rollout = service.rollout.as_ref();
         let side = VALUE.saturating_add(WORD);
-        let name = |role: &str, version: &VersionView| cut(&format!("{role} {}", version.version), side.saturating_sub(1));
+        let name = |role: &str, version: &VersionView| {
+            cut(
+                &format!("{role} {}", version.version),
+                side.saturating_sub(1),
+            )
+        };
         let canary = service.canary.as_ref();
-        let canary_name = canary.map(|canary| name("canary", canary)).unwrap_or_default();
+        let canary_name = canary
+            .map(|canary| name("canary", canary))
+            .unwrap_or_default();
         let stable_name = name("stable", &service.stable);
-        let header = format!("{:LABEL$}{stable_name:side$}{canary_name:side$}{}", "", if canary.is_some() { "limit" } else { "" });
+        let header = format!(
+            "{:LABEL$}{stable_name:side$}{canary_name:side$}{}",
+            "",
+            if canary.is_some() { "limit" } else { "" }
+        );
         lines.push(Line::from(self.strong(header.trim_end().to_owned())));
         for figure in Figure::ALL {
             let mut spans = vec![Span::raw(format!("{:LABEL$}", figure.label()))];
-            spans.extend(self.figure(figure, &service.stable, figure.stable_status(&service.stable)));
+            spans.extend(self.figure(
+                figure,
+                &service.stable,
+                figure.stable_status(&service.stable),
+            ));
             if let Some(canary) = canary {
-                spans.extend(self.figure(figure, canary, figure.canary_status(canary, judgement)));
-                let room = self.width.saturating_sub(LABEL).saturating_sub(side.saturating_mul(2));
-                spans.push(self.span(Tone::Dim, cut(&clean(&figure.limit(judgement)), room)));
+                spans.extend(self.figure(figure, canary, figure.canary_status(canary, rollout)));
+                let room = self
+                    .width
+                    .saturating_sub(LABEL)
+                    .saturating_sub(side.saturating_mul(2));
+                spans.push(self.span(Tone::Dim, cut(&clean(&figure.limit(rollout)), room)));
             }
             lines.push(Line::from(spans));
         }
@@ -262,7 +369,10 @@ impl Draft<'_> {
 
     fn figure(&self, figure: Figure, version: &VersionView, status: Status) -> [Span<'static>; 2] {
         let value = cut(&figure.show(version), VALUE.saturating_sub(1));
-        [Span::raw(format!("{value:VALUE$}")), self.span(status.tone(), format!("{:WORD$}", status.word()))]
+        [
+            Span::raw(format!("{value:VALUE$}")),
+            self.span(status.tone(), format!("{:WORD$}", status.word())),
+        ]
     }
 
     fn decision(&self, rollout: &RolloutView, lines: &mut Vec<Line<'static>>) {
@@ -279,12 +389,24 @@ impl Draft<'_> {
             return;
         }
         let countdown = rollout.next_at.filter(|at| *at > self.model.now);
-        let countdown = countdown.map(|at| self.strong(format!("in {}: ", span(self.model.now, at))));
-        self.labeled("next", &countdown.into_iter().collect::<Vec<_>>(), &rollout.next, lines);
+        let countdown =
+            countdown.map(|at| self.strong(format!("in {}: ", span(self.model.now, at))));
+        self.labeled(
+            "next",
+            &countdown.into_iter().collect::<Vec<_>>(),
+            &rollout.next,
+            lines,
+        );
     }
 
     /// A label, some words in their tones, and a text over at most two lines.
-    fn labeled(&self, label: &str, words: &[Span<'static>], text: &str, lines: &mut Vec<Line<'static>>) {
+    fn labeled(
+        &self,
+        label: &str,
+        words: &[Span<'static>],
+        text: &str,
+        lines: &mut Vec<Line<'static>>,
+    ) {
         const LINES_MAX: usize = 2;
         const INDENT: usize = 9;
         let used: usize = words.iter().map(Span::width).sum();
@@ -314,7 +436,10 @@ impl Draft<'_> {
             lines.push(Line::raw(""));
             lines.push(Line::from(self.strong("guards")));
             for guard in &judgement.guards {
-                let verdict = self.span(paint::verdict(guard.verdict), format!("{:<13}", guard.verdict.to_string()));
+                let verdict = self.span(
+                    paint::verdict(guard.verdict),
+                    format!("{:<13}", guard.verdict.to_string()),
+                );
                 let text = format!("{:<12} {}", guard.metric, clean(&guard.reason));
                 let text = cut(&text, self.width.saturating_sub(15));
                 lines.push(Line::from(vec![Span::raw("  "), verdict, Span::raw(text)]));
@@ -324,7 +449,25 @@ impl Draft<'_> {
         lines.push(Line::from(self.strong("steps")));
         for step in &rollout.steps {
             let (sign, word, tone) = step_sign(step.state);
-            lines.push(Line::from(self.span(tone, cut(&format!("  {sign} {word}  {}", clean(&step.text)), self.width))));
+            lines.push(Line::from(self.span(
+                tone,
+                cut(
+                    &format!("  {sign} {word}  {}", clean(&step.text)),
+                    self.width,
+                ),
+            )));
         }
+    }
+}
+
+/// Returns where a rollout stands with steps that belong together.
+fn rung_state(rung: &[StepView]) -> StepState {
+    let is = |state: StepState| move |step: &StepView| step.state == state;
+    if rung.iter().all(is(StepState::Done)) {
+        StepState::Done
+    } else if rung.iter().all(is(StepState::Next)) {
+        StepState::Next
+    } else {
+        StepState::Current
     }
 }

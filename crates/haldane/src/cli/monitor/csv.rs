@@ -52,7 +52,9 @@ fn row(service: &ServiceView, role: &str, version: &VersionView, at: Timestamp) 
     let rollout = service.rollout.as_ref();
     let text = |value: Option<String>| value.unwrap_or_default();
     let scaled = |value: Option<u64>, scale: u64| text(value.map(|value| decimal(value, scale)));
-    let verdict = rollout.and_then(|rollout| rollout.judgement.as_ref()).map(|one| one.verdict.to_string());
+    let verdict = rollout
+        .and_then(|rollout| rollout.judgement.as_ref())
+        .map(|one| one.verdict.to_string());
     let cells = [
         at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         service.name.to_string(),
@@ -60,7 +62,10 @@ fn row(service: &ServiceView, role: &str, version: &VersionView, at: Timestamp) 
         text(rollout.map(|rollout| rollout.phase.clone())),
         role.to_owned(),
         version.version.to_string(),
-        scaled(rollout.map(|rollout| u64::from(rollout.weight_bps.as_bps())), 100),
+        scaled(
+            rollout.map(|rollout| u64::from(rollout.weight_bps.as_bps())),
+            100,
+        ),
         scaled(figures.traffic_share_bps, 100),
         figures.requests.to_string(),
         scaled(figures.error_rate_ppm, 10_000),
@@ -107,6 +112,9 @@ mod tests {
             ]
         );
         let columns = |line: &str| line.split(',').count();
-        assert!(lines.iter().all(|line| columns(line) == columns(HEADER)), "{out}");
+        assert!(
+            lines.iter().all(|line| columns(line) == columns(HEADER)),
+            "{out}"
+        );
     }
 }

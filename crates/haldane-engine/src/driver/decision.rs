@@ -1,0 +1,262 @@
+//! How a decision is made and becomes durable.
+//!
+//! **Invariants:** a decision that could send more traffic to a version is in force only after its commit; one that takes traffic away
+//! is in force at once, and while it is not durable nothing but another such one follows.
+
+use haldane_core::{
+    ServiceName,
+    rollout::{
+        self, Effect, GateAnswer, Input, Phase, Refusal, State, Transition, effect, invariants,
+    },
+};
+use jiff::Timestamp;
+use tracing::{error, info, warn};
+
+use super::{
+    Driver,
+    effects::route,
+    home::{Home, Live},
+};
+use crate::{
+    handle::RequestError,
+    record::{CommandRecord, Entry, RolloutRecord, ServiceRecord, write_version},
+    store::{StoreError, Write},
+};
+
+/// What became of an input.
+pub(super) enum Outcome {
+    /// The decision stays the same.
+    Same,
+    /// It was decided, and is in force; whether it is durable tells the rollout.
+    Decided,
+    /// The command was refused.
+    Refused(Refusal),
+    /// A decision was due, and could not be made.
+    NotTaken(RequestError),
+}
+
+/// A decision before it is made.
+struct Draft {
+    record: RolloutRecord,
+    /// What is kept of the service, where the decision changes it.
+    service: Option<ServiceRecord>,
+    entry: Entry,
+    writes: Vec<Write>,
+}
+
+impl Driver {
+    /// Tells a rollout one thing, and makes durable what follows.
+    pub(super) fn feed(&mut self, name: &ServiceName, input: &Input, now: Timestamp) -> Outcome {
+        let Some(live) = self
+            .homes
+            .get_mut(name)
+            .and_then(|home| home.rollout.as_mut())
+        else {
+            return Outcome::Same;
+        };
+        let Transition { state, refusal, .. } =
+            rollout::step(live.plan(), live.state(), input, now);
+        if let Some(refusal) = refusal {
+            live.record.state = state;
+            return Outcome::Refused(refusal);
+        }
+        if state.is_same_decision(live.state()) {
+            live.record.state = state;
+            return Outcome::Same;
+        }
+        if let Err(violation) = invariants(live.plan(), &state) {
+            error!(rollout = %state.id, %violation, "Decision breaks an invariant; it is not taken");
+            let why = format!("{} cannot do that: {violation}", state.id);
+            return Outcome::NotTaken(RequestError::Refused(why));
+        }
+        match self.decide(name, input, state) {
+            Ok(()) => Outcome::Decided,
+            Err(error) => Outcome::NotTaken(error.into()),
+        }
+    }
+
+    /// Makes a decision durable; one that takes traffic away takes effect first, and stands even if the disk fails.
+    fn decide(&mut self, name: &ServiceName, input: &Input, next: State) -> Result<(), StoreError> {
+        let Some(home) = self.homes.get_mut(name) else {
+            return Ok(());
+        };
+        let Some(live) = home.rollout.as_mut() else {
+            return Ok(());
+        };
+        let may_precede = takes_away(live, &next);
+        if !may_precede && !live.is_durable() {
+            live.record.state.facts = next.facts;
+            let why = "an earlier decision is not durable yet";
+            return Err(StoreError::io("write", why));
+        }
+        if may_precede {
+            let routing = effect::traffic(live.plan(), &next);
+            self.ports.traffic.ensure(name, &route(&live.record, routing));
+        }
+        let draft = draft(name, &home.record, live, input, next)?;
+        let writes = [live.pending.as_slice(), &draft.writes].concat();
+        let result = self.commit(&writes);
+        let Some(home) = self.homes.get_mut(name) else {
+            return result;
+        };
+        let Some(live) = home.rollout.as_mut() else {
+            return result;
+        };
+        let state = &draft.record.state;
+        match &result {
+            Ok(()) => {
+                info!(rollout = %state.id, phase = state.phase.name(), weight = %state.weight(), "{}", draft.entry.text);
+                live.pending.clear();
+                live.record = draft.record;
+                home.record = draft.service.unwrap_or_else(|| home.record.clone());
+                self.let_go(name);
+                result
+            }
+            Err(_) if may_precede => {
+                warn!(rollout = %state.id, phase = state.phase.name(), weight = %state.weight(), "Applied, not durable: {}", draft.entry.text);
+                live.pending = writes;
+                live.record = draft.record;
+                Ok(())
+            }
+            // What was heard stays heard; the decision is made again on the next turn.
+            Err(_) => {
+                live.record.state.facts = draft.record.state.facts;
+                result
+            }
+        }
+    }
+
+    /// Tries again to make durable what was in force before it was.
+    pub(super) fn retry_pending(&mut self, name: &ServiceName) {
+        let pending = |home: &Home| home.rollout.as_ref().map(|live| live.pending.clone());
+        let writes = self.homes.get(name).and_then(pending).unwrap_or_default();
+        if writes.is_empty() || self.commit(&writes).is_err() {
+            return;
+        }
+        if let Some(live) = self
+            .homes
+            .get_mut(name)
+            .and_then(|home| home.rollout.as_mut())
+        {
+            info!(rollout = %live.state().id, "Decision is durable now");
+            live.pending.clear();
+        }
+    }
+
+    /// Stops asking and counting for a rollout that is over.
+    fn let_go(&mut self, name: &ServiceName) {
+        let Some(home) = self.homes.get_mut(name) else {
+            return;
+        };
+        let Some(live) = home.rollout.as_ref() else {
+            return;
+        };
+        let gone = match &live.state().phase {
+            Phase::Completed(_) => Some(live.state().stable.clone()),
+            Phase::RolledBack(_) => Some(live.state().canary.clone()),
+            // Traffic may still go to either version.
+            Phase::Failed(_) => None,
+            Phase::Pending(_)
+            | Phase::Preparing(_)
+            | Phase::Progressing(_)
+            | Phase::Paused(_)
+            | Phase::Promoting(_)
+            | Phase::RollingBack(_) => return,
+        };
+        self.ports.gates.forget(&live.state().id);
+        home.let_go.extend(gone);
+    }
+
+    pub(super) fn hear_gate(&mut self, gate: GateAnswer, now: Timestamp) {
+        let id = gate.key.rollout.clone();
+        let is_of = |home: &Home| home.live().is_some_and(|live| live.state().id == id);
+        let name = self.homes.iter().find(|(_, home)| is_of(home));
+        match name.map(|(name, _)| name.clone()) {
+            Some(name) => {
+                self.feed(&name, &Input::Gate(gate), now);
+            }
+            None => info!(rollout = %id, "Gate answered for a rollout that is over; ignored"),
+        }
+    }
+}
+
+/// Whether a decision only takes traffic away from the canary, and so may be in force before it is durable.
+fn takes_away(live: &Live, next: &State) -> bool {
+    let was = effect::traffic(live.plan(), live.state());
+    let is = effect::traffic(live.plan(), next);
+    if is.is_stable_only() {
+        // Going back is in force at once even where no traffic was.
+        return !was.is_stable_only() || matches!(next.phase, Phase::RollingBack(_));
+    }
+    // While one is pending only the way to zero is left, so that not many of them can gather.
+    is.weight < was.weight && live.is_durable()
+}
+
+fn draft(
+    name: &ServiceName,
+    service: &ServiceRecord,
+    live: &Live,
+    input: &Input,
+    next: State,
+) -> Result<Draft, StoreError> {
+    let text = text(live, &next);
+    let number = live.record.entries;
+    let record = RolloutRecord {
+        state: next,
+        entries: number.saturating_add(1),
+        ..live.record.clone()
+    };
+    let state = &record.state;
+    let entry = Entry {
+        input: Some(input.clone()),
+        facts: state.facts.clone(),
+        state: state.clone(),
+        text,
+        evidence: live.judged.as_ref().map(|(_, evidence)| evidence.clone()),
+    };
+    let service = matches!(state.phase, Phase::Completed(_)).then(|| ServiceRecord {
+        stable: record.wish.spec.clone(),
+        restart_since: None,
+        ..service.clone()
+    });
+    // The time that the rollout was told, so that history can be decided again.
+    let at = state.seen;
+    let mut writes = vec![record.write()?, entry.write(number, at)?];
+    if let Some(service) = &service {
+        writes.push(service.write(name)?);
+        writes.push(write_version(name, &service.stable, at)?);
+    }
+    if let Input::Command(command) = input {
+        let trail = CommandRecord {
+            name: command.action.name().to_owned(),
+            actor: command.actor.clone(),
+            rollout: Some(state.id.clone()),
+            refusal: None,
+        };
+        writes.push(trail.write(name, at)?);
+    }
+    Ok(Draft {
+        record,
+        service,
+        entry,
+        writes,
+    })
+}
+
+/// Returns what is decided, in one sentence.
+fn text(live: &Live, next: &State) -> String {
+    let mut effects = rollout::effects(live.plan(), next).into_iter();
+    let news = effects.find_map(|wish| match wish {
+        Effect::Notify { text, .. } => Some(text),
+        Effect::EnsureTraffic(_)
+        | Effect::EnsureWorkloads(_)
+        | Effect::EnsureJudged { .. }
+        | Effect::EnsureAsked(_)
+        | Effect::EnsureStable(_) => None,
+    });
+    let news = news.unwrap_or_else(|| next.phase.name().to_owned());
+    match next.lost {
+        Some(_) => format!("{news} (no replica of the canary is ready; stable serves alone)"),
+        None => news,
+    }
+}

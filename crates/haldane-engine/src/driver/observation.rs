@@ -1,0 +1,194 @@
+//! What is seen of the world: replicas, routes, the calendar, counts, and what the judges say of them.
+
+use haldane_analysis::{Batch, threshold};
+use haldane_core::{
+    ServiceName, Weight,
+    guard::Guard,
+    plan::{Plan, Step},
+    rollout::{self, Effect, Input, TrafficSeen, Workloads, effect},
+    verdict::{Judgement, Share, Subject},
+};
+use jiff::{SignedDuration, Timestamp};
+use tracing::debug;
+
+use super::{
+    Driver,
+    home::{Home, Live},
+};
+use crate::{calendar, port::Ports};
+
+/// The time between two looks at the counters; batches are this long.
+const BATCH: SignedDuration = SignedDuration::from_secs(1);
+
+/// How long after a start of the daemon a canary whose replicas exist is not yet taken for lost: its health is asked anew, and until
+/// it answers it gets no requests anyhow.
+const TAKE_UP_GRACE: SignedDuration = SignedDuration::from_secs(5);
+
+impl Driver {
+    /// Returns what is seen of the world, judgements left out.
+    pub(super) fn gather(&mut self, name: &ServiceName, now: Timestamp) -> Vec<Input> {
+        let wall = self.ports.clock.now();
+        let Some(home) = self.homes.get_mut(name) else {
+            return Vec::new();
+        };
+        let stable = &home.record.stable.version;
+        home.stable_seen = self.ports.workloads.seen(name, stable);
+        let Some(live) = live_mut(home) else {
+            return Vec::new();
+        };
+        // People mean the wall clock by windows.
+        let calendar = calendar::look(live.plan().rules(), wall);
+        workloads(name, live, &mut self.ports, now)
+            .map(Input::Workloads)
+            .into_iter()
+            .chain([Input::Calendar(calendar)])
+            .chain(traffic(name, live, &mut self.ports).map(Input::Traffic))
+            .collect()
+    }
+
+    /// Closes the open batch when it is full, and lets the judges look.
+    pub(super) fn sample(&mut self, name: &ServiceName, now: Timestamp) -> Vec<Input> {
+        let Some(home) = self.homes.get_mut(name) else {
+            return Vec::new();
+        };
+        if now.duration_since(home.batch_from) < BATCH {
+            return Vec::new();
+        }
+        let (stable, canary) = match home.live() {
+            Some(live) => (&live.state().stable, Some(&live.state().canary)),
+            None => (&home.record.stable.version, None),
+        };
+        let mut take = |version| self.ports.measurements.take(name, version);
+        let (stable, canary) = (take(stable), canary.map(take).unwrap_or_default());
+        let seen = self.ports.traffic.seen(name);
+        let batch = Batch {
+            from: home.batch_from,
+            to: now,
+            stable,
+            canary,
+            weight: seen.map_or(Weight::ZERO, |seen| seen.route.routing.weight),
+        };
+        home.batch_from = now;
+        if let Err(why) = home.series.push(batch) {
+            debug!(service = %name, %why, "Batch left out");
+        }
+        judge(home, now)
+    }
+}
+
+fn live_mut(home: &mut Home) -> Option<&mut Live> {
+    home.rollout
+        .as_mut()
+        .filter(|live| !live.state().phase.is_terminal())
+}
+
+/// Returns how both versions' replicas are; `None` while that is not known after a start.
+fn workloads(
+    name: &ServiceName,
+    live: &mut Live,
+    ports: &mut Ports,
+    now: Timestamp,
+) -> Option<Workloads> {
+    let seen = Workloads {
+        stable: ports.workloads.seen(name, &live.record.stable.version),
+        canary: ports.workloads.seen(name, &live.record.wish.spec.version),
+    };
+    if seen.canary.ready > 0 || seen.canary.existing == 0 {
+        live.taken_up = None;
+    }
+    let is_early = |at: Timestamp| now.duration_since(at) < TAKE_UP_GRACE;
+    (!live.taken_up.is_some_and(is_early)).then_some(seen)
+}
+
+/// Returns what the router does; one that still serves another pair of versions shows nothing of this rollout.
+fn traffic(name: &ServiceName, live: &Live, ports: &mut Ports) -> Option<TrafficSeen> {
+    let seen = ports.traffic.seen(name)?;
+    let (stable, canary) = (&live.state().stable, &live.state().canary);
+    let route = seen.route;
+    let is_ours = &route.stable.version == stable
+        && route
+            .canary
+            .as_ref()
+            .is_none_or(|spec| &spec.version == canary);
+    is_ours.then_some(TrafficSeen {
+        applied: route.routing,
+        stable_in_flight: seen.stable_in_flight,
+        canary_in_flight: seen.canary_in_flight,
+    })
+}
+
+/// Lets the judges look at what was counted.
+fn judge(home: &mut Home, now: Timestamp) -> Vec<Input> {
+    let Some(live) = home
+        .rollout
+        .as_mut()
+        .filter(|live| !live.state().phase.is_terminal())
+    else {
+        return Vec::new();
+    };
+    let plan = live.record.wish.plan.clone();
+    let mut inputs = Vec::new();
+    for wish in rollout::effects(&plan, live.state()) {
+        let Effect::EnsureJudged { subject, since } = wish else {
+            continue;
+        };
+        let question = threshold::Question {
+            subject,
+            guards: guards(&plan, subject),
+            sampling: &plan.rules().sampling,
+            since,
+            now,
+        };
+        let answer = threshold::judge(&question, &home.series, memory(live, subject));
+        *memory(live, subject) = answer.memory.clone();
+        if subject == Subject::Background || plan.rules().guards.is_empty() {
+            live.judged = Some((answer.judgement.clone(), answer.evidence));
+        }
+        inputs.push(Input::Judged(with_split(&plan, live, answer.judgement)));
+    }
+    inputs
+}
+
+/// Returns the limits that a subject is judged by.
+fn guards(plan: &Plan, subject: Subject) -> &[Guard] {
+    let Subject::Step(step) = subject else {
+        return &plan.rules().guards;
+    };
+    match plan.step(step) {
+        Some(Step::Analysis(analysis)) => &analysis.guards,
+        Some(Step::Experiment(experiment)) => &experiment.analysis.guards,
+        Some(
+            Step::SetWeight(_)
+            | Step::TestTraffic
+            | Step::Hold(_)
+            | Step::ScaleCanary(_)
+            | Step::HeaderRoute(_)
+            | Step::Mirror(_)
+            | Step::Gate(_),
+        )
+        | None => &[],
+    }
+}
+
+/// Returns what the judge of a subject remembers; each step begins with nothing.
+fn memory(live: &mut Live, subject: Subject) -> &mut threshold::Memory {
+    let Subject::Step(step) = subject else {
+        return &mut live.record.memory;
+    };
+    if live.step_memory.0 != Some(step) {
+        live.step_memory = (Some(step), threshold::Memory::default());
+    }
+    &mut live.step_memory.1
+}
+
+/// Leaves the split out where requests reach the canary by name or by rule: those are no part of it and say nothing about it.
+fn with_split(plan: &Plan, live: &Live, judgement: Judgement) -> Judgement {
+    let routing = effect::traffic(plan, live.state());
+    let is_split = !routing.weight.is_zero() && routing.header_routes.is_empty();
+    let share = if is_split {
+        judgement.share
+    } else {
+        Share::Fits
+    };
+    Judgement { share, ..judgement }
+}

@@ -1,0 +1,154 @@
+//! Measurements and the verdicts on them, from a truth that the host does not know.
+
+use haldane_core::{
+    guard::Severity,
+    verdict::{Judgement, Share, Subject, Verdict},
+};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    chance::Chance,
+    fault::{Fault, Faults},
+};
+
+/// How much evidence a verdict needs.
+const WARM_UP: SignedDuration = SignedDuration::from_secs(3);
+
+/// The judges and what they are asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Judge {
+    wanted: Vec<(Subject, Timestamp)>,
+    bad_from: Option<i64>,
+    lag: SignedDuration,
+    missing: (i64, i64),
+    last: Option<Judgement>,
+    chance: Chance,
+}
+
+impl Judge {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut chance = Chance::new(seed, 5);
+        let bad_from = match chance.below(10) {
+            0..=6 => None,
+            7 => Some(0),
+            _ => Some(chance.seconds(0, 200)),
+        };
+        let from = chance.seconds(0, 120);
+        Self {
+            wanted: Vec::new(),
+            bad_from,
+            lag: SignedDuration::from_millis(chance.seconds(5, 30)),
+            missing: (from, from.saturating_add(chance.seconds(10, 120))),
+            last: None,
+            chance,
+        }
+    }
+
+    /// Whether the canary is truly bad at this time.
+    pub(super) fn is_bad(&self, now: i64) -> bool {
+        self.bad_from.is_some_and(|from| from <= now)
+    }
+
+    /// Forgets what was asked for; what is wanted is told anew.
+    pub(crate) fn clear(&mut self) {
+        self.wanted.clear();
+    }
+
+    pub(crate) fn ensure(&mut self, subject: Subject, since: Timestamp) {
+        self.wanted.retain(|(known, _)| *known != subject);
+        self.wanted.push((subject, since));
+    }
+
+    pub(super) fn judgements(
+        &mut self,
+        now: i64,
+        clock: Timestamp,
+        has_data: bool,
+        faults: &mut Faults,
+    ) -> Vec<Judgement> {
+        let wanted = self.wanted.clone();
+        let mut given = Vec::new();
+        for (subject, since) in wanted {
+            given.extend(self.judge(subject, since, now, clock, has_data, faults));
+        }
+        if faults.strikes_at_times(Fault::ForeignJudgement, 300, &mut self.chance) {
+            let step = u32::try_from(self.chance.below(9)).unwrap_or(0);
+            let verdict = self.chance.pick(Verdict::Pass, &[Verdict::Fail]);
+            given.push(judgement(
+                Subject::Step(step),
+                verdict,
+                Timestamp::UNIX_EPOCH,
+                clock,
+            ));
+        }
+        given
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of it is what one judgement is made of"
+    )]
+    fn judge(
+        &mut self,
+        subject: Subject,
+        since: Timestamp,
+        now: i64,
+        clock: Timestamp,
+        has_data: bool,
+        faults: &mut Faults,
+    ) -> Option<Judgement> {
+        if self.missing.0 <= now && now < self.missing.1 && faults.strikes(Fault::MissingData) {
+            return None;
+        }
+        if faults.strikes_at_times(Fault::OldJudgement, 300, &mut self.chance) {
+            let before = SignedDuration::from_secs(60);
+            return Some(judgement(subject, Verdict::Pass, since - before, clock));
+        }
+        if faults.strikes_at_times(Fault::RepeatedJudgement, 300, &mut self.chance) {
+            return self.last.clone();
+        }
+        let at = if faults.strikes(Fault::LaggingData) {
+            clock - self.lag
+        } else {
+            clock
+        };
+        if at.duration_since(since) < WARM_UP {
+            return None;
+        }
+        let mut judged = judgement(subject, self.verdict(now, has_data, faults), since, at);
+        if faults.strikes_at_times(Fault::Mismatch, 300, &mut self.chance) {
+            judged.share = Share::Mismatch;
+        }
+        if faults.strikes_at_times(Fault::Warning, 400, &mut self.chance) {
+            judged.broken = Some(Severity::Warn);
+        }
+        self.last = Some(judged.clone());
+        Some(judged)
+    }
+
+    fn verdict(&mut self, now: i64, has_data: bool, faults: &mut Faults) -> Verdict {
+        if !has_data {
+            return Verdict::NoData;
+        }
+        if faults.strikes_at_times(Fault::Noise, 400, &mut self.chance) {
+            return self.chance.pick(Verdict::Inconclusive, &[Verdict::NoData]);
+        }
+        if self.is_bad(now) {
+            Verdict::Fail
+        } else {
+            Verdict::Pass
+        }
+    }
+}
+
+fn judgement(subject: Subject, verdict: Verdict, since: Timestamp, at: Timestamp) -> Judgement {
+    Judgement {
+        subject,
+        verdict,
+        broken: (verdict == Verdict::Fail).then_some(Severity::Critical),
+        share: Share::Fits,
+        since,
+        at,
+        reason: "errorRate".to_owned(),
+    }
+}

@@ -1,0 +1,239 @@
+//! The command line: what a person can ask for, and how it is asked of the daemon.
+//!
+//! Each command turns its arguments into a request, and writes the answer to whatever it is given to write to. **Invariant:** what
+//! runs is changed through the daemon's API alone, so that everything done here can be done by other programs, too.
+
+mod apply;
+pub(crate) mod client;
+mod completions;
+mod deploy;
+mod doctor;
+mod down;
+pub(crate) mod exit;
+mod explain;
+mod figure;
+mod get;
+pub(crate) mod globals;
+mod history;
+mod lint;
+pub(crate) mod live;
+mod logs;
+mod monitor;
+pub(crate) mod paint;
+pub(crate) mod place;
+mod plan;
+mod reference;
+mod result;
+mod schema;
+mod source;
+mod status;
+mod steer;
+mod table;
+#[cfg(test)]
+mod testing;
+mod wait;
+pub(crate) mod words;
+
+use std::io::Write;
+
+use haldane_api::http::CommandName;
+
+pub(crate) use self::{
+    exit::{Exit, finish},
+    globals::{GlobalArgs, Globals},
+};
+
+/// Ships new versions safely: beside the old one, with a little real traffic, judged, then promoted or rolled back
+#[derive(Debug, clap::Parser)]
+#[command(name = "haldane", version, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// The options that every command has.
+    #[command(flatten)]
+    pub globals: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What a person can ask for.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Show the whole of it on this machine: two versions of a shop, real load, a rollout, its end
+    #[command(after_help = "\
+Examples:
+  haldane demo                       a good version is promoted
+  haldane demo --canary errors       a version whose requests fail is rolled back
+  haldane demo --canary errors=10%
+  haldane demo --canary slow --rps 200
+  haldane demo --canary crash -o json")]
+    Demo(crate::demo::DemoArgs),
+    /// Run the daemon in the foreground: proxy, processes, store and API
+    #[command(after_help = "\
+Examples:
+  haldane up -f haldane.yaml
+  haldane up                    go on with what the store knows
+  kill -HUP PID                 read the release file again
+  HALDANE_LOG=debug haldane up -f haldane.yaml")]
+    Up(crate::up::UpArgs),
+    /// The demo's shop
+    #[command(hide = true)]
+    Shop(crate::demo::shop::ShopArgs),
+    /// Stop everything that the daemon started, and the daemon
+    #[command(after_help = "Examples:\n  haldane down")]
+    Down,
+    /// Make the daemon run what a release file says
+    #[command(after_help = "\
+Examples:
+  haldane apply -f haldane.yaml
+  haldane apply -f haldane.yaml --dry-run   only tell what would change
+  haldane apply -f haldane.yaml --prune     remove services that left the file")]
+    Apply(apply::Args),
+    /// Check a release file
+    #[command(after_help = "Examples:\n  haldane lint -f haldane.yaml")]
+    Lint(lint::Args),
+    /// Begin the rollout of a version
+    #[command(after_help = "\
+Without an option of the plan, the service's own plan from the release file is used. With one, the
+others have the defaults shown, and a person promotes unless --auto-promote is given.
+
+Examples:
+  haldane deploy auth --version v2 --run './auth2 --port $PORT'
+  haldane deploy auth --version v2 --url http://10.0.0.7:8080 --wait --timeout 1h
+  haldane deploy auth --version v2 --run './auth2 --port $PORT' --traffic-steps 5,25,50,100 \\
+      --step-duration 5 --error-threshold 3 --latency-p95 300 --auto-promote
+  haldane deploy auth --version v2 --steps 10,100 --hold 30s --dry-run")]
+    Deploy(Box<deploy::Args>),
+    /// Show services and their rollouts
+    #[command(after_help = "\
+Examples:
+  haldane get
+  haldane get auth
+  haldane get -w                follow changes
+  haldane get auth --diff       where what runs differs from the file
+  haldane get auth -o json")]
+    Get(get::Args),
+    /// Say where a service stands and what comes next
+    #[command(after_help = "Examples:\n  haldane status auth")]
+    Status(status::Args),
+    /// Show past rollouts, or every decision of one
+    #[command(after_help = "\
+Examples:
+  haldane history auth
+  haldane history auth 7        every decision of auth-7 with its evidence")]
+    History(history::Args),
+    /// Say why a rollout stands where it stands
+    #[command(after_help = "Examples:\n  haldane explain auth")]
+    Explain(explain::Args),
+    /// Show what the processes of a version write
+    #[command(after_help = "\
+Examples:
+  haldane logs auth -f
+  haldane logs auth --version v2 --replica 0 -n 500")]
+    Logs(logs::Args),
+    /// Show stable and canary side by side
+    #[command(after_help = "\
+Examples:
+  haldane monitor auth
+  haldane monitor auth --interval 10 --duration 30 --export-metrics out.csv")]
+    Monitor(monitor::Args),
+    /// End the current wait and go on
+    #[command(after_help = "\
+Examples:
+  haldane promote auth
+  haldane promote auth --step 3          only if step 3 is still the current one
+  haldane promote auth --full --reason 'hotfix'")]
+    Promote(steer::PromoteArgs),
+    /// Keep a rollout where it is until resumed
+    #[command(after_help = "Examples:\n  haldane pause auth --reason 'looking into p99'")]
+    Pause(steer::Target),
+    /// End a pause
+    #[command(after_help = "Examples:\n  haldane resume auth")]
+    Resume(steer::Target),
+    /// Send all traffic back to stable, now, and end the rollout
+    #[command(after_help = "Examples:\n  haldane abort auth --reason 'customers complain'")]
+    Abort(steer::Target),
+    /// Begin the last rollout again
+    #[command(after_help = "Examples:\n  haldane retry auth --wait")]
+    Retry(Box<steer::RetryArgs>),
+    /// Go back to an earlier version, at once unless steps are given
+    #[command(after_help = "\
+Examples:
+  haldane undo auth
+  haldane undo auth --to v1 --steps 50,100 --hold 1 --auto-promote")]
+    Undo(Box<steer::UndoArgs>),
+    /// Replace the canary's processes by new ones of the same version
+    #[command(after_help = "Examples:\n  haldane restart auth")]
+    Restart(steer::Target),
+    /// Set the canary's share of traffic by hand
+    #[command(
+        after_help = "Examples:\n  haldane set-weight auth 10% --reason 'more traffic before lunch'"
+    )]
+    SetWeight(steer::SetWeightArgs),
+    /// Show plans in their long form
+    Plan(plan::Args),
+    /// Write the JSON Schema of the release file
+    #[command(after_help = "Examples:\n  haldane schema > haldane.schema.json")]
+    Schema,
+    /// Write completions for a shell
+    #[command(after_help = "\
+Examples:
+  haldane completions bash > /etc/bash_completion.d/haldane
+  haldane completions zsh > ~/.zfunc/_haldane")]
+    Completions(completions::Args),
+    /// Tell what may keep Haldane from working here, and what to do about it
+    #[command(after_help = "Examples:\n  haldane doctor -f haldane.yaml")]
+    Doctor(doctor::Args),
+    /// Write the reference of all commands as Markdown
+    #[command(hide = true)]
+    HelpMarkdown,
+}
+
+/// Does what was asked for.
+pub(crate) async fn run(
+    command: Command,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
+    match command {
+        Command::Demo(args) => crate::demo::run(&args, globals, out).await,
+        Command::Up(args) => crate::up::run(args, globals).await,
+        Command::Shop(args) => crate::demo::shop::run(args).await,
+        Command::Down => down::run(globals, out).await,
+        Command::Apply(args) => apply::run(&args, globals, out).await,
+        Command::Lint(args) => lint::run(&args, globals, out),
+        Command::Deploy(args) => deploy::run(&args, globals, out).await,
+        Command::Get(args) => get::run(&args, globals, out).await,
+        Command::Status(args) => status::run(&args, globals, out).await,
+        Command::History(args) => history::run(&args, globals, out).await,
+        Command::Explain(args) => explain::run(&args, globals, out).await,
+        Command::Logs(args) => logs::run(&args, globals, out).await,
+        Command::Monitor(args) => monitor::run(&args, globals, out).await,
+        Command::Promote(args) => steer::promote(&args, globals, out).await,
+        Command::Pause(target) => steer::simple(CommandName::Pause, &target, globals, out).await,
+        Command::Resume(target) => steer::simple(CommandName::Resume, &target, globals, out).await,
+        Command::Abort(target) => steer::simple(CommandName::Abort, &target, globals, out).await,
+        Command::Retry(args) => steer::retry(&args, globals, out).await,
+        Command::Undo(args) => steer::undo(&args, globals, out).await,
+        Command::Restart(target) => {
+            steer::simple(CommandName::Restart, &target, globals, out).await
+        }
+        Command::SetWeight(args) => steer::set_weight(&args, globals, out).await,
+        Command::Plan(args) => plan::run(&args, globals, out),
+        Command::Schema => schema::run(globals, out),
+        Command::Completions(args) => completions::run(&args, out),
+        Command::Doctor(args) => doctor::run(&args, globals, out).await,
+        Command::HelpMarkdown => reference::run(out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

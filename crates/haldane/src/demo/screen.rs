@@ -1,0 +1,55 @@
+//! The demo as the live view.
+
+use haldane_api::http::ServiceView;
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::{load::report::LoadReport, run::Stage};
+use crate::cli::{
+    live::{self, Act, Model, Msg, screen::Screen},
+    paint::Paint,
+};
+
+/// Draws the rollout and the load on the whole terminal.
+#[derive(Debug)]
+pub(crate) struct ScreenStage {
+    screen: Screen,
+    model: Model,
+}
+
+impl ScreenStage {
+    /// Takes the terminal.
+    pub(crate) fn open(title: String, zone: TimeZone, paint: Paint) -> anyhow::Result<Self> {
+        let service = Some("shop".parse()?);
+        Ok(Self { screen: Screen::open()?, model: Model::new(title, service, Timestamp::now(), zone, paint) })
+    }
+}
+
+impl Stage for ScreenStage {
+    fn show(&mut self, view: &ServiceView, load: &LoadReport) -> anyhow::Result<bool> {
+        let mut messages =
+            vec![Msg::Tick(Timestamp::now()), Msg::Seen(Box::new(view.clone()))];
+        self.model.extra = vec![load_line(load)];
+        while let Ok(key) = self.screen.keys.try_recv() {
+            messages.extend(key.map(Msg::Key));
+        }
+        for message in messages {
+            match live::update(&mut self.model, message) {
+                Some(Act::Quit) => return Ok(false),
+                // The demo runs by itself; what a person may do there is to watch or to leave.
+                Some(Act::Send(_)) | None => {}
+            }
+        }
+        self.screen.draw(&self.model)?;
+        Ok(true)
+    }
+}
+
+fn load_line(load: &LoadReport) -> String {
+    format!(
+        "load: {} requests in {:.0} s, {} dropped, {} errors of the shop",
+        load.sent,
+        load.elapsed.as_secs_f64(),
+        load.dropped,
+        load.upstream_errors
+    )
+}

@@ -1,0 +1,311 @@
+//! Posts to web services of the user's: hooks and receivers of news.
+//!
+//! Whoever is behind a URL may be slow, broken, hostile or somebody else than was meant, so that everything has a limit: the time
+//! of a request with its whole answer, and the size of the answer. Redirects aren't followed and no proxy is asked, for then the
+//! address that is looked at here isn't the one that gets the request. Each request has a connection of its own: what a server says
+//! beyond its answer is never taken for the answer to the next question.
+//!
+//! **Invariant:** no request goes to a link-local address, where clouds serve their machines' credentials, whatever name led there.
+//!
+//! **Invariant:** no text made here holds a URL, because the paths and queries of hooks are secrets; [`host`] is all that is told.
+
+use std::{
+    error::Error,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use reqwest::{
+    Client, Response, StatusCode, Url,
+    dns::{Addrs, Name, Resolve, Resolving},
+    header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER},
+};
+use rustls::RootCertStore;
+use serde_json::Value;
+use tokio::{sync::OnceCell, time::timeout};
+
+/// How long a request may take, from the look-up of the name to the last byte of the answer.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How large an answer may be: a status and a message for people, with much room.
+pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// Sends requests; clones share one client.
+#[derive(Clone, Debug)]
+pub(crate) struct Web {
+    /// Made by the first request, for most daemons never send one and the system's certificates take time and memory.
+    client: Arc<OnceCell<Client>>,
+    timeout: Duration,
+}
+
+/// The head of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) status: StatusCode,
+    /// How long the other side wants to be left alone.
+    pub(crate) retry_after: Option<Duration>,
+    /// Whether the body is said to be JSON.
+    pub(crate) is_json: bool,
+}
+
+/// A whole answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reply {
+    pub(crate) head: Head,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WebError {
+    /// The URL is none, or none of the web.
+    #[error("the URL is none of the web")]
+    Url,
+    /// The name leads to an address that isn't asked.
+    #[error("{0} is a link-local or metadata address, which is never asked")]
+    Forbidden(IpAddr),
+    /// It took too long.
+    #[error("no whole answer within {} ms", .0.as_millis())]
+    Slow(Duration),
+    /// The answer is larger than [`ANSWER_BYTES_MAX`].
+    #[error("the answer has more than {ANSWER_BYTES_MAX} bytes")]
+    Large,
+    /// There is no client.
+    #[error("no TLS on this machine: {0}")]
+    Setup(String),
+    /// Nobody is there, or the connection broke.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// Looks up names, and leaves out addresses that must not be asked.
+#[derive(Debug)]
+struct Lookup;
+
+/// The address that was left out.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("{0} is never asked")]
+struct Forbidden(IpAddr);
+
+impl Web {
+    /// Returns what sends requests that may take so long.
+    pub(crate) fn new(timeout: Duration) -> Self {
+        Self {
+            client: Arc::default(),
+            timeout,
+        }
+    }
+
+    /// Posts something to be known; how the answer goes on after its head doesn't matter.
+    ///
+    /// # Errors
+    /// See [`WebError`].
+    pub(crate) async fn tell(&self, url: &str, body: &Value) -> Result<Head, WebError> {
+        let send = async { Ok(head(&self.send(url, body).await?)) };
+        timeout(self.timeout, send)
+            .await
+            .unwrap_or(Err(WebError::Slow(self.timeout)))
+    }
+
+    /// Posts a question and returns the whole answer.
+    ///
+    /// # Errors
+    /// See [`WebError`].
+    pub(crate) async fn ask(&self, url: &str, body: &Value) -> Result<Reply, WebError> {
+        let ask = async {
+            let response = self.send(url, body).await?;
+            Ok(Reply {
+                head: head(&response),
+                body: read(response).await?,
+            })
+        };
+        timeout(self.timeout, ask)
+            .await
+            .unwrap_or(Err(WebError::Slow(self.timeout)))
+    }
+
+    async fn send(&self, url: &str, body: &Value) -> Result<Response, WebError> {
+        let url = Url::parse(url).map_err(|_| WebError::Url)?;
+        // A literal address isn't looked up, so `Lookup` never sees it.
+        if let Some(address) = literal(&url).filter(|address| is_forbidden(*address)) {
+            return Err(WebError::Forbidden(address));
+        }
+        let client = self.client.get_or_try_init(client).await?;
+        client
+            .post(url)
+            .json(body)
+            .send()
+            .await
+            .map_err(WebError::from)
+    }
+}
+
+impl WebError {
+    /// Whether the same request may succeed later.
+    pub(crate) const fn is_passing(&self) -> bool {
+        match self {
+            Self::Slow(_) | Self::Broken(_) => true,
+            Self::Url | Self::Forbidden(_) | Self::Large | Self::Setup(_) => false,
+        }
+    }
+}
+
+impl From<reqwest::Error> for WebError {
+    fn from(error: reqwest::Error) -> Self {
+        if error.is_builder() {
+            return Self::Url;
+        }
+        // The outer errors name layers of the client, and the URL; the innermost one says what happened.
+        let mut cause: Option<&(dyn Error + 'static)> = error.source();
+        let mut text = "the request failed".to_owned();
+        while let Some(inner) = cause {
+            if let Some(Forbidden(address)) = inner.downcast_ref() {
+                return Self::Forbidden(*address);
+            }
+            text = inner.to_string();
+            // An I/O error answers with the source of what it wraps, and leaves out what it wraps.
+            let wrapped = inner
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::get_ref);
+            cause = wrapped
+                .map(|wrapped| wrapped as _)
+                .or_else(|| inner.source());
+        }
+        Self::Broken(text)
+    }
+}
+
+impl Resolve for Lookup {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found: Vec<SocketAddr> =
+                tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let (forbidden, allowed): (Vec<_>, Vec<_>) = found
+                .into_iter()
+                .partition(|found| is_forbidden(found.ip()));
+            match forbidden.first() {
+                Some(first) if allowed.is_empty() => Err(Forbidden(first.ip()).into()),
+                Some(_) | None => Ok(Box::new(allowed.into_iter()) as Addrs),
+            }
+        })
+    }
+}
+
+/// Returns the host of a URL for people, without the secrets around it.
+pub(crate) fn host(url: &str) -> String {
+    let url = Url::parse(url).ok();
+    url.and_then(|url| url.host_str().map(str::to_owned))
+        .unwrap_or_else(|| "(no host)".to_owned())
+}
+
+async fn client() -> Result<Client, WebError> {
+    let made = tokio::task::spawn_blocking(|| make_client(system_roots())).await;
+    made.map_err(|error| WebError::Setup(error.to_string()))?
+}
+
+/// Reads the certificates that this machine trusts.
+fn system_roots() -> RootCertStore {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    let (known, _) = roots.add_parsable_certificates(found.certs);
+    if known == 0 {
+        // Plain HTTP works without them.
+        tracing::warn!(errors = ?found.errors, "No root certificates on this machine; HTTPS to webhooks will fail");
+    }
+    roots
+}
+
+fn make_client(roots: RootCertStore) -> Result<Client, WebError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| WebError::Setup(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let client = Client::builder()
+        .tls_backend_preconfigured(tls)
+        .dns_resolver(Lookup)
+        .http1_only()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .pool_max_idle_per_host(0)
+        .user_agent(concat!("haldane/", env!("CARGO_PKG_VERSION")));
+    client
+        .build()
+        .map_err(|error| WebError::Setup(error.to_string()))
+}
+
+fn head(response: &Response) -> Head {
+    let headers = response.headers();
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    // `application/json`, `application/problem+json; charset=utf-8`
+    let media = text(CONTENT_TYPE)
+        .and_then(|media| media.split(';').next())
+        .unwrap_or_default()
+        .trim();
+    let is_json = media.to_ascii_lowercase().ends_with("json");
+    Head {
+        status: response.status(),
+        retry_after: retry_after(headers, Timestamp::now()),
+        is_json,
+    }
+}
+
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+    Some(Duration::try_from(at.duration_since(now)).unwrap_or_default())
+}
+
+async fn read(mut response: Response) -> Result<Vec<u8>, WebError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len().saturating_add(chunk.len()) > ANSWER_BYTES_MAX {
+            return Err(WebError::Large);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// Returns the address that a URL names literally.
+fn literal(url: &Url) -> Option<IpAddr> {
+    let host = url.host_str()?;
+    host.trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse()
+        .ok()
+}
+
+/// Whether an address belongs to the link or to a cloud's metadata service, in any of its spellings.
+fn is_forbidden(address: IpAddr) -> bool {
+    /// The prefix of NAT64 (RFC 6052).
+    const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
+    /// Where AWS serves metadata by IPv6.
+    const METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, e, f, high, low] = address.segments();
+            let is_nat64 = [a, b, c, d, e, f] == NAT64;
+            let embedded =
+                is_nat64.then(|| Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low)));
+            address == METADATA
+                || address.is_unicast_link_local()
+                || embedded
+                    .or_else(|| address.to_ipv4())
+                    .is_some_and(|address| address.is_link_local())
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod server;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,14 @@
+//! The `haldane` program as people run it: real processes, sockets, signals, files and disks.
+
+// Only code under this attribute counts as test code for the lints.
+#[cfg(test)]
+mod it {
+    mod api;
+    mod chance;
+    mod children;
+    mod crash;
+    mod demo;
+    mod http;
+    mod load;
+    mod rig;
+}

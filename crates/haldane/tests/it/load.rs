@@ -1,0 +1,99 @@
+//! Clients that ask all the time, and note what each of them got.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{JoinHandle, sleep, spawn},
+    time::{Duration, Instant},
+};
+
+use crate::it::http::Client;
+
+/// Clients at work.
+#[derive(Debug)]
+pub(crate) struct Load {
+    is_over: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<Vec<Seen>>>,
+}
+
+/// One request and what came of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) sent_at: Instant,
+    /// The version that answered, with its status; or why there was no answer.
+    pub(crate) got: Result<(u16, Option<String>), String>,
+}
+
+impl Load {
+    /// Starts clients that ask for `/products`, each waiting `pause` between two requests.
+    pub(crate) fn start(addr: SocketAddr, clients: usize, pause: Duration) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let clients = (0..clients)
+            .map(|_| {
+                let is_over = Arc::clone(&is_over);
+                spawn(move || ask_on(addr, pause, &is_over))
+            })
+            .collect();
+        Self { is_over, clients }
+    }
+
+    /// Lets every client finish its request, and returns what they got.
+    pub(crate) fn stop(mut self) -> Vec<Seen> {
+        self.is_over.store(true, Ordering::Relaxed);
+        let clients = self.clients.drain(..);
+        clients.flat_map(|client| client.join().unwrap()).collect()
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Seen {
+    /// Whether the shop answered well, in whatever version.
+    pub(crate) fn is_good(&self) -> bool {
+        matches!(&self.got, Ok((200, Some(_))))
+    }
+
+    pub(crate) fn version(&self) -> Option<&str> {
+        self.got.as_ref().ok()?.1.as_deref()
+    }
+}
+
+/// Returns how many requests ended in which way, for messages.
+pub(crate) fn tally(seen: &[Seen]) -> BTreeMap<String, usize> {
+    let mut tally = BTreeMap::new();
+    for one in seen {
+        let key = match &one.got {
+            Ok((status, version)) => format!("{status} {}", version.as_deref().unwrap_or("-")),
+            Err(why) => why.clone(),
+        };
+        *tally.entry(key).or_default() += 1;
+    }
+    tally
+}
+
+fn ask_on(addr: SocketAddr, pause: Duration, is_over: &AtomicBool) -> Vec<Seen> {
+    let mut client = Client::new(addr);
+    let mut seen = Vec::new();
+    while !is_over.load(Ordering::Relaxed) {
+        let sent_at = Instant::now();
+        let got = client.get("shop", "/products");
+        let got = got.map(|answer| {
+            let version = answer.header("x-shop-version").map(str::to_owned);
+            (answer.status, version)
+        });
+        seen.push(Seen {
+            sent_at,
+            got: got.map_err(|error| error.to_string()),
+        });
+        sleep(pause);
+    }
+    seen
+}
