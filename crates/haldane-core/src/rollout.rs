@@ -16,6 +16,7 @@ mod evidence;
 pub mod input;
 pub mod invariant;
 pub mod outlook;
+mod promotion;
 pub mod state;
 mod world;
 

@@ -11,6 +11,7 @@ mod apply;
 mod beginning;
 mod clock;
 mod decision;
+mod earlier;
 mod effects;
 mod home;
 mod observation;
@@ -22,17 +23,9 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use haldane_api::{
-    file::Notify as NotifyTarget,
-    http::{Answer, DaemonView},
-};
+use haldane_api::http::{Answer, DaemonView};
 use haldane_core::{ServiceName, plan::check::Abilities};
 use jiff::Timestamp;
 use tokio::{
@@ -51,9 +44,6 @@ use crate::{
 
 /// The time between turns: a tenth of the reaction time that the fastest guard needs.
 const TURN: Duration = Duration::from_millis(100);
-
-/// The time between two looks at the counters; batches are this long.
-const BATCH: Duration = Duration::from_secs(1);
 
 /// The time between two publications of views.
 const VIEW: Duration = Duration::from_millis(250);
@@ -76,7 +66,6 @@ pub struct Driver {
     store: Box<dyn Store + Send>,
     abilities: Abilities,
     homes: BTreeMap<ServiceName, Home>,
-    targets: Vec<NotifyTarget>,
     events: mpsc::Receiver<Event>,
     views: watch::Sender<Arc<Views>>,
     daemon: watch::Sender<DaemonView>,
@@ -118,7 +107,6 @@ impl Driver {
             store: setup.store,
             abilities: setup.abilities,
             homes: BTreeMap::new(),
-            targets: Vec::new(),
             events,
             views,
             daemon,
@@ -211,7 +199,9 @@ impl Driver {
         if is_free && self.time.follow(wall, uptime) {
             warn!(%wall, "Wall clock was set; counting begins anew");
             let now = self.time.at(uptime);
-            self.homes.values_mut().for_each(|home| home.count_anew(now));
+            self.homes
+                .values_mut()
+                .for_each(|home| home.count_anew(now));
         }
         self.time.at(uptime)
     }
@@ -231,7 +221,9 @@ impl Driver {
         let fault = result.as_ref().err().map(StoreError::to_chain);
         if self.commit_fault != fault {
             match &fault {
-                Some(why) => error!(%why, "Store does not take decisions; traffic stays at the last durable weight"),
+                Some(why) => {
+                    error!(%why, "Store does not take decisions; traffic stays at the last durable weight")
+                }
                 None => info!("Store takes decisions again"),
             }
             self.commit_fault = fault;
@@ -242,7 +234,12 @@ impl Driver {
 
     /// Shows what is wrong with the store.
     fn show_store(&self) {
-        let faults: Vec<&str> = self.commit_fault.iter().chain(self.unreadable.values()).map(String::as_str).collect();
+        let faults: Vec<&str> = self
+            .commit_fault
+            .iter()
+            .chain(self.unreadable.values())
+            .map(String::as_str)
+            .collect();
         let fault = (!faults.is_empty()).then(|| faults.join("; "));
         self.daemon.send_if_modified(|daemon| {
             let is_other = daemon.store_fault != fault;

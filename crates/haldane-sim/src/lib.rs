@@ -11,6 +11,7 @@ mod check;
 mod coverage;
 mod draw;
 mod fault;
+pub mod forecast;
 mod host;
 mod log;
 mod run;

@@ -137,7 +137,7 @@ impl Summary {
         self.rollouts = self.rollouts.saturating_add(1);
         self.take(&outcome, None)?;
         add(&mut self.ends, outcome.end, 1);
-        if index % REPLAYED_EACH == 0 {
+        if index.is_multiple_of(REPLAYED_EACH) {
             let again = play(seed, Conduct::default());
             let holds = again.hash == outcome.hash && again.coverage == outcome.coverage;
             check::ensure(
@@ -147,7 +147,7 @@ impl Summary {
             )
             .map_err(|violation| failure(seed, None, violation))?;
         }
-        if index % SIEVED_EACH == 0 {
+        if index.is_multiple_of(SIEVED_EACH) {
             self.sieve(seed)?;
         }
         Ok(())

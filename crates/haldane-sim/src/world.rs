@@ -17,7 +17,10 @@ use haldane_core::{
 use jiff::{SignedDuration, Timestamp};
 
 pub(crate) use self::{fleet::Fleet, router::Router};
-use self::{judge::Judge, people::People};
+use self::{
+    judge::{Judge, Moment},
+    people::People,
+};
 use crate::{
     chance::Chance,
     fault::{Fault, Faults},
@@ -121,14 +124,13 @@ impl World {
         if let Some(calendar) = self.calendar() {
             seen.push(Input::Calendar(calendar));
         }
-        let clock = self.clock();
-        let has_data = self.canary.ready(self.now) > 0;
-        seen.extend(
-            self.judge
-                .judgements(self.now, clock, has_data, &mut self.faults)
-                .into_iter()
-                .map(Input::Judged),
-        );
+        let moment = Moment {
+            now: self.now,
+            clock: self.clock(),
+            has_data: self.canary.ready(self.now) > 0,
+        };
+        let judgements = self.judge.judgements(moment, &mut self.faults);
+        seen.extend(judgements.into_iter().map(Input::Judged));
         seen.extend(self.foreign_answer().map(Input::Gate));
         seen.extend(self.answers().into_iter().map(Input::Gate));
         seen

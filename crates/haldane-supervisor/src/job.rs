@@ -23,12 +23,12 @@ use rustix::{
 };
 
 use crate::{
-    command::substitute,
     proc::{self, TOKEN_VARIABLE},
     process::Process,
     seen::Exit,
     spec::{LogLimits, VersionSpec},
     start::{self, StartError},
+    variable::substitute,
 };
 
 /// How long after SIGTERM what is left of a job gets SIGKILL: enough to remove a lock file, too short to hold up an abort.

@@ -13,7 +13,6 @@
 //! What it can't do: notice a process that leaves its process group *and* wipes its environment; survive a service manager that
 //! kills the daemon's whole control group (under systemd set `KillMode=process`).
 
-pub mod command;
 mod decide;
 mod fleet;
 mod home;
@@ -27,6 +26,7 @@ mod spec;
 mod start;
 mod supervisor;
 mod user;
+mod variable;
 
 pub use home::OpenError;
 pub use seen::{Exit, LastExit, ReplicaId, ReplicaSeen, ReplicaState, Usage};

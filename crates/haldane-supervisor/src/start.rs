@@ -12,11 +12,11 @@ use std::{
 };
 
 use crate::{
-    command::substitute,
     home::ReplicaKey,
     proc::TOKEN_VARIABLE,
     spec::VersionSpec,
     user::{self, User, UserError},
+    variable::substitute,
 };
 
 /// What the daemon's own variables begin with; children don't inherit them, so that a replica depends on its spec alone.

@@ -78,6 +78,9 @@ Examples:
     /// The demo's shop
     #[command(hide = true)]
     Shop(crate::demo::shop::ShopArgs),
+    /// The figures that are promised
+    #[command(hide = true)]
+    Bench(crate::bench::BenchArgs),
     /// Stop everything that the daemon started, and the daemon
     #[command(after_help = "Examples:\n  haldane down")]
     Down,
@@ -198,6 +201,7 @@ pub(crate) async fn run(
         Command::Demo(args) => crate::demo::run(&args, globals, out).await,
         Command::Up(args) => crate::up::run(args, globals).await,
         Command::Shop(args) => crate::demo::shop::run(args).await,
+        Command::Bench(args) => crate::bench::run(&args, globals, out).await,
         Command::Down => down::run(globals, out).await,
         Command::Apply(args) => apply::run(&args, globals, out).await,
         Command::Lint(args) => lint::run(&args, globals, out),

@@ -30,19 +30,19 @@ use crate::cli::{Exit, Globals, exit::talk, globals::Format};
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct DemoArgs {
     /// What is wrong with the new version: `good`, `errors`, `errors=SHARE`, `slow` or `crash`
-    #[arg(long, value_name = "KIND", default_value = "good")]
+    #[arg(long, value_name = "KIND", default_value = "good", env = "HALDANE_DEMO_CANARY")]
     pub canary: Behavior,
     /// What is wrong with the old version
-    #[arg(long, value_name = "KIND", default_value = "good", hide = true)]
+    #[arg(long, value_name = "KIND", default_value = "good", hide = true, env = "HALDANE_DEMO_STABLE")]
     pub stable: Behavior,
     /// The share of requests that fail in both versions, as in `0.1%` or `0.001`
-    #[arg(long, value_name = "SHARE", default_value = "0")]
+    #[arg(long, value_name = "SHARE", default_value = "0", env = "HALDANE_DEMO_BASE")]
     pub base: Share,
     /// Requests per second
-    #[arg(long, value_name = "N", default_value_t = 100.0)]
+    #[arg(long, value_name = "N", default_value_t = 100.0, env = "HALDANE_DEMO_RPS")]
     pub rps: f64,
     /// Plain lines instead of the live view
-    #[arg(long)]
+    #[arg(long, env = "HALDANE_DEMO_PLAIN")]
     pub plain: bool,
 }
 

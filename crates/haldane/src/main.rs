@@ -1,5 +1,6 @@
 //! Haldane: progressive delivery in one binary.
 
+mod bench;
 mod cli;
 mod daemon;
 mod demo;

@@ -9,8 +9,13 @@ mod sampler;
 mod table;
 mod web;
 
+use std::{sync::LazyLock, time::Instant};
+
 use haldane_engine::port::Clock;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+
+/// From when uptime counts.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// The wall clock.
 #[derive(Clone, Copy, Debug)]
@@ -19,5 +24,9 @@ pub(crate) struct WallClock;
 impl Clock for WallClock {
     fn now(&self) -> Timestamp {
         Timestamp::now()
+    }
+
+    fn uptime(&self) -> SignedDuration {
+        SignedDuration::try_from(START.elapsed()).unwrap_or(SignedDuration::MAX)
     }
 }

@@ -4,11 +4,15 @@
 #[cfg(test)]
 mod it {
     mod api;
+    mod canary;
     mod chance;
     mod children;
     mod crash;
     mod demo;
+    mod disk;
     mod http;
+    mod life;
     mod load;
     mod rig;
+    mod routing;
 }

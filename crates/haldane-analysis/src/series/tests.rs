@@ -1,3 +1,5 @@
+//! Tests of `series`.
+
 use proptest::prelude::*;
 
 use super::*;

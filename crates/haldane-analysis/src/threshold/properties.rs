@@ -1,3 +1,5 @@
+//! Tests of `threshold`.
+
 use haldane_core::guard::{Limit, Metric};
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Tests of `threshold`.
+
 use haldane_core::{
     Weight,
     guard::{Limit, Metric},

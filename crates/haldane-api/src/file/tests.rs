@@ -1,3 +1,5 @@
+//! Tests of `file`.
+
 use std::time::{Duration, Instant};
 
 use haldane_core::{

@@ -1,3 +1,5 @@
+//! Tests of `long`.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `schema`.
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;

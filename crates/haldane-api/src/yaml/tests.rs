@@ -1,3 +1,5 @@
+//! Tests of `yaml`.
+
 use proptest::{collection, prelude::*};
 use serde_json::json;
 

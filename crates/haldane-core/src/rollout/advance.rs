@@ -9,9 +9,9 @@ use crate::{
     rollout::{
         evidence::{Evidence, evidence, is_heard, is_positive, judged_bad},
         input::Calendar,
+        promotion::{promote, promoting},
         state::{
-            Approval, Ended, Pause, Paused, Phase, Progress, Promotion, Reason, Resume, Rollback,
-            Stage, State, Wait,
+            Approval, Ended, Pause, Paused, Phase, Progress, Reason, Resume, Rollback, State, Wait,
         },
         world::{has_canary, is_applied, is_canary_ready, lost},
     },
@@ -75,30 +75,6 @@ pub(super) fn after(
     } else {
         enter(plan, progress.step.saturating_add(1), &progress, now)
     }
-}
-
-/// Returns the phase that begins moving all traffic to the canary.
-pub(super) fn promote(plan: &Plan, weight: Weight, by: Approval, now: Timestamp) -> Phase {
-    let waits = &plan.rules().deadlines;
-    Phase::Promoting(Promotion {
-        stage: Stage::Shifting,
-        weight,
-        by,
-        entered: now,
-        due: now,
-        deadline: later(later(now, waits.ready), waits.traffic),
-    })
-}
-
-/// Returns the phase that lets the old version end its requests.
-pub(super) fn drain(plan: &Plan, promotion: &Promotion, now: Timestamp) -> Phase {
-    Phase::Promoting(Promotion {
-        stage: Stage::Draining,
-        entered: now,
-        due: now,
-        deadline: later(now, plan.rules().deadlines.drain),
-        ..*promotion
-    })
 }
 
 /// Returns the phase that begins the step of this index, at the weight that is in force.
@@ -462,119 +438,6 @@ fn wait_paused(plan: &Plan, state: &State, paused: &Paused, now: Timestamp) -> P
     roll_back(plan, why, now)
 }
 
-fn promoting(plan: &Plan, state: &State, promotion: &Promotion, now: Timestamp) -> Phase {
-    if let Some(bad) = judged_bad(plan, state) {
-        let from = Resume::Promotion(*promotion);
-        return on_failure(
-            plan,
-            plan.rules().promote,
-            from,
-            promotion.weight,
-            &bad.reason,
-            now,
-        );
-    }
-    let is_late = promotion.deadline <= now;
-    if !promotion.weight.is_full() {
-        return if let Err(why) = may_rise(plan, state) {
-            pause(
-                plan,
-                Resume::Promotion(*promotion),
-                Pause::Closed(why),
-                promotion.weight,
-                now,
-            )
-        } else if is_canary_ready(plan, state) {
-            Phase::Promoting(Promotion {
-                weight: Weight::FULL,
-                ..*promotion
-            })
-        } else if is_late {
-            roll_back(plan, Reason::NotReady, now)
-        } else {
-            state.phase.clone()
-        };
-    }
-    if state.lost.is_some() || !is_applied(plan, state) {
-        let why = Reason::TrafficNotApplied(Weight::FULL);
-        return if is_late {
-            roll_back(plan, why, now)
-        } else {
-            state.phase.clone()
-        };
-    }
-    match promotion.stage {
-        Stage::Shifting if plan.rules().bake.is_zero() => drain(plan, promotion, now),
-        Stage::Shifting => bake(plan, promotion, now),
-        Stage::Baking => baked(plan, state, promotion, now),
-        Stage::Draining => {
-            let in_flight = state
-                .facts
-                .traffic
-                .as_ref()
-                .map_or(u64::MAX, |seen| seen.stable_in_flight);
-            if in_flight == 0 || is_late {
-                Phase::Completed(Ended {
-                    at: now,
-                    why: Reason::Promoted(promotion.by),
-                })
-            } else {
-                state.phase.clone()
-            }
-        }
-    }
-}
-
-fn bake(plan: &Plan, promotion: &Promotion, now: Timestamp) -> Phase {
-    let due = later(now, plan.rules().bake);
-    let deadline = later(due, plan.rules().deadlines.evidence);
-    Phase::Promoting(Promotion {
-        stage: Stage::Baking,
-        entered: now,
-        due,
-        deadline,
-        ..*promotion
-    })
-}
-
-fn baked(plan: &Plan, state: &State, promotion: &Promotion, now: Timestamp) -> Phase {
-    let patience = later(promotion.due, plan.rules().sampling.window);
-    if promotion.due > now || (patience > now && !is_heard(plan, state)) {
-        return state.phase.clone();
-    }
-    match evidence(plan, state) {
-        None | Some(Evidence::Positive { .. }) => drain(plan, promotion, now),
-        Some(Evidence::Doubt { .. }) if promotion.by == Approval::Operator => {
-            drain(plan, promotion, now)
-        }
-        Some(Evidence::Doubt {
-            policy: OnDoubt::Advance,
-            ..
-        }) => drain(plan, promotion, now),
-        Some(Evidence::Doubt {
-            policy: OnDoubt::Rollback,
-            why,
-        }) => roll_back(plan, Reason::NoEvidence(why.to_owned()), now),
-        Some(Evidence::Doubt {
-            policy: OnDoubt::Hold,
-            why,
-        }) if promotion.deadline <= now => {
-            let from = Resume::Promotion(*promotion);
-            fail(
-                plan,
-                from,
-                promotion.weight,
-                Reason::NoEvidence(why.to_owned()),
-                now,
-            )
-        }
-        Some(Evidence::Doubt {
-            policy: OnDoubt::Hold,
-            ..
-        }) => state.phase.clone(),
-    }
-}
-
 fn rolling_back(plan: &Plan, state: &State, rollback: &Rollback, now: Timestamp) -> Phase {
     let in_flight = state
         .facts
@@ -596,7 +459,7 @@ fn rolling_back(plan: &Plan, state: &State, rollback: &Rollback, now: Timestamp)
     }
 }
 
-fn on_failure(
+pub(super) fn on_failure(
     plan: &Plan,
     mode: Mode,
     from: Resume,
@@ -617,7 +480,13 @@ fn on_failure(
 }
 
 /// Does what the plan says to do when the canary is found bad.
-fn fail(plan: &Plan, from: Resume, weight: Weight, why: Reason, now: Timestamp) -> Phase {
+pub(super) fn fail(
+    plan: &Plan,
+    from: Resume,
+    weight: Weight,
+    why: Reason,
+    now: Timestamp,
+) -> Phase {
     match plan.rules().on_failure {
         OnFailure::Rollback => roll_back(plan, why, now),
         OnFailure::Hold => pause(plan, from, Pause::Failure(why.to_string()), weight, now),

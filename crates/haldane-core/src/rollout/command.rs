@@ -5,8 +5,9 @@ use jiff::Timestamp;
 use crate::{
     plan::Plan,
     rollout::{
-        advance::{after, drain, enter_again, later, may_rise, pause, promote, roll_back},
+        advance::{after, enter_again, later, may_rise, pause, roll_back},
         input::{Action, Command, Refusal},
+        promotion::{drain, promote},
         state::{
             Actor, Approval, Pause, Paused, Phase, Preparing, Progress, Promotion, Reason, Resume,
             Stage, State,

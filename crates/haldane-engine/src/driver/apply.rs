@@ -6,17 +6,20 @@ use haldane_api::{
     file::{self, File, Service, Source, VersionSpec},
     http::{Answer, ApplyRequest},
 };
-use haldane_core::{ServiceName, rollout::Actor};
+use haldane_core::{
+    ServiceName,
+    rollout::{Actor, Phase},
+};
 use jiff::Timestamp;
+use tracing::warn;
 
 use super::{
-    Driver,
+    Driver, done,
     home::{Home, files},
-    tell::store,
 };
 use crate::{
     handle::RequestError,
-    record::{Kind, ServiceRecord, Wish, write_version},
+    record::{Kind, RolloutRecord, ServiceRecord, Wish, write_version},
     store::Write,
 };
 
@@ -59,8 +62,20 @@ impl Driver {
             });
         }
         self.listen(&file, &changes)?;
-        self.targets.clone_from(&file.notify);
-        self.ports.notify.configure(&self.targets);
+        self.ports.notify.configure(&file.notify);
+        let result = self.carry_out_all(changes, &request.by, now);
+        if result.is_err() {
+            self.listen_as_before(&files(&self.homes));
+        }
+        result
+    }
+
+    fn carry_out_all(
+        &mut self,
+        changes: BTreeMap<ServiceName, Change>,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<Answer, RequestError> {
         let mut answer = Answer {
             messages: Vec::new(),
             rollout: None,
@@ -68,13 +83,12 @@ impl Driver {
         };
         for (name, change) in changes {
             answer.messages.push(self.say(&name, &change, ""));
-            if let Some(more) = self.carry_out(&name, change, &request.by, now)? {
-                answer.messages.extend(
-                    more.messages
-                        .into_iter()
-                        .map(|message| format!("{name}: {message}")),
-                );
-                answer.rollout = more.rollout;
+            if let Some(more) = self.carry_out(&name, change, by, now)? {
+                let messages = more.messages.iter();
+                let messages = messages.map(|message| format!("{name}: {message}"));
+                answer.messages.extend(messages);
+                answer.rollout = answer.rollout.or(more.rollout);
+                answer.is_durable &= more.is_durable;
             }
             self.turn_of(&name, now);
         }
@@ -115,13 +129,16 @@ impl Driver {
         let mut after = before.clone();
         after.extend(file.services.clone());
         after.retain(|name, _| !matches!(changes.get(name), Some(Change::Remove)));
-        if let Err(error) = self.ports.traffic.configure(&after) {
-            if let Err(why) = self.ports.traffic.configure(&before) {
-                tracing::warn!(%why, "Some addresses cannot be listened on");
-            }
-            return Err(RequestError::Refused(error));
+        self.ports.traffic.configure(&after).map_err(|why| {
+            self.listen_as_before(&before);
+            RequestError::Refused(why)
+        })
+    }
+
+    fn listen_as_before(&mut self, services: &BTreeMap<ServiceName, Service>) {
+        if let Err(why) = self.ports.traffic.configure(services) {
+            warn!(%why, "Some addresses cannot be listened on");
         }
-        Ok(())
     }
 
     fn carry_out(
@@ -133,89 +150,131 @@ impl Driver {
     ) -> Result<Option<Answer>, RequestError> {
         match change {
             Change::Keep | Change::Leave => Ok(None),
-            Change::Add(file) => {
-                let stable = file.stable.clone();
-                let record = ServiceRecord {
-                    file: *file,
-                    stable,
-                    next_number: 1,
-                    queued: None,
-                    restart_since: None,
-                };
-                let writes = [
-                    record.write(name).map_err(store)?,
-                    write_version(name, &record.stable, now).map_err(store)?,
-                ];
-                self.write(&writes)?;
-                self.ports.workloads.configure(name, &record.file);
-                self.homes.insert(name.clone(), Home::new(record, now));
-                Ok(None)
-            }
-            Change::Set(file) => {
-                let Some(home) = self.homes.get(name) else {
-                    return Ok(None);
-                };
-                // The same version from another source is the same version: its replicas are replaced by the supervisor.
-                let is_serving = home.record.stable.version == file.stable.version;
-                let stable = if is_serving {
-                    file.stable.clone()
-                } else {
-                    home.record.stable.clone()
-                };
-                self.put(
-                    name,
-                    ServiceRecord {
-                        file: *file,
-                        stable,
-                        ..home.record.clone()
-                    },
-                )?;
-                Ok(None)
-            }
-            Change::Ship(file) => {
-                let Some(home) = self.homes.get(name) else {
-                    return Ok(None);
-                };
-                let wish = Wish {
-                    spec: file.stable.clone(),
-                    plan: file.plan.clone(),
-                    kind: Kind::Apply,
-                    actor: Actor {
-                        name: by.to_owned(),
-                        reason: Some("the release file changed".to_owned()),
-                    },
-                };
-                self.put(
-                    name,
-                    ServiceRecord {
-                        file: *file,
-                        ..home.record.clone()
-                    },
-                )?;
-                self.want(name, wish, now).map(Some)
-            }
-            Change::Remove => {
-                self.write(&[Write::RemoveService(name.clone())])?;
-                self.homes.remove(name);
-                self.ports.workloads.remove(name);
-                Ok(None)
-            }
+            Change::Add(file) => self.add(name, *file, now),
+            Change::Set(file) => self.set(name, *file).map(|()| None),
+            Change::Ship(file) => self.ship(name, *file, by, now).map(Some),
+            Change::Remove => self.remove(name).map(|()| None),
         }
     }
 
+    /// Adds a service; one that the store knew but could not tell goes on from its last rollout.
+    fn add(
+        &mut self,
+        name: &ServiceName,
+        file: Service,
+        now: Timestamp,
+    ) -> Result<Option<Answer>, RequestError> {
+        let last = self.store.rollouts(name, 1)?.into_iter().next();
+        let number = last.as_ref().map_or(0, |row| row.number);
+        let serves = last
+            .and_then(|row| RolloutRecord::read(&row).ok())
+            .map(|last| {
+                if matches!(last.state.phase, Phase::Completed(_)) {
+                    last.wish.spec
+                } else {
+                    last.stable
+                }
+            });
+        let is_known = number > 0;
+        let record = ServiceRecord {
+            stable: serves.unwrap_or_else(|| file.stable.clone()),
+            file,
+            next_number: number.saturating_add(1),
+            queued: None,
+            restart_since: None,
+        };
+        let version = write_version(name, &record.stable, now)?;
+        self.commit(&[record.write(name)?, version])?;
+        self.ports.workloads.configure(name, &record.file);
+        let serves = record.stable.version.clone();
+        self.homes.insert(name.clone(), Home::new(record, now));
+        self.unreadable.remove(name);
+        self.show_store();
+        if !is_known {
+            return Ok(None);
+        }
+        self.take_up(name)?;
+        Ok(Some(done(format!(
+            "the store knows of it: {serves} serves"
+        ))))
+    }
+
+    fn set(&mut self, name: &ServiceName, file: Service) -> Result<(), RequestError> {
+        let Some(home) = self.homes.get(name) else {
+            return Ok(());
+        };
+        let serving = &home.record.stable;
+        // The same version from another source is the same version: its replicas are replaced by the supervisor.
+        let stable = if serving.version == file.stable.version {
+            file.stable.clone()
+        } else {
+            serving.clone()
+        };
+        let record = ServiceRecord {
+            file,
+            stable,
+            ..home.record.clone()
+        };
+        self.put(name, record)
+    }
+
+    /// Brings the file's version on its way, then keeps the file: where the first fails, applying it again is not left out.
+    fn ship(
+        &mut self,
+        name: &ServiceName,
+        file: Service,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<Answer, RequestError> {
+        let wish = Wish {
+            spec: file.stable.clone(),
+            plan: file.plan.clone(),
+            kind: Kind::Apply,
+            actor: Actor {
+                name: by.to_owned(),
+                reason: Some("the release file changed".to_owned()),
+            },
+        };
+        let answer = match self.want(name, wish, now) {
+            // What the file wants is there, or on its way by another command.
+            Err(RequestError::Refused(why)) => done(why),
+            result => result?,
+        };
+        if let Some(home) = self.homes.get(name) {
+            let record = ServiceRecord {
+                file,
+                ..home.record.clone()
+            };
+            self.put(name, record)?;
+        }
+        Ok(answer)
+    }
+
+    fn remove(&mut self, name: &ServiceName) -> Result<(), RequestError> {
+        self.commit(&[Write::RemoveService(name.clone())])?;
+        let Some(home) = self.homes.remove(name) else {
+            return Ok(());
+        };
+        self.ports.workloads.remove(name);
+        let mut gone = home.let_go;
+        gone.insert(home.record.stable.version);
+        if let Some(live) = home.rollout {
+            self.ports.gates.forget(&live.state().id);
+            gone.extend([live.state().stable.clone(), live.state().canary.clone()]);
+        }
+        for version in &gone {
+            self.ports.measurements.forget(name, version);
+        }
+        Ok(())
+    }
+
     fn put(&mut self, name: &ServiceName, record: ServiceRecord) -> Result<(), RequestError> {
-        self.write(&[record.write(name).map_err(store)?])?;
+        self.commit(&[record.write(name)?])?;
         self.ports.workloads.configure(name, &record.file);
         if let Some(home) = self.homes.get_mut(name) {
             home.record = record;
         }
         Ok(())
-    }
-
-    fn write(&mut self, writes: &[Write]) -> Result<(), RequestError> {
-        let result = self.store.commit(writes);
-        self.note_store(result.as_ref().err());
-        result.map_err(store)
     }
 
     fn say(&self, name: &ServiceName, change: &Change, would: &str) -> String {
@@ -244,10 +303,11 @@ impl Driver {
     }
 }
 
-/// Whether the file names another version than the last file did, and than the one that serves.
+/// Whether the file names another version than the last file did, and than the one that serves; while a rollout goes on, the one
+/// that serves may be what it is to go back to.
 fn is_other_version(home: &Home, wanted: &VersionSpec) -> bool {
     home.record.file.stable.version != wanted.version
-        && home.record.stable.version != wanted.version
+        && (home.live().is_some() || home.record.stable.version != wanted.version)
 }
 
 fn read(request: &ApplyRequest) -> Result<File, RequestError> {

@@ -3,7 +3,8 @@
 use haldane_analysis::threshold;
 use haldane_core::{
     RolloutId, ServiceName,
-    rollout::{self, Actor},
+    request::{Admission, admit},
+    rollout::{self, Action, Actor, Command, Input},
 };
 use jiff::Timestamp;
 use tracing::{debug, info};
@@ -18,14 +19,22 @@ use crate::{
 };
 
 impl Driver {
-    /// Begins what was waiting for the rollout before it.
+    /// Begins what was waiting for the rollout before it, or ends that one if it does not know of it yet.
     pub(super) fn begin_queued(&mut self, name: &ServiceName, now: Timestamp) {
-        let Some(home) = self.homes.get(name).filter(|home| home.live().is_none()) else {
+        let Some(home) = self.homes.get(name) else {
             return;
         };
         let Some(wish) = home.record.queued.clone() else {
             return;
         };
+        if let Some(live) = home.live() {
+            let (stable, version) = (&home.record.stable.version, wish.spec.version);
+            if admit(stable, Some(live.state()), &version) == Admission::Supersede {
+                let (action, actor) = (Action::Supersede(version), wish.actor);
+                self.feed(name, &Input::Command(Command { action, actor }), now);
+            }
+            return;
+        }
         let result = if wish.spec.version == home.record.stable.version {
             info!(service = %name, version = %wish.spec.version, "Queued version serves already");
             self.set_queue(name, None)
@@ -152,10 +161,7 @@ fn beginning(
         input: None,
         facts: record.state.facts.clone(),
         state: record.state.clone(),
-        text: format!(
-            "begins: {} to {}",
-            record.stable.version, wish.spec.version
-        ),
+        text: format!("begins: {} to {}", record.stable.version, wish.spec.version),
         evidence: None,
     };
     let trail = CommandRecord {

@@ -91,7 +91,9 @@ impl Driver {
         }
         if may_precede {
             let routing = effect::traffic(live.plan(), &next);
-            self.ports.traffic.ensure(name, &route(&live.record, routing));
+            self.ports
+                .traffic
+                .ensure(name, &route(&live.record, routing));
         }
         let draft = draft(name, &home.record, live, input, next)?;
         let writes = [live.pending.as_slice(), &draft.writes].concat();

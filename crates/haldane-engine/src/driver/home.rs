@@ -192,19 +192,19 @@ impl Driver {
     ///
     /// A version may come back; what was counted of it before must not be judged then.
     fn forget_gone(&mut self, name: &ServiceName) {
-        let Some(home) = self.homes.get_mut(name).filter(|home| !home.let_go.is_empty()) else {
+        let Some(home) = self
+            .homes
+            .get_mut(name)
+            .filter(|home| !home.let_go.is_empty())
+        else {
             return;
         };
         let Some(seen) = self.ports.traffic.seen(name) else {
             return;
         };
         let routed = [Some(&seen.route.stable), seen.route.canary.as_ref()];
-        let is_gone = |version: &VersionName| {
-            routed
-                .iter()
-                .flatten()
-                .all(|spec| &spec.version != version)
-        };
+        let is_gone =
+            |version: &VersionName| routed.iter().flatten().all(|spec| &spec.version != version);
         for version in home.let_go.iter().filter(|version| is_gone(version)) {
             self.ports.measurements.forget(name, version);
         }

@@ -1,28 +1,32 @@
 //! What people ask of a service: versions to try, and commands on the rollout that goes on.
-
-use std::time::Duration;
+//!
+//! Every command leaves a row with who wanted what and why: in the commit of what it brought about, or by itself where it was refused
+//! or changed nothing.
 
 use haldane_api::{
     file::{self, Source, VersionSpec},
     http::{Answer, CommandName, CommandRequest, DeployRequest},
 };
 use haldane_core::{
-    ServiceName, VersionName, Weight,
-    plan::{Plan, PlanParts, Rules, Step},
+    ServiceName, VersionName,
+    plan::Plan,
     request::{Admission, admit},
     rollout::{Action, Actor, Command, Input, Phase},
 };
 use jiff::Timestamp;
+use tracing::warn;
 
 use super::{
-    Driver, done,
+    Driver,
+    decision::Outcome,
+    done,
     home::{Home, Live},
-    tell::{store, unknown},
+    tell::unknown,
 };
 use crate::{
     calendar,
     handle::RequestError,
-    record::{CommandRecord, Kind, ServiceRecord, Wish, read_version},
+    record::{CommandRecord, Kind, ServiceRecord, Wish},
 };
 
 impl Driver {
@@ -34,24 +38,22 @@ impl Driver {
     ) -> Result<Answer, RequestError> {
         let home = self.homes.get(name).ok_or_else(|| unknown(name))?;
         let plan = match &request.rollout {
-            Some(rollout) => self.read_plan(rollout)?,
+            Some(rollout) => read_plan(rollout)?,
             None => home.record.file.plan.clone(),
         };
         let actor = Actor {
             name: request.by.clone(),
             reason: request.reason.clone(),
         };
-        let spec = version_spec(home, request)?;
-        self.want(
-            name,
-            Wish {
-                spec,
-                plan,
-                kind: Kind::Deploy,
-                actor,
-            },
-            now,
-        )
+        let wish = Wish {
+            spec: version_spec(home, request)?,
+            plan,
+            kind: Kind::Deploy,
+            actor: actor.clone(),
+        };
+        let result = self.want(name, wish, now);
+        self.note_refusal(name, "deploy", actor, &result, now);
+        result
     }
 
     /// Brings a version on its way: now, after the rollout that goes on, or not at all where it is there already.
@@ -62,54 +64,66 @@ impl Driver {
         now: Timestamp,
     ) -> Result<Answer, RequestError> {
         let home = self.homes.get(name).ok_or_else(|| unknown(name))?;
+        let stable = &home.record.stable;
         let live = home.live().map(Live::state);
         let version = wish.spec.version.clone();
         self.check_plan(&wish.plan)?;
-        match admit(&home.record.stable.version, live, &version) {
-            Admission::Serving if home.record.stable == wish.spec => Err(RequestError::Refused(
-                format!("{version} serves already; `restart` replaces its replicas"),
-            )),
-            Admission::Serving => Err(RequestError::Refused(format!(
+        match admit(&stable.version, live, &version) {
+            Admission::Serving if stable == &wish.spec => Err(refused(format!(
+                "{version} serves already; `restart` replaces its replicas"
+            ))),
+            Admission::Serving => Err(refused(format!(
                 "{version} serves already, from another source; give the new build a name of its own"
             ))),
-            Admission::OnTrial => Err(RequestError::Refused(format!(
-                "{version} is on trial already"
-            ))),
-            Admission::Begin => {
-                let id = self.begin(name, wish, now).map_err(store)?;
-                self.turn_of(name, now);
-                let rollout = id.clone();
-                let id = id.map(|id| id.to_string()).unwrap_or_default();
-                Ok(Answer {
-                    messages: vec![format!("rollout {id} begins: {version}")],
-                    rollout,
-                    is_durable: true,
-                })
-            }
+            Admission::OnTrial => Err(refused(format!("{version} is on trial already"))),
+            Admission::Begin => self.want_now(name, wish, now),
             Admission::BackToStable => {
                 let message = format!(
                     "{version} is stable: the rollout that goes on ends, stable goes on serving"
                 );
-                self.act(name, Action::BackToStable, wish.actor, now)
-                    .map(|answer| Answer {
-                        messages: vec![message],
-                        ..answer
-                    })
+                let mut answer = self.act(name, Action::BackToStable, wish.actor, now)?;
+                answer.messages.insert(0, message);
+                Ok(answer)
             }
-            Admission::Queue => self.queue(name, wish).map(|()| {
-                done(format!(
-                    "{version} begins when the rollout that is ending has ended"
-                ))
-            }),
-            Admission::Supersede => {
-                let actor = wish.actor.clone();
-                self.queue(name, wish)?;
-                self.act(name, Action::Supersede(version.clone()), actor, now)?;
+            Admission::Queue if serves_next(home) == Some(&version) => {
+                self.set_queue(name, None)?;
                 Ok(done(format!(
-                    "the rollout that goes on ends first, then {version} begins"
+                    "{version} serves when the rollout that is ending has ended"
                 )))
             }
+            Admission::Queue => {
+                self.set_queue(name, Some(wish))?;
+                Ok(done(format!(
+                    "{version} begins when the rollout that is ending has ended"
+                )))
+            }
+            Admission::Supersede => {
+                let actor = wish.actor.clone();
+                // The wish is durable first: what goes on ends because of it, also after a restart.
+                self.set_queue(name, Some(wish))?;
+                let mut answer = self.act(name, Action::Supersede(version.clone()), actor, now)?;
+                let message = format!("the rollout that goes on ends first, then {version} begins");
+                answer.messages.insert(0, message);
+                Ok(answer)
+            }
         }
+    }
+
+    fn want_now(
+        &mut self,
+        name: &ServiceName,
+        wish: Wish,
+        now: Timestamp,
+    ) -> Result<Answer, RequestError> {
+        let version = wish.spec.version.clone();
+        let rollout = self.begin(name, wish, now)?;
+        self.turn_of(name, now);
+        let id = rollout.as_ref().map(ToString::to_string);
+        let message = format!("rollout {} begins: {version}", id.unwrap_or_default());
+        Ok(Answer {
+            rollout,
+            ..done(message)
+        })
     }
 
     pub(super) fn command(
@@ -118,48 +132,54 @@ impl Driver {
         request: &CommandRequest,
         now: Timestamp,
     ) -> Result<Answer, RequestError> {
-        let home = self.homes.get(name).ok_or_else(|| unknown(name))?;
         let actor = Actor {
             name: request.by.clone(),
             reason: request.reason.clone(),
         };
+        let result = self.obey(name, request, actor.clone(), now);
+        self.note_refusal(name, command_name(request), actor, &result, now);
+        result
+    }
+
+    fn obey(
+        &mut self,
+        name: &ServiceName,
+        request: &CommandRequest,
+        actor: Actor,
+        now: Timestamp,
+    ) -> Result<Answer, RequestError> {
+        let home = self.homes.get(name).ok_or_else(|| unknown(name))?;
         let step = request.step.map(|step| step.saturating_sub(1));
+        let plan = request.rollout.as_ref().map(read_plan).transpose()?;
         let action = match request.command {
             CommandName::Promote if request.full => Action::PromoteFull { step },
             CommandName::Promote => Action::Promote { step },
             CommandName::Pause => Action::Pause,
             CommandName::Resume => Action::Resume,
+            CommandName::Abort if home.live().is_none() && home.aside.is_some() => {
+                let id = self.end_aside(name, &actor, now)?;
+                let message = "it is set aside; stable goes on serving".to_owned();
+                return Ok(Answer {
+                    rollout: id,
+                    ..done(message)
+                });
+            }
             CommandName::Abort => Action::Abort,
-            CommandName::SetWeight => Action::SetWeight(
-                request
-                    .weight_bps
-                    .ok_or_else(|| invalid("set-weight needs a weight"))?,
-            ),
+            CommandName::SetWeight => {
+                let weight = request.weight_bps;
+                Action::SetWeight(weight.ok_or_else(|| invalid("set-weight needs a weight"))?)
+            }
             CommandName::Restart if home.live().is_none() => {
                 return self.restart_stable(name, &actor, now);
             }
             CommandName::Restart => Action::Restart,
-            CommandName::Retry => {
-                let plan = request
-                    .rollout
-                    .as_ref()
-                    .map(|rollout| self.read_plan(rollout))
-                    .transpose()?;
-                return self.retry(name, plan, actor, now);
-            }
-            CommandName::Undo => {
-                let plan = request
-                    .rollout
-                    .as_ref()
-                    .map(|rollout| self.read_plan(rollout))
-                    .transpose()?;
-                return self.undo(name, request.to.as_ref(), plan, actor, now);
-            }
+            CommandName::Retry => return self.retry(name, plan, actor, now),
+            CommandName::Undo => return self.undo(name, request.to.as_ref(), plan, actor, now),
         };
         self.act(name, action, actor, now)
     }
 
-    /// Carries out a command on the rollout that goes on, and writes down who wanted what.
+    /// Carries out a command on the rollout that goes on.
     fn act(
         &mut self,
         name: &ServiceName,
@@ -169,52 +189,35 @@ impl Driver {
     ) -> Result<Answer, RequestError> {
         let home = self.homes.get(name).ok_or_else(|| unknown(name))?;
         let Some(live) = &home.rollout else {
-            return Err(RequestError::Refused(format!(
+            return Err(refused(format!(
                 "{name} has no rollout; `deploy` begins one"
             )));
         };
-        let (id, before) = (live.state().id.clone(), live.state().clone());
-        let command = action.name();
-        let is_abort = matches!(
-            action,
-            Action::Abort | Action::BackToStable | Action::Supersede(_)
-        );
-        let input = Input::Command(Command {
-            action,
+        let id = live.state().id.clone();
+        let trail = CommandRecord {
+            name: action.name().to_owned(),
             actor: actor.clone(),
-        });
-        let refusal = self.feed(name, &input, now);
-        let live = self.homes.get(name).and_then(|home| home.rollout.as_ref());
-        let is_durable = live.is_none_or(Live::is_durable);
-        let has_moved = live.is_some_and(|live| !live.state().is_same_decision(&before));
-        let record = CommandRecord {
-            name: command.to_owned(),
-            actor,
             rollout: Some(id.clone()),
-            refusal: refusal.as_ref().map(ToString::to_string),
+            refusal: None,
         };
-        // The decision itself carries its command; this row is the trail of what was asked, refused or not.
-        let trail = record
-            .write(name, now)
-            .and_then(|write| self.store.commit(&[write]));
-        if let Some(refusal) = refusal {
-            return Err(RequestError::Refused(format!("{id}: {refusal}")));
-        }
-        if let (Err(error), false) = (trail, has_moved) {
-            return Err(store(error));
-        }
-        if !is_durable && !is_abort {
-            return Err(RequestError::Store(
-                "the command was not carried out".to_owned(),
-            ));
+        let input = Input::Command(Command { action, actor });
+        match self.feed(name, &input, now) {
+            Outcome::Refused(refusal) => return Err(refused(format!("{id}: {refusal}"))),
+            Outcome::NotTaken(error) => return Err(error),
+            // The decision was committed with its command.
+            Outcome::Decided => {}
+            Outcome::Same => {
+                let result = self.commit(&[trail.write(name, now)?]);
+                if self.is_durable(name) {
+                    result?;
+                }
+            }
         }
         self.turn_of(name, now);
-        let state = self
-            .homes
-            .get(name)
-            .and_then(|home| home.rollout.as_ref())
-            .map(|live| live.state().phase.name());
-        let mut messages = vec![format!("{id}: {command}: {}", state.unwrap_or("gone"))];
+        let live = self.homes.get(name).and_then(|home| home.rollout.as_ref());
+        let phase = live.map_or("gone", |live| live.state().phase.name());
+        let is_durable = self.is_durable(name);
+        let mut messages = vec![format!("{id}: {}: {phase}", trail.name)];
         if !is_durable {
             messages.push("applied, not durable: the store does not take the decision; it is written as soon as it can be".to_owned());
         }
@@ -225,20 +228,37 @@ impl Driver {
         })
     }
 
-    fn queue(&mut self, name: &ServiceName, wish: Wish) -> Result<(), RequestError> {
-        let home = self.homes.get_mut(name).ok_or_else(|| unknown(name))?;
-        let record = ServiceRecord {
-            queued: Some(wish),
-            ..home.record.clone()
+    /// Whether what was decided last for a service is durable.
+    fn is_durable(&self, name: &ServiceName) -> bool {
+        let live = self.homes.get(name).and_then(|home| home.rollout.as_ref());
+        live.is_none_or(Live::is_durable)
+    }
+
+    /// Writes down that somebody asked for what was refused; the refusal stands even if that fails.
+    fn note_refusal(
+        &mut self,
+        name: &ServiceName,
+        command: &str,
+        actor: Actor,
+        result: &Result<Answer, RequestError>,
+        now: Timestamp,
+    ) {
+        let Err(RequestError::Refused(why)) = result else {
+            return;
         };
-        let result = record
-            .write(name)
-            .and_then(|write| self.store.commit(&[write]));
-        if result.is_ok() {
-            home.record = record;
+        let live = self.homes.get(name).and_then(|home| home.rollout.as_ref());
+        let trail = CommandRecord {
+            name: command.to_owned(),
+            actor,
+            rollout: live.map(|live| live.state().id.clone()),
+            refusal: Some(why.clone()),
+        };
+        let written = trail
+            .write(name, now)
+            .and_then(|write| self.commit(&[write]));
+        if let Err(error) = written {
+            warn!(service = %name, command, error = error.to_chain(), "Refusal is not written down");
         }
-        self.note_store(result.as_ref().err());
-        result.map_err(store)
     }
 
     fn restart_stable(
@@ -247,7 +267,7 @@ impl Driver {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Answer, RequestError> {
-        let home = self.homes.get_mut(name).ok_or_else(|| unknown(name))?;
+        let home = self.homes.get(name).ok_or_else(|| unknown(name))?;
         let record = ServiceRecord {
             restart_since: Some(now),
             ..home.record.clone()
@@ -258,155 +278,14 @@ impl Driver {
             rollout: None,
             refusal: None,
         };
-        let writes = [
-            record.write(name).map_err(store)?,
-            trail.write(name, now).map_err(store)?,
-        ];
-        let result = self.store.commit(&writes);
-        if result.is_ok() {
+        self.commit(&[record.write(name)?, trail.write(name, now)?])?;
+        if let Some(home) = self.homes.get_mut(name) {
             home.record = record;
         }
-        self.note_store(result.as_ref().err());
-        result.map_err(store)?;
+        self.turn_of(name, now);
         Ok(done(format!(
             "{name}: replicas of stable are replaced one by one"
         )))
-    }
-
-    fn retry(
-        &mut self,
-        name: &ServiceName,
-        plan: Option<Plan>,
-        actor: Actor,
-        now: Timestamp,
-    ) -> Result<Answer, RequestError> {
-        let home = self.homes.get(name).ok_or_else(|| unknown(name))?;
-        let row = self
-            .store
-            .rollouts(name, 1)
-            .map_err(store)?
-            .into_iter()
-            .next();
-        let last = row
-            .map(|row| crate::record::RolloutRecord::read(&row))
-            .transpose()
-            .map_err(store)?;
-        let Some(last) = last else {
-            return Err(RequestError::Refused(format!(
-                "{name} has had no rollout; `deploy` begins one"
-            )));
-        };
-        match &last.state.phase {
-            Phase::RolledBack(_) | Phase::Failed(_) => {}
-            Phase::Completed(_) => {
-                return Err(RequestError::Refused(format!(
-                    "{} was promoted; there is nothing to retry",
-                    last.state.id
-                )));
-            }
-            Phase::Pending(_)
-            | Phase::Preparing(_)
-            | Phase::Progressing(_)
-            | Phase::Paused(_)
-            | Phase::Promoting(_)
-            | Phase::RollingBack(_) => {
-                let (id, phase) = (&last.state.id, last.state.phase.name());
-                return Err(RequestError::Refused(format!(
-                    "{id} is {phase}; `abort` it first"
-                )));
-            }
-        }
-        if home.record.stable.version == last.wish.spec.version {
-            return Err(RequestError::Refused(format!(
-                "{} serves already",
-                last.wish.spec.version
-            )));
-        }
-        let plan = plan.unwrap_or(last.wish.plan);
-        self.want(
-            name,
-            Wish {
-                spec: last.wish.spec,
-                plan,
-                kind: Kind::Retry,
-                actor,
-            },
-            now,
-        )
-    }
-
-    fn undo(
-        &mut self,
-        name: &ServiceName,
-        to: Option<&VersionName>,
-        plan: Option<Plan>,
-        actor: Actor,
-        now: Timestamp,
-    ) -> Result<Answer, RequestError> {
-        let home = self.homes.get(name).ok_or_else(|| unknown(name))?;
-        let stable = home.record.stable.version.clone();
-        let rules = home.record.file.plan.rules().clone();
-        let target = match to {
-            Some(version) => version.clone(),
-            None => self.version_before(name, &stable)?,
-        };
-        let rows = self.store.versions(name).map_err(store)?;
-        let row = rows
-            .iter()
-            .find(|row| row.version == target)
-            .ok_or_else(|| {
-                let known: Vec<&str> = rows.iter().map(|row| row.version.as_str()).collect();
-                RequestError::NotFound(format!(
-                    "{name} has had no version {target}; known: {}",
-                    known.join(", ")
-                ))
-            })?;
-        let (_, spec) = read_version(row).map_err(store)?;
-        let plan = match plan {
-            Some(plan) => plan,
-            None => straight(rules).map_err(|why| invalid(&why))?,
-        };
-        self.want(
-            name,
-            Wish {
-                spec,
-                plan,
-                kind: Kind::Undo,
-                actor,
-            },
-            now,
-        )
-    }
-
-    /// Returns the version that served before the one that serves now.
-    fn version_before(
-        &mut self,
-        name: &ServiceName,
-        stable: &VersionName,
-    ) -> Result<VersionName, RequestError> {
-        let rows = self
-            .store
-            .rollouts(name, u32::from(u8::MAX))
-            .map_err(store)?;
-        for row in rows {
-            let record = crate::record::RolloutRecord::read(&row).map_err(store)?;
-            if matches!(record.state.phase, Phase::Completed(_)) && &record.state.canary == stable {
-                return Ok(record.state.stable);
-            }
-        }
-        Err(RequestError::Refused(format!(
-            "{name} has no earlier version; name one with --to"
-        )))
-    }
-
-    fn read_plan(&self, rollout: &serde_json::Value) -> Result<Plan, RequestError> {
-        file::parse_rollout(&rollout.to_string()).map_err(|problems| RequestError::Invalid {
-            error: "the rollout is not valid".to_owned(),
-            problems: problems
-                .iter()
-                .map(|problem| format!("{}: {}", problem.path, problem.message))
-                .collect(),
-        })
     }
 
     pub(super) fn check_plan(&self, plan: &Plan) -> Result<(), RequestError> {
@@ -430,29 +309,46 @@ impl Driver {
     }
 }
 
-/// Returns the plan that goes straight to all traffic once the version is healthy; a person decided already.
-fn straight(rules: Rules) -> Result<Plan, String> {
-    let rules = Rules {
-        guards: Vec::new(),
-        judge_from_step: 0,
-        promote: haldane_core::plan::Mode::Auto,
-        advance: haldane_core::plan::Mode::Auto,
-        bake: Duration::ZERO,
-        windows: Vec::new(),
-        freezes: Vec::new(),
-        ..rules
-    };
-    Plan::try_new(PlanParts {
-        steps: vec![Step::SetWeight(Weight::FULL)],
-        rules,
-    })
-    .map_err(|problems| {
-        problems
+/// Reads the `rollout` part of a release file.
+fn read_plan(rollout: &serde_json::Value) -> Result<Plan, RequestError> {
+    file::parse_rollout(&rollout.to_string()).map_err(|problems| RequestError::Invalid {
+        error: "the rollout is not valid".to_owned(),
+        problems: problems
             .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("; ")
+            .map(|problem| format!("{}: {}", problem.path, problem.message))
+            .collect(),
     })
+}
+
+/// Returns the version that serves when the rollout that is ending has ended.
+fn serves_next(home: &Home) -> Option<&VersionName> {
+    let state = home.live()?.state();
+    Some(match &state.phase {
+        Phase::Promoting(_) => &state.canary,
+        Phase::Pending(_)
+        | Phase::Preparing(_)
+        | Phase::Progressing(_)
+        | Phase::Paused(_)
+        | Phase::Completed(_)
+        | Phase::RollingBack(_)
+        | Phase::RolledBack(_)
+        | Phase::Failed(_) => &state.stable,
+    })
+}
+
+/// Returns a command as typed.
+const fn command_name(request: &CommandRequest) -> &'static str {
+    match request.command {
+        CommandName::Promote if request.full => "promote --full",
+        CommandName::Promote => "promote",
+        CommandName::Pause => "pause",
+        CommandName::Resume => "resume",
+        CommandName::Abort => "abort",
+        CommandName::Retry => "retry",
+        CommandName::Undo => "undo",
+        CommandName::Restart => "restart",
+        CommandName::SetWeight => "set-weight",
+    }
 }
 
 fn version_spec(home: &Home, request: DeployRequest) -> Result<VersionSpec, RequestError> {
@@ -508,9 +404,13 @@ fn version_spec(home: &Home, request: DeployRequest) -> Result<VersionSpec, Requ
     })
 }
 
-fn invalid(error: &str) -> RequestError {
+pub(super) fn invalid(error: &str) -> RequestError {
     RequestError::Invalid {
         error: error.to_owned(),
         problems: Vec::new(),
     }
+}
+
+pub(super) const fn refused(why: String) -> RequestError {
+    RequestError::Refused(why)
 }

@@ -75,7 +75,10 @@ impl Driver {
                     warn!(rollout = %row.id, %why, "Last rollout cannot be shown");
                 }
                 Err(why) => {
-                    let why = format!("rollout {}: {why}; stable serves alone until `abort` or `deploy`", row.id);
+                    let why = format!(
+                        "rollout {}: {why}; stable serves alone until `abort` or `deploy`",
+                        row.id
+                    );
                     error!(rollout = %row.id, %why, "Rollout cannot be taken up");
                     home.aside = Some(Aside { row, why });
                 }
@@ -114,7 +117,8 @@ impl Driver {
 /// Reads a rollout, and checks that it makes sense.
 fn read(row: &RolloutRow) -> Result<RolloutRecord, String> {
     let record = RolloutRecord::read(row).map_err(|error| error.to_chain())?;
-    invariants(&record.wish.plan, &record.state).map_err(|violation| format!("makes no sense ({violation})"))?;
+    invariants(&record.wish.plan, &record.state)
+        .map_err(|violation| format!("makes no sense ({violation})"))?;
     Ok(record)
 }
 

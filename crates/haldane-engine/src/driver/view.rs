@@ -264,8 +264,6 @@ fn notices(home: &Home) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if let Some(fault) = &home.fault {
-        notices.push(fault.clone());
-    }
+    notices.extend(home.aside.as_ref().map(|aside| aside.why.clone()));
     notices
 }

@@ -1,3 +1,5 @@
+//! Tests of `count`.
+
 use super::*;
 use crate::table::{Arm, Override, Route, ServiceRoute, ServiceSpec, Timeouts};
 

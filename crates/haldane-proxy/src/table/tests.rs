@@ -1,3 +1,5 @@
+//! Tests of `table`.
+
 use super::*;
 
 const LISTENER: &str = "127.0.0.1:80";

@@ -1,3 +1,5 @@
+//! Tests of `event`.
+
 use axum::response::IntoResponse;
 use http_body_util::BodyExt;
 use tokio_util::sync::CancellationToken;

@@ -1,3 +1,5 @@
+//! Tests of `route`.
+
 use axum::{
     body::Body,
     http::{Method, StatusCode, header},

@@ -1,3 +1,5 @@
+//! Tests of `serve`.
+
 use axum::{body::Bytes, routing::post};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},

@@ -25,6 +25,17 @@ pub(crate) struct Judge {
     chance: Chance,
 }
 
+/// When and on what is judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// True time.
+    pub(super) now: i64,
+    /// What the wall clock says.
+    pub(super) clock: Timestamp,
+    /// Whether the canary answers at all.
+    pub(super) has_data: bool,
+}
+
 impl Judge {
     pub(super) fn new(seed: u64) -> Self {
         let mut chance = Chance::new(seed, 5);
@@ -59,17 +70,11 @@ impl Judge {
         self.wanted.push((subject, since));
     }
 
-    pub(super) fn judgements(
-        &mut self,
-        now: i64,
-        clock: Timestamp,
-        has_data: bool,
-        faults: &mut Faults,
-    ) -> Vec<Judgement> {
+    pub(super) fn judgements(&mut self, moment: Moment, faults: &mut Faults) -> Vec<Judgement> {
         let wanted = self.wanted.clone();
         let mut given = Vec::new();
         for (subject, since) in wanted {
-            given.extend(self.judge(subject, since, now, clock, has_data, faults));
+            given.extend(self.judge(subject, since, moment, faults));
         }
         if faults.strikes_at_times(Fault::ForeignJudgement, 300, &mut self.chance) {
             let step = u32::try_from(self.chance.below(9)).unwrap_or(0);
@@ -78,25 +83,20 @@ impl Judge {
                 Subject::Step(step),
                 verdict,
                 Timestamp::UNIX_EPOCH,
-                clock,
+                moment.clock,
             ));
         }
         given
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "all of it is what one judgement is made of"
-    )]
     fn judge(
         &mut self,
         subject: Subject,
         since: Timestamp,
-        now: i64,
-        clock: Timestamp,
-        has_data: bool,
+        moment: Moment,
         faults: &mut Faults,
     ) -> Option<Judgement> {
+        let Moment { now, clock, .. } = moment;
         if self.missing.0 <= now && now < self.missing.1 && faults.strikes(Fault::MissingData) {
             return None;
         }
@@ -115,7 +115,7 @@ impl Judge {
         if at.duration_since(since) < WARM_UP {
             return None;
         }
-        let mut judged = judgement(subject, self.verdict(now, has_data, faults), since, at);
+        let mut judged = judgement(subject, self.verdict(moment, faults), since, at);
         if faults.strikes_at_times(Fault::Mismatch, 300, &mut self.chance) {
             judged.share = Share::Mismatch;
         }
@@ -126,14 +126,14 @@ impl Judge {
         Some(judged)
     }
 
-    fn verdict(&mut self, now: i64, has_data: bool, faults: &mut Faults) -> Verdict {
-        if !has_data {
+    fn verdict(&mut self, moment: Moment, faults: &mut Faults) -> Verdict {
+        if !moment.has_data {
             return Verdict::NoData;
         }
         if faults.strikes_at_times(Fault::Noise, 400, &mut self.chance) {
             return self.chance.pick(Verdict::Inconclusive, &[Verdict::NoData]);
         }
-        if self.is_bad(now) {
+        if self.is_bad(moment.now) {
             Verdict::Fail
         } else {
             Verdict::Pass

@@ -1,3 +1,5 @@
+//! Tests of `home`.
+
 use std::{fs, process::Command};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `logs`.
+
 use std::{fs, io::Write};
 
 use super::{rotate::rotated, *};

@@ -172,11 +172,13 @@ impl Stand {
 
     /// Waits until the rollout of a version is over and its old processes are gone, and says whether it was promoted.
     pub(super) async fn until_over(&self, version: &str) -> anyhow::Result<bool> {
-        let view = self.until(&format!("the rollout of {version} is over"), |view| {
+        let is_so = |view: &ServiceView| {
             let rollout = view.rollout.as_ref().filter(|rollout| rollout.canary.as_str() == version);
-            rollout.is_some_and(|rollout| rollout.is_over) && view.canary.as_ref().is_none_or(|canary| canary.replicas_existing == 0)
-        });
-        Ok(view.await?.rollout.is_some_and(|rollout| rollout.phase == "Completed"))
+            let is_gone = view.canary.as_ref().is_none_or(|canary| canary.replicas_existing == 0);
+            is_gone && rollout.is_some_and(|rollout| rollout.is_over)
+        };
+        let view = self.until(&format!("the rollout of {version} is over"), is_so).await?;
+        Ok(view.rollout.is_some_and(|rollout| rollout.phase == "Completed"))
     }
 
     /// Waits until this weight is in force.

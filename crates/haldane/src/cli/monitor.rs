@@ -121,6 +121,16 @@ async fn lines(
         };
         tokio::select! {
             biased;
+            _ = ticks.tick() => {
+                if let Some(csv) = &mut csv {
+                    csv.add(&last, Timestamp::now())?;
+                }
+                match globals.format {
+                    Format::Table => write_lines(&last, globals, out)?,
+                    Format::Json | Format::Yaml => result::write_next(globals, out, &last)?,
+                }
+                out.flush()?;
+            }
             () = end => return Ok(Exit::Done),
             next = seen.recv() => match next {
                 Some(Seen::Service(view)) => {
@@ -135,16 +145,6 @@ async fn lines(
                 }
                 None => return Ok(Exit::Failed),
             },
-            _ = ticks.tick() => {
-                if let Some(csv) = &mut csv {
-                    csv.add(&last, Timestamp::now())?;
-                }
-                match globals.format {
-                    Format::Table => write_lines(&last, globals, out)?,
-                    Format::Json | Format::Yaml => result::write_next(globals, out, &last)?,
-                }
-                out.flush()?;
-            }
         }
     }
 }

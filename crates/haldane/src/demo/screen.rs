@@ -19,8 +19,10 @@ pub(crate) struct ScreenStage {
 impl ScreenStage {
     /// Takes the terminal.
     pub(crate) fn open(title: String, zone: TimeZone, paint: Paint) -> anyhow::Result<Self> {
-        let service = Some("shop".parse()?);
-        Ok(Self { screen: Screen::open()?, model: Model::new(title, service, Timestamp::now(), zone, paint) })
+        let mut model = Model::new(title, Some("shop".parse()?), Timestamp::now(), zone, paint);
+        // The demo runs by itself; what a person may do there is to watch or to leave.
+        model.can_steer = false;
+        Ok(Self { screen: Screen::open()?, model })
     }
 }
 
@@ -35,7 +37,6 @@ impl Stage for ScreenStage {
         for message in messages {
             match live::update(&mut self.model, message) {
                 Some(Act::Quit) => return Ok(false),
-                // The demo runs by itself; what a person may do there is to watch or to leave.
                 Some(Act::Send(_)) | None => {}
             }
         }

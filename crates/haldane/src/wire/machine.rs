@@ -205,6 +205,10 @@ impl Traffic for Machine {
             route,
         })
     }
+
+    fn address(&mut self, service: &ServiceName, version: &VersionName) -> Option<SocketAddr> {
+        self.address_of(service, version)
+    }
 }
 
 impl Measurements for Machine {

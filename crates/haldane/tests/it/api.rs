@@ -95,7 +95,7 @@ impl Api {
 
     /// Returns the weight that the proxy itself says it sends to a version, in basis points.
     pub(crate) fn published(&self, service: &str, version: &str) -> Option<u16> {
-        let metrics = self.ask("GET", "/metrics", b"").unwrap();
+        let metrics = self.metrics();
         let labels = format!(
             "haldane_proxy_weight_ratio{{service=\"{service}\",version=\"{version}\"}} "
         );
@@ -104,6 +104,10 @@ impl Api {
             .find_map(|line| line.strip_prefix(&labels))?
             .replace('.', "");
         Some(ratio.parse().unwrap())
+    }
+
+    pub(crate) fn metrics(&self) -> String {
+        self.ask("GET", "/metrics", b"").unwrap()
     }
 
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Trouble> {

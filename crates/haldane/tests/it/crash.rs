@@ -14,7 +14,7 @@ use crate::it::{
     api::Api,
     chance::Chance,
     children::Watch,
-    load::{Load, Seen, tally},
+    load::{Load, Seen, check_share, tally},
     rig::{Daemon, Rig, deploy_shop, free_addr, shop_file, stamp, until},
 };
 
@@ -213,10 +213,9 @@ fn check_children(children: &std::collections::BTreeMap<i32, crate::it::children
     }
 }
 
-/// Checks that what answered was one of the versions, and well, whenever there was a daemon.
+/// Checks that whoever got an answer got it from one of the versions, and that each version had its turn.
 fn check_answers(seen: &[Seen], histories: &[RolloutHistory]) {
-    let good = seen.iter().filter(|one| one.is_good()).count();
-    assert!(good > seen.len() / 10, "{:?}", tally(seen));
+    assert!(seen.iter().all(|one| one.got.is_err() || one.is_good()), "{:?}", tally(seen));
     for history in histories {
         let canary = history.canary.as_str();
         assert!(seen.iter().any(|one| one.version() == Some(canary)), "{canary}: {:?}", tally(seen));
@@ -250,14 +249,4 @@ fn after_a_kill_the_same_share_of_requests_goes_to_the_canary() {
     let canary = seen.iter().filter(|one| one.version() == Some("v2")).count();
     check_share(canary, seen.len(), QUARTER);
     daemon.stop(&rig);
-}
-
-/// Checks that a share is within four σ of its weight.
-#[track_caller]
-pub(crate) fn check_share(canary: usize, all: usize, weight_bps: u16) {
-    let (canary, all) = (u32::try_from(canary).unwrap(), u32::try_from(all).unwrap());
-    let wanted = f64::from(weight_bps) / 10_000.0;
-    let sigma = (wanted * (1.0 - wanted) / f64::from(all)).sqrt();
-    let seen = f64::from(canary) / f64::from(all);
-    assert!((seen - wanted).abs() <= 4.0 * sigma, "{canary} of {all} for {weight_bps} bp");
 }

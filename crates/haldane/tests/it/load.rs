@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{JoinHandle, sleep, spawn},
     time::{Duration, Instant},
@@ -17,6 +17,7 @@ use crate::it::http::Client;
 #[derive(Debug)]
 pub(crate) struct Load {
     is_over: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
     clients: Vec<JoinHandle<Vec<Seen>>>,
 }
 
@@ -32,13 +33,19 @@ impl Load {
     /// Starts clients that ask for `/products`, each waiting `pause` between two requests.
     pub(crate) fn start(addr: SocketAddr, clients: usize, pause: Duration) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
+        let answered = Arc::new(AtomicUsize::new(0));
         let clients = (0..clients)
             .map(|_| {
-                let is_over = Arc::clone(&is_over);
-                spawn(move || ask_on(addr, pause, &is_over))
+                let (is_over, answered) = (Arc::clone(&is_over), Arc::clone(&answered));
+                spawn(move || ask_on(addr, pause, &is_over, &answered))
             })
             .collect();
-        Self { is_over, clients }
+        Self { is_over, answered, clients }
+    }
+
+    /// Returns how many requests there were so far.
+    pub(crate) fn count(&self) -> usize {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// Lets every client finish its request, and returns what they got.
@@ -79,7 +86,17 @@ pub(crate) fn tally(seen: &[Seen]) -> BTreeMap<String, usize> {
     tally
 }
 
-fn ask_on(addr: SocketAddr, pause: Duration, is_over: &AtomicBool) -> Vec<Seen> {
+/// Checks that a share is within four σ of its weight.
+#[track_caller]
+pub(crate) fn check_share(canary: usize, all: usize, weight_bps: u16) {
+    let (canary, all) = (u32::try_from(canary).unwrap(), u32::try_from(all).unwrap());
+    let wanted = f64::from(weight_bps) / 10_000.0;
+    let sigma = (wanted * (1.0 - wanted) / f64::from(all)).sqrt();
+    let seen = f64::from(canary) / f64::from(all);
+    assert!((seen - wanted).abs() <= 4.0 * sigma, "{canary} of {all} for {weight_bps} bp");
+}
+
+fn ask_on(addr: SocketAddr, pause: Duration, is_over: &AtomicBool, answered: &AtomicUsize) -> Vec<Seen> {
     let mut client = Client::new(addr);
     let mut seen = Vec::new();
     while !is_over.load(Ordering::Relaxed) {
@@ -93,6 +110,7 @@ fn ask_on(addr: SocketAddr, pause: Duration, is_over: &AtomicBool) -> Vec<Seen> 
             sent_at,
             got: got.map_err(|error| error.to_string()),
         });
+        answered.fetch_add(1, Ordering::Relaxed);
         sleep(pause);
     }
     seen

@@ -85,11 +85,10 @@ fn is_judged_bad(plan: &Plan, before: &State, after: &State) -> bool {
         before.phase,
         Phase::Progressing(_) | Phase::Paused(_) | Phase::Promoting(_)
     );
-    let is_ruling = before
-        .step()
-        .map_or(!plan.rules().guards.is_empty(), |index| {
-            plan.is_judged_at(index)
-        });
+    let is_ruling = before.step().map_or_else(
+        || !plan.rules().guards.is_empty(),
+        |index| plan.is_judged_at(index),
+    );
     is_on_trial && is_ruling && after.facts.background.as_ref().is_some_and(is_fail)
 }
 

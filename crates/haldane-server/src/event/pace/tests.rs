@@ -1,3 +1,5 @@
+//! Tests of `pace`.
+
 use std::slice;
 
 use haldane_api::http::{FiguresView, VersionView};

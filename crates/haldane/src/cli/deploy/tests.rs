@@ -151,7 +151,7 @@ async fn waiting_has_an_end_of_its_own() {
             Reply::events(&[service_json("Progressing")]),
         ),
     ]);
-    let line = "deploy auth --version v2 --url http://127.0.0.1:1 --wait --timeout 200ms";
+    let line = "deploy auth --version v2 --url http://127.0.0.1:1 --wait --timeout 1500ms";
     let (exit, out) = daemon.run(line).await;
     assert_eq!(exit.unwrap(), Exit::TimedOut);
     assert_eq!(out, "auth-7: Progressing: holding at 25% for 5m\n");

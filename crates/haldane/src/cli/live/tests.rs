@@ -109,7 +109,7 @@ fn steps_that_are_over_give_way_to_those_to_come() {
     update(&mut model, Msg::Seen(Box::new(auth)));
     let shown = picture(&model, 60, 24);
     assert!(
-        shown.contains("\nsteps   … ✔ 60%  ✔ 65%  ✔ 70%  ● 75%  ○ 80%"),
+        shown.contains("\nsteps   … ✔ 70%  ● 75%  ○ 80%  ○ 85%  ○ 90%  ○ 95%  ○ 100%"),
         "{shown}"
     );
 }

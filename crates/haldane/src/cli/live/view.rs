@@ -272,6 +272,8 @@ impl Draft<'_> {
 
     /// The shares on one line, around the current one: steps with the same weight are one rung.
     fn ladder(&self, steps: &[StepView]) -> Line<'static> {
+        const TITLE: &str = "steps   ";
+        const LEFT_OUT: &str = "… ";
         let rungs: Vec<(Tone, String)> = steps
             .chunk_by(|one, next| one.weight_bps == next.weight_bps)
             .map(|rung| {
@@ -280,20 +282,20 @@ impl Draft<'_> {
                 (tone, format!("{sign} {weight}  "))
             })
             .collect();
+        let taken = TITLE.len().saturating_add(LEFT_OUT.chars().count());
+        let room = self.width.saturating_sub(taken);
         let length = |rungs: &[(Tone, String)]| -> usize {
             rungs.iter().map(|(_, text)| text.chars().count()).sum()
         };
-        // What is over gives way to what is to come; `…` stands for it.
+        // What is over gives way to what is to come.
         let mut shown = rungs.as_slice();
         let is_over = |tone: Tone| tone == step_sign(StepState::Done).2;
-        while length(shown).saturating_add(2) > self.width
-            && shown.first().is_some_and(|(tone, _)| is_over(*tone))
-        {
+        while length(shown) > room && shown.first().is_some_and(|(tone, _)| is_over(*tone)) {
             shown = shown.get(1..).unwrap_or_default();
         }
-        let mut spans = vec![Span::raw("steps   ")];
+        let mut spans = vec![Span::raw(TITLE)];
         if shown.len() < rungs.len() {
-            spans.push(self.span(Tone::Dim, "… "));
+            spans.push(self.span(Tone::Dim, LEFT_OUT));
         }
         spans.extend(
             shown

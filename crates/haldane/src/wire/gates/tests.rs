@@ -1,3 +1,5 @@
+//! Tests of `gates`.
+
 use std::{path::Path, sync::Mutex};
 
 use jiff::Timestamp;

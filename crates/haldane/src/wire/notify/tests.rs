@@ -1,3 +1,5 @@
+//! Tests of `notify`.
+
 use std::net::SocketAddr;
 
 use serde_json::Value;

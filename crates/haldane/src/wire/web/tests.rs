@@ -1,3 +1,5 @@
+//! Tests of `web`.
+
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde_json::json;
 

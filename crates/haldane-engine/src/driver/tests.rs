@@ -1,0 +1,16 @@
+//! The driver on a scripted world and a real store, turned by hand with a clock of its own: nothing sleeps.
+//!
+//! Every scenario ends with a check of all history (`bench`): no gaps, only lawful transitions, and each decided again from what is
+//! stored gives the same. On every turn the routed weight is compared with the last durable one.
+
+mod apply;
+mod bench;
+mod command;
+mod disk;
+mod failing;
+mod queue;
+mod restart;
+mod rollout;
+mod supersede;
+mod time;
+mod world;
