@@ -25,6 +25,7 @@ mod plan;
 mod reference;
 mod result;
 mod schema;
+mod simulate;
 mod source;
 mod status;
 mod steer;
@@ -174,6 +175,14 @@ Examples:
     SetWeight(steer::SetWeightArgs),
     /// Show plans in their long form
     Plan(plan::Args),
+    /// Tell what a plan would do with a version that fails so often: how long it takes, and whom it hits
+    #[command(after_help = "\
+Examples:
+  haldane simulate --canary 1%                             with the default plan
+  haldane simulate --base 0.1% --canary 5% --rps 20 --steps 5,25,50,100 --hold 5m
+  haldane simulate auth -f haldane.yaml --canary 0% --canary-latency 2x
+  haldane simulate --preset Canary10Percent5Minutes --canary 10% -o json")]
+    Simulate(Box<simulate::Args>),
     /// Write the JSON Schema of the release file
     #[command(after_help = "Examples:\n  haldane schema > haldane.schema.json")]
     Schema,
@@ -223,6 +232,7 @@ pub(crate) async fn run(
         }
         Command::SetWeight(args) => steer::set_weight(&args, globals, out).await,
         Command::Plan(args) => plan::run(&args, globals, out),
+        Command::Simulate(args) => simulate::run(&args, globals, out),
         Command::Schema => schema::run(globals, out),
         Command::Completions(args) => completions::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, globals, out).await,

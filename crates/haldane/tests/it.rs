@@ -7,6 +7,7 @@ mod it {
     mod canary;
     mod chance;
     mod children;
+    mod command;
     mod crash;
     mod demo;
     mod disk;

@@ -65,8 +65,15 @@ impl Driver {
             return Outcome::Same;
         }
         if let Err(violation) = invariants(live.plan(), &state) {
-            error!(rollout = %state.id, %violation, "Decision breaks an invariant; it is not taken");
-            let why = format!("{} cannot do that: {violation}", state.id);
+            let why = format!(
+                "{} does not go on, its traffic stays: {violation}",
+                state.id
+            );
+            live.record.state.facts = state.facts;
+            if live.fault.as_ref() != Some(&why) {
+                error!(rollout = %state.id, %violation, "Decision breaks an invariant; it is not taken");
+                live.fault = Some(why.clone());
+            }
             return Outcome::NotTaken(RequestError::Refused(why));
         }
         match self.decide(name, input, state) {
@@ -89,13 +96,13 @@ impl Driver {
             let why = "an earlier decision is not durable yet";
             return Err(StoreError::io("write", why));
         }
+        let draft = draft(name, &home.record, live, input, next)?;
         if may_precede {
-            let routing = effect::traffic(live.plan(), &next);
+            let routing = effect::traffic(live.plan(), &draft.record.state);
             self.ports
                 .traffic
                 .ensure(name, &route(&live.record, routing));
         }
-        let draft = draft(name, &home.record, live, input, next)?;
         let writes = [live.pending.as_slice(), &draft.writes].concat();
         let result = self.commit(&writes);
         let Some(home) = self.homes.get_mut(name) else {
@@ -109,6 +116,7 @@ impl Driver {
             Ok(()) => {
                 info!(rollout = %state.id, phase = state.phase.name(), weight = %state.weight(), "{}", draft.entry.text);
                 live.pending.clear();
+                live.fault = None;
                 live.record = draft.record;
                 home.record = draft.service.unwrap_or_else(|| home.record.clone());
                 self.let_go(name);

@@ -54,6 +54,8 @@ pub(super) struct Live {
     pub(super) pending: Vec<Write>,
     /// The key of the last news told.
     pub(super) told: String,
+    /// Why it does not go on, if its next decision would break a rule.
+    pub(super) fault: Option<String>,
     /// When it was taken up from the store, until its canary was seen ready.
     pub(super) taken_up: Option<Timestamp>,
 }
@@ -114,6 +116,7 @@ impl Live {
             step_memory: (None, threshold::Memory::default()),
             pending: Vec::new(),
             told: String::new(),
+            fault: None,
             taken_up: None,
         }
     }

@@ -264,6 +264,7 @@ fn notices(home: &Home) -> Vec<String> {
                 .to_owned(),
         );
     }
+    notices.extend(home.rollout.as_ref().and_then(|live| live.fault.clone()));
     notices.extend(home.aside.as_ref().map(|aside| aside.why.clone()));
     notices
 }

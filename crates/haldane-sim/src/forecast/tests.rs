@@ -83,6 +83,13 @@ fn a_service_without_traffic_gives_no_evidence() {
 }
 
 #[test]
+fn a_limit_against_stable_has_no_evidence_where_the_canary_has_all_traffic() {
+    let relative = Guard { pass: Limit::Points(50_000), fail: Limit::Points(50_000), ..ERROR_LIMIT };
+    let summary = forecast(&scenario(plan(rules(&[relative])), 0), 3);
+    assert_eq!(summary.places.keys().collect::<Vec<_>>(), [&(Place::Step(7), End::NoEvidence)]);
+}
+
+#[test]
 fn a_plan_that_asks_a_person_ends_with_the_question() {
     let manual = Rules { advance: Mode::Manual, ..rules(&[ERROR_LIMIT]) };
     let summary = forecast(&scenario(plan(manual), 0), 3);
@@ -101,7 +108,11 @@ fn a_slow_canary_breaks_fixed_and_relative_latency_limits_and_a_quick_one_keeps_
     ] {
         for (median_ms, end) in [(50, End::Promoted), (100, End::RolledBack)] {
             let canary = quality(0, median_ms);
-            let summary = forecast(&Scenario { canary, ..scenario(plan(rules(&[guard.clone()])), 0) }, 5);
+            // Stable keeps half of the traffic: without any there is nothing to compare with.
+            let rules = rules(std::slice::from_ref(&guard));
+            let shares = preset::shares(&[25, 50], Duration::from_mins(1), rules);
+            let plan = Plan::try_new(shares).unwrap();
+            let summary = forecast(&Scenario { canary, ..scenario(plan, 0) }, 5);
             assert_eq!(summary.ends, BTreeMap::from([(end, 5)]), "{name} at {median_ms} ms");
         }
     }

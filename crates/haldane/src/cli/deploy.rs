@@ -19,6 +19,7 @@ use haldane_core::{ServiceName, VersionName, plan::Plan};
 use serde_json::{Value, json};
 
 pub(crate) use self::flags::PlanFlags;
+pub(super) use self::timetable::text as step_text;
 use super::{
     exit::{Exit, UsageError, talk},
     globals::Globals,
@@ -148,7 +149,7 @@ impl Args {
 
 /// Reads a plan from the `rollout` part of a release file, with the file's own reader, so that a mistake is told before anything is
 /// asked of the daemon.
-fn read_plan(name: &ServiceName, rollout: &Value) -> Result<Plan, UsageError> {
+pub(super) fn read_plan(name: &ServiceName, rollout: &Value) -> Result<Plan, UsageError> {
     let around = json!({
         "services": {
             name.as_str(): {

@@ -97,7 +97,7 @@ fn list(globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
 }
 
 /// Returns the preset as a file has it that says nothing else.
-fn of_preset(name: &str) -> anyhow::Result<Plan> {
+pub(super) fn of_preset(name: &str) -> anyhow::Result<Plan> {
     let rules = Rules {
         guards: default_guards(),
         ..Rules::default()
@@ -106,7 +106,7 @@ fn of_preset(name: &str) -> anyhow::Result<Plan> {
     Ok(plan.ok_or_else(|| UsageError(format!("{name:?} is no preset; see `haldane plan show`")))?)
 }
 
-fn of_file(name: &str, source: &Source) -> anyhow::Result<Plan> {
+pub(super) fn of_file(name: &str, source: &Source) -> anyhow::Result<Plan> {
     let name: ServiceName = name
         .parse()
         .map_err(|error| UsageError(format!("{error}")))?;

@@ -1,6 +1,7 @@
 //! `kill -9` of the daemon, at any moment: decisions go on where they were, and the children answer throughout.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::Arc,
     thread::{JoinHandle, sleep, spawn},
@@ -13,7 +14,7 @@ use haldane_core::Weight;
 use crate::it::{
     api::Api,
     chance::Chance,
-    children::Watch,
+    children::{Child, Watch},
     load::{Load, Seen, check_share, tally},
     rig::{Daemon, Rig, deploy_shop, free_addr, shop_file, stamp, until},
 };
@@ -197,18 +198,17 @@ fn check_histories(histories: &[RolloutHistory]) {
 }
 
 /// Checks that each version ran in two processes and no others, and that each of these answered until its version was let go.
-fn check_children(children: &std::collections::BTreeMap<i32, crate::it::children::Child>, histories: &[RolloutHistory]) {
-    let versions = histories.len() + 1;
-    for number in 1..=versions {
-        let name = format!("v{number}");
-        let of_version: Vec<_> = children.iter().filter(|(_, child)| child.version == name).collect();
-        assert_eq!(of_version.len(), 2, "{name}: {of_version:?}");
+fn check_children(children: &BTreeMap<i32, Child>, histories: &[RolloutHistory]) {
+    for number in 1..=histories.len() + 1 {
+        let version = format!("v{number}");
+        let of_version: Vec<_> = children.iter().filter(|(_, child)| child.version == version).collect();
+        assert_eq!(of_version.len(), 2, "{version}: {of_version:#?} {:#?}", histories.get(number.saturating_sub(2)));
         // The version is stable until the rollout of the next one has ended.
         let let_go = histories.get(number - 1).and_then(|history| history.ended_at).map(SystemTime::from);
         for (pid, child) in of_version {
-            assert!(child.answers > 0, "{name}: {pid} never answered");
+            assert!(child.answers > 0, "{version}: {pid} never answered");
             let early = child.silences.iter().find(|(at, _)| let_go.is_none_or(|let_go| *at < let_go));
-            assert_eq!(early, None, "{name}: {pid} was let go at {let_go:?}");
+            assert_eq!(early, None, "{version}: {pid} was let go at {let_go:?}");
         }
     }
 }

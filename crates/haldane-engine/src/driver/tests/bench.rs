@@ -221,7 +221,7 @@ impl Bench {
         let (reply, mut answer) = oneshot::channel();
         self.driver().take(event(reply));
         self.check_weight();
-        answer.try_recv().unwrap()
+        answer.try_recv().map_err(|_| RequestError::Unavailable)?
     }
 
     pub(super) fn apply(&mut self, text: &str) -> Result<Answer, RequestError> {
@@ -254,7 +254,7 @@ impl Bench {
         change: impl FnOnce(&mut DeployRequest),
     ) -> Result<Answer, RequestError> {
         let mut request = DeployRequest {
-            version: version.parse().unwrap(),
+            version: self::version(version),
             run: Some(vec![
                 "./shop".to_owned(),
                 "--port".to_owned(),

@@ -54,9 +54,16 @@ fn promote_full_moves_all_traffic() {
     bench
         .command_with(Promote, |request| request.full = true)
         .unwrap();
-    bench.turn();
-    assert_eq!(bench.routed(), 100);
     bench.until("Completed");
+    let story = bench.story("shop-1");
+    let promoted = story
+        .iter()
+        .position(|told| told.starts_with("Promoting"))
+        .unwrap();
+    assert_eq!(
+        story[promoted - 1..promoted + 2],
+        ["Progressing 10", "Promoting 10", "Promoting 100"]
+    );
     assert_eq!(
         bench.view().rollout.unwrap().message,
         "promoted by an operator"

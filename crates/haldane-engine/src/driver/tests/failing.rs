@@ -1,6 +1,6 @@
 //! A store whose commits fail when a test says so, in front of the real one.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use haldane_core::{RolloutId, ServiceName};
 
@@ -40,17 +40,21 @@ pub(super) struct Failing<S> {
 }
 
 impl Faults {
+    fn lock(&self) -> MutexGuard<'_, Script> {
+        self.0.lock().unwrap()
+    }
+
     pub(super) fn set(&self, change: impl FnOnce(&mut Script)) {
-        change(&mut self.0.lock().unwrap());
+        change(&mut self.lock());
     }
 
     pub(super) fn commits(&self) -> u64 {
-        self.0.lock().unwrap().commits
+        self.lock().commits
     }
 
     /// Counts a commit; returns whether the process ends before or after it.
     fn next(&self) -> Result<Option<Moment>, StoreError> {
-        let mut script = self.0.lock().unwrap();
+        let mut script = self.lock();
         if script.is_broken || std::mem::take(&mut script.breaks_once) {
             return Err(StoreError::io("write", "no space left on device"));
         }
@@ -74,7 +78,7 @@ impl<S: Store> Store for Failing<S> {
             None => self.inner.commit(writes),
             Some(Moment::Before) => crash(),
             Some(Moment::After) => {
-                self.inner.commit(writes).unwrap();
+                self.inner.commit(writes)?;
                 crash()
             }
         }

@@ -12,6 +12,14 @@ use crate::{
     store::{RolloutRow, ServiceRow, Store, Write},
 };
 
+/// Returns how a rollout went. A step more or less at the same weight is the same to users: what was counted is lost with the process,
+/// so a verdict may come a second later, in the hold instead of the step before it.
+fn told(bench: &mut Bench) -> Vec<String> {
+    let mut story = bench.story("shop-1");
+    story.dedup();
+    story
+}
+
 /// Restarts before and after each commit of a rollout, and compares with what comes without.
 fn check_every_commit(is_bad: bool, end: &str) {
     let prepared = || {
@@ -26,8 +34,9 @@ fn check_every_commit(is_bad: bool, end: &str) {
     bench.deploy("v2").unwrap();
     bench.until(end);
     let commits = bench.faults.commits() - before;
-    let story = bench.story("shop-1");
-    assert_eq!(commits, story.len() as u64, "a commit for each decision");
+    let decisions = bench.story("shop-1").len() as u64;
+    assert_eq!(commits, decisions, "a commit for each decision");
+    let story = told(&mut bench);
     for moment in [Moment::Before, Moment::After] {
         for commit in 1..=commits {
             let mut bench = prepared();
@@ -44,7 +53,7 @@ fn check_every_commit(is_bad: bool, end: &str) {
                 bench.deploy("v2").unwrap();
             }
             bench.until(end);
-            assert_eq!(bench.story("shop-1"), story, "{commit} {moment:?}");
+            assert_eq!(told(&mut bench), story, "{commit} {moment:?}");
         }
     }
 }

@@ -2,8 +2,7 @@
 
 use haldane_api::http::CommandName;
 use haldane_core::{
-    plan::Step,
-    rollout::{GateAnswer, Input},
+    rollout::{Approval, GateAnswer, Input, Phase, Promotion, Stage},
     verdict::Verdict,
 };
 
@@ -255,7 +254,7 @@ fn an_answer_of_a_gate_that_the_disk_could_not_take_is_not_lost() {
 }
 
 #[test]
-fn a_plan_without_holds_ends_in_few_turns_and_blocks_nobody() {
+fn a_plan_of_many_steps_makes_a_bounded_number_of_moves_in_a_turn() {
     let mut bench = Bench::new();
     let shares: Vec<String> = (1..=50)
         .map(|share| format!("{{ weight: {}% }}", share * 2))
@@ -266,15 +265,41 @@ fn a_plan_without_holds_ends_in_few_turns_and_blocks_nobody() {
     bench.apply(&text).unwrap();
     bench.turns(2);
     bench.deploy("v2").unwrap();
-    bench.until("Completed");
-    let plan = &bench.driver().homes[&shop()].record.file.plan;
-    assert_eq!(
-        plan.steps()
-            .iter()
-            .filter(|step| matches!(step, Step::SetWeight(_)))
-            .count(),
-        50
-    );
+    let mut before = bench.faults.commits();
+    while bench.phase() != "Completed" {
+        bench.turn();
+        let now = bench.faults.commits();
+        assert!(now - before <= 20, "{}", now - before);
+        before = now;
+    }
+    assert!(bench.story("shop-1").len() > 50);
+}
+
+#[test]
+fn a_decision_that_would_break_a_rule_is_not_taken_and_is_told() {
+    let mut bench = Bench::with_shop();
+    bench.deploy("v2").unwrap();
+    bench.until_weight(10);
+    let home = bench.driver().homes.get_mut(&shop()).unwrap();
+    let state = &mut home.rollout.as_mut().unwrap().record.state;
+    let Phase::Progressing(progress) = state.phase else {
+        panic!("not at a step");
+    };
+    state.phase = Phase::Promoting(Promotion {
+        stage: Stage::Shifting,
+        weight: progress.weight,
+        by: Approval::Unjudged,
+        entered: progress.entered,
+        due: progress.entered,
+        deadline: progress.deadline,
+    });
+    bench.is_damaged = true;
+    bench.turns(10);
+    assert_eq!(bench.routed(), 10);
+    assert!(bench.view().notices[0].contains("nothing is promoted unjudged"));
+    bench.command(CommandName::Abort).unwrap();
+    assert!(bench.view().notices.is_empty());
+    bench.until("RolledBack");
 }
 
 #[test]

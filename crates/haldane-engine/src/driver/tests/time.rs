@@ -126,7 +126,7 @@ fn after_a_late_turn_traffic_that_was_applied_counts_as_applied() {
 #[test]
 fn a_freeze_that_begins_within_a_step_holds_the_next_rise() {
     let freeze =
-        "freezes: [{ from: 2026-11-20T12:00:12Z, to: 2026-11-20T12:05:00Z, reason: sale }]";
+        "freezes: [{ from: 2026-11-20T12:00:09Z, to: 2026-11-20T12:05:00Z, reason: sale }]";
     let mut bench = with_rule(freeze);
     bench.deploy("v2").unwrap();
     bench.until_weight(10);
@@ -141,7 +141,7 @@ fn a_freeze_that_begins_within_a_step_holds_the_next_rise() {
 #[test]
 fn a_freeze_never_keeps_a_rollback_from_happening() {
     let freeze =
-        "freezes: [{ from: 2026-11-20T12:00:12Z, to: 2026-11-20T13:00:00Z, reason: sale }]";
+        "freezes: [{ from: 2026-11-20T12:00:09Z, to: 2026-11-20T13:00:00Z, reason: sale }]";
     let frozen = || {
         let mut bench = with_rule(freeze);
         bench.deploy("v2").unwrap();

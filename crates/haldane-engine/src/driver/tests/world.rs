@@ -291,9 +291,19 @@ impl Traffic for World {
     }
 
     fn ensure(&mut self, service: &ServiceName, route: &Route) {
+        let canary = route.canary.as_ref().map(|spec| &spec.version);
+        let is_ready = canary.is_some_and(|it| Workloads::seen(self, service, it).ready > 0);
         let mut inside = self.lock();
+        if inside.weight(service) < route.routing.weight
+            && inside.routes.contains_key(service)
+            && !is_ready
+        {
+            let violation = format!("{canary:?} gets traffic and is not ready");
+            inside.violations.push(violation);
+        }
         let turns = inside.router_turns.unwrap_or(u32::MAX);
-        let routed = inside.routes.entry(service.clone()).or_insert(Routed {
+        let routed = inside.routes.entry(service.clone());
+        let routed = routed.or_insert_with(|| Routed {
             wanted: route.clone(),
             applied: route.clone(),
             turns: 0,

@@ -152,7 +152,8 @@ impl Clock {
     }
 }
 
-fn text(step: &Step) -> String {
+/// Says what a step does.
+pub(in crate::cli) fn text(step: &Step) -> String {
     match step {
         Step::SetWeight(weight) => format!("send {weight} of the traffic to the canary"),
         Step::TestTraffic => "open the canary to requests that ask for it".to_owned(),
