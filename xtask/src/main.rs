@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** nothing that was asked for is left out silently: what can't run here says `skipped` and why, or fails.
 
+mod bench;
 mod check;
 mod codegen;
 mod invocation;
@@ -43,6 +44,8 @@ enum Task {
     Test(test::Args),
     /// Runs many simulated rollouts; the same seed gives the same run.
     Sim(sim::Args),
+    /// Takes the promised figures; passes on a name (reaction, memory, zero-drop) and options such as `-o json`.
+    Bench(bench::Args),
     /// Writes the generated files that are committed.
     Codegen(codegen::Args),
 }
@@ -68,6 +71,7 @@ fn run(task: &Task, out: &mut dyn Write) -> anyhow::Result<bool> {
         Task::Check => check::run(&workspace, out),
         Task::Test(args) => test::run(args, &workspace, out),
         Task::Sim(args) => sim::run(args, &workspace),
+        Task::Bench(args) => bench::run(args, &workspace),
         Task::Codegen(args) => codegen::run(args, &workspace, out),
     }
 }

@@ -7,15 +7,17 @@
 //!
 //! **Invariant:** the same scenario and seed give the same run.
 
+mod counts;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use haldane_analysis::{
-    Batch, Bucket, Gauges, Sample, Series,
+    Batch, Series,
     threshold::{self, Memory, Question},
 };
 use haldane_core::{
     RolloutId, ServiceName, VersionName,
-    guard::{Guard, Limit, Metric, Unit},
+    guard::Guard,
     plan::{Plan, Step},
     rollout::{
         Calendar, CanaryWish, Effect, Facts, GateAnswer, Input, Paused, Phase, Reason, Replicas,
@@ -25,6 +27,7 @@ use haldane_core::{
 };
 use jiff::{SignedDuration, Timestamp};
 
+use self::counts::{Arm, bounds};
 use crate::chance::{Chance, mix};
 
 /// How long a replica takes to become ready.
@@ -44,15 +47,6 @@ const SETTLE_MAX: usize = 4_096;
 
 /// The longest run, in turns of at least a second: more than two days of judging.
 const TURNS_MAX: u32 = 200_000;
-
-/// Latency buckets per power of two, where a guard depends on stable's latency.
-const BUCKETS_PER_DOUBLING: f64 = 8.0;
-
-/// The most standard deviations from the median that have buckets of their own.
-const SPREAD_MAX: f64 = 4.0;
-
-/// Up to here counts are drawn exactly; above, the normal distribution is as good as the forecast.
-const EXACT_MEAN_MAX: f64 = 30.0;
 
 /// What is to be forecast.
 #[derive(Clone, Debug, PartialEq)]
@@ -168,22 +162,6 @@ struct World<'a> {
     chance: Chance,
 }
 
-/// What one version's counts are drawn from.
-struct Arm {
-    error_share: f64,
-    cells: Vec<Cell>,
-}
-
-/// A bucket of latencies.
-struct Cell {
-    lower_us: u64,
-    upper_us: u64,
-    /// The latency that stands for all in it.
-    typical_us: u64,
-    /// How likely a latency is in it that is in none before.
-    share_of_rest: f64,
-}
-
 /// Plays the rollout of this seed.
 #[must_use]
 pub fn play(scenario: &Scenario, seed: u64) -> Run {
@@ -201,7 +179,12 @@ pub fn play(scenario: &Scenario, seed: u64) -> Run {
         world.pass(&state);
         state.facts = world.judge(&state);
     }
-    world.finish(End::Unfinished, place, "it takes longer than is simulated".to_owned(), began)
+    world.finish(
+        End::Unfinished,
+        place,
+        "it takes longer than is simulated".to_owned(),
+        began,
+    )
 }
 
 /// Returns the seed of the run of this index; every run of a forecast has its own.
@@ -217,12 +200,17 @@ pub fn summarize(runs: &[Run]) -> Summary {
     for run in runs {
         let count: &mut u32 = ends.entry(run.end).or_default();
         *count = count.saturating_add(1);
-        let (count, _): &mut (u32, String) =
-            places.entry((run.place, run.end)).or_insert_with(|| (0, run.why.clone()));
+        let (count, _): &mut (u32, String) = places
+            .entry((run.place, run.end))
+            .or_insert_with(|| (0, run.why.clone()));
         *count = count.saturating_add(1);
     }
     let lengths = |is_meant: fn(End) -> bool| {
-        spread(runs.iter().filter(|run| is_meant(run.end)).map(|run| run.length))
+        spread(
+            runs.iter()
+                .filter(|run| is_meant(run.end))
+                .map(|run| run.length),
+        )
     };
     Summary {
         runs: u32::try_from(runs.len()).unwrap_or(u32::MAX),
@@ -242,7 +230,10 @@ fn spread<T: Copy + Ord>(values: impl Iterator<Item = T>) -> Option<Spread<T>> {
         let rank = sorted.len().saturating_mul(percent).div_ceil(100);
         sorted.get(rank.saturating_sub(1)).copied()
     };
-    Some(Spread { p50: ranked(50)?, p95: ranked(95)? })
+    Some(Spread {
+        p50: ranked(50)?,
+        p95: ranked(95)?,
+    })
 }
 
 fn names() -> (RolloutId, VersionName, VersionName) {
@@ -257,15 +248,18 @@ fn place_of(phase: &Phase) -> Option<Place> {
     match phase {
         Phase::Pending(_) | Phase::Preparing(_) => Some(Place::Start),
         Phase::Progressing(progress)
-        | Phase::Paused(Paused { from: Resume::Step(progress), .. }) => {
-            Some(Place::Step(progress.step))
-        }
-        Phase::Promoting(_) | Phase::Paused(Paused { from: Resume::Promotion(_), .. }) => {
-            Some(Place::Promotion)
-        }
-        Phase::Completed(_) | Phase::RollingBack(_) | Phase::RolledBack(_) | Phase::Failed(_) => {
-            None
-        }
+        | Phase::Paused(Paused {
+            from: Resume::Step(progress),
+            ..
+        }) => Some(Place::Step(progress.step)),
+        Phase::Promoting(_)
+        | Phase::Completed(_)
+        | Phase::Paused(Paused {
+            from: Resume::Promotion(_),
+            ..
+        }) => Some(Place::Promotion),
+        // They say nothing of where they came from.
+        Phase::RollingBack(_) | Phase::RolledBack(_) | Phase::Failed(_) => None,
     }
 }
 
@@ -325,12 +319,24 @@ impl<'a> World<'a> {
     /// Lets the rollout decide until nothing more follows from this moment.
     fn settle(&mut self, mut state: State) -> State {
         for _ in 0..SETTLE_MAX {
-            let told = (self.traffic.clone(), self.canary_born.len(), self.gate.clone());
-            let heard = State { facts: self.tell(&state.facts), ..state.clone() };
+            let told = (
+                self.traffic.clone(),
+                self.canary_born.len(),
+                self.gate.clone(),
+            );
+            let heard = State {
+                facts: self.tell(&state.facts),
+                ..state.clone()
+            };
             let next = step(&self.scenario.plan, &heard, &Input::Tick, self.now);
             self.obey(next.effects);
             let is_settled = next.state.is_same_decision(&state)
-                && told == (self.traffic.clone(), self.canary_born.len(), self.gate.clone());
+                && told
+                    == (
+                        self.traffic.clone(),
+                        self.canary_born.len(),
+                        self.gate.clone(),
+                    );
             state = next.state;
             if is_settled {
                 break;
@@ -341,11 +347,25 @@ impl<'a> World<'a> {
 
     /// Adds to what is known what is seen now.
     fn tell(&self, known: &Facts) -> Facts {
-        let ready = self.canary_born.iter().filter(|born| ready_at(**born) <= self.now).count();
+        let ready = self
+            .canary_born
+            .iter()
+            .filter(|born| ready_at(**born) <= self.now)
+            .count();
         let count = |number| u32::try_from(number).unwrap_or(u32::MAX);
-        let stable = Replicas { wanted: REPLICAS, ready: REPLICAS, existing: REPLICAS, is_fixed: false };
+        let stable = Replicas {
+            wanted: REPLICAS,
+            ready: REPLICAS,
+            existing: REPLICAS,
+            is_fixed: false,
+        };
         let wanted = count(self.canary_born.len());
-        let canary = Replicas { wanted, ready: count(ready), existing: wanted, is_fixed: false };
+        let canary = Replicas {
+            wanted,
+            ready: count(ready),
+            existing: wanted,
+            is_fixed: false,
+        };
         Facts {
             workloads: Some(Workloads { stable, canary }),
             traffic: Some(TrafficSeen {
@@ -368,7 +388,11 @@ impl<'a> World<'a> {
                 Effect::EnsureJudged { subject, since } => self.judged.push((subject, since)),
                 Effect::EnsureAsked(key) => {
                     let said = "the forecast takes gates to open".to_owned();
-                    self.gate = Some(GateAnswer { key, is_open: true, said });
+                    self.gate = Some(GateAnswer {
+                        key,
+                        is_open: true,
+                        said,
+                    });
                 }
                 Effect::EnsureStable(_) | Effect::Notify { .. } => {}
             }
@@ -381,13 +405,18 @@ impl<'a> World<'a> {
             CanaryWish::Kept => return,
             CanaryWish::Running(size) => size.replicas(REPLICAS),
         };
-        self.canary_born.resize(usize::try_from(wanted).unwrap_or(usize::MAX), self.now);
+        self.canary_born
+            .resize(usize::try_from(wanted).unwrap_or(usize::MAX), self.now);
     }
 
     /// Lets time pass, and counts the requests meanwhile.
     fn pass(&mut self, state: &State) {
         let from = self.now;
-        let length = if self.judged.is_empty() { self.until_next(state) } else { SECOND };
+        let length = if self.judged.is_empty() {
+            self.until_next(state)
+        } else {
+            SECOND
+        };
         self.now = from.checked_add(length).unwrap_or(Timestamp::MAX);
         let expected = self.scenario.requests_per_second * length.as_secs_f64();
         let share = f64::from(self.traffic.weight.as_bps()) / 10_000.0;
@@ -396,7 +425,13 @@ impl<'a> World<'a> {
         self.canary_failures = self.canary_failures.saturating_add(canary.failures);
         if !self.judged.is_empty() {
             let stable = self.stable.draw(expected * (1.0 - share), &mut self.chance);
-            let batch = Batch { from, to: self.now, stable, canary, weight: self.traffic.weight };
+            let batch = Batch {
+                from,
+                to: self.now,
+                stable,
+                canary,
+                weight: self.traffic.weight,
+            };
             // Time only goes on here, so the series takes every batch.
             self.series.push(batch).ok();
         }
@@ -404,11 +439,19 @@ impl<'a> World<'a> {
 
     /// Returns how long nothing can happen, in whole seconds: where nobody judges, only deadlines and replicas count.
     fn until_next(&self, state: &State) -> SignedDuration {
-        let starts = self.canary_born.iter().map(|born| ready_at(*born)).filter(|at| *at > self.now);
+        let starts = self
+            .canary_born
+            .iter()
+            .map(|born| ready_at(*born))
+            .filter(|at| *at > self.now);
         let next = starts.chain(next_deadline(state)).min().unwrap_or(self.now);
         let seconds = next.duration_since(self.now).as_secs();
         let rest = SignedDuration::from_secs(seconds);
-        let up = if next.duration_since(self.now) > rest { 1 } else { 0 };
+        let up = if next.duration_since(self.now) > rest {
+            1
+        } else {
+            0
+        };
         SignedDuration::from_secs(seconds.saturating_add(up)).max(SECOND)
     }
 
@@ -423,17 +466,33 @@ impl<'a> World<'a> {
                     if self.step_memory.0 != Some(index) {
                         self.step_memory = (Some(index), Memory::default());
                     }
-                    (plan.step(index).map(own_guards).unwrap_or_default(), &mut self.step_memory.1)
+                    (
+                        plan.step(index).map(own_guards).unwrap_or_default(),
+                        &mut self.step_memory.1,
+                    )
                 }
             };
             let sampling = &plan.rules().sampling;
-            let question = Question { subject, guards, sampling, since, now: self.now };
+            let question = Question {
+                subject,
+                guards,
+                sampling,
+                since,
+                now: self.now,
+            };
             let answer = threshold::judge(&question, &self.series, memory);
             *memory = answer.memory;
             // Requests that reach the canary by a rule are no part of the split, so they say nothing about it.
             let is_split = !self.traffic.weight.is_zero() && self.traffic.header_routes.is_empty();
-            let share = if is_split { answer.judgement.share } else { Share::Fits };
-            facts = facts.with(&Input::Judged(Judgement { share, ..answer.judgement }));
+            let share = if is_split {
+                answer.judgement.share
+            } else {
+                Share::Fits
+            };
+            facts = facts.with(&Input::Judged(Judgement {
+                share,
+                ..answer.judgement
+            }));
         }
         facts
     }
@@ -456,170 +515,6 @@ fn own_guards(step: &Step) -> &[Guard] {
         | Step::Mirror(_)
         | Step::Gate(_) => &[],
     }
-}
-
-/// Returns where latency buckets must end, so that every guard of the plan can tell what it must.
-///
-/// Fixed limits need a bound at the limit and nothing else; limits against stable and means need buckets all over.
-fn bounds(scenario: &Scenario) -> Vec<u64> {
-    let plan = &scenario.plan;
-    let own = plan.steps().iter().flat_map(own_guards);
-    let guards = || plan.rules().guards.iter().chain(own.clone());
-    let latency = || guards().filter(|guard| guard.metric.unit() == Unit::Micros);
-    let limits = latency().flat_map(|guard| [guard.pass, guard.fail]);
-    let fixed = limits.filter_map(|limit| match limit {
-        Limit::Absolute(us) => Some(us),
-        Limit::Times(_) | Limit::Points(_) => None,
-    });
-    let mut bounds: Vec<u64> = fixed.collect();
-    let needs_all = |guard: &Guard| {
-        guard.metric == Metric::Mean || guard.pass.is_relative() || guard.fail.is_relative()
-    };
-    if latency().any(needs_all) {
-        bounds.extend(grid([&scenario.stable, &scenario.canary]));
-    }
-    if latency().next().is_some() {
-        bounds.push(u64::MAX);
-    }
-    bounds.retain(|bound| *bound > 0);
-    bounds.sort_unstable();
-    bounds.dedup();
-    bounds
-}
-
-/// Returns bounds as far apart as the proxy's, over all latencies that are likely.
-fn grid(qualities: [&Quality; 2]) -> Vec<u64> {
-    let (mut low, mut high) = (f64::INFINITY, 0.0_f64);
-    for quality in qualities {
-        let reach = libm::exp(SPREAD_MAX * quality.latency_sigma);
-        low = low.min(quality.median_us() / reach);
-        high = high.max(quality.median_us() * reach);
-    }
-    let factor = libm::exp2(1.0 / BUCKETS_PER_DOUBLING);
-    // An hour: longer than any timeout, and an end to the loop whatever the medians are.
-    let (low, high) = (low.max(1.0), high.min(3.6e9));
-    std::iter::successors(Some(low), |bound| Some(bound * factor))
-        .take_while(|bound| *bound <= high * factor)
-        .map(to_count)
-        .collect()
-}
-
-impl Quality {
-    fn median_us(&self) -> f64 {
-        (self.latency_median.as_secs_f64() * 1e6).max(1.0)
-    }
-
-    /// Returns the share of latencies up to a bound.
-    fn share_up_to(&self, bound_us: u64) -> f64 {
-        let spread = self.latency_sigma.max(1e-6);
-        let deviations = libm::log(bound_us as f64 / self.median_us()) / spread;
-        0.5 * libm::erfc(-deviations / std::f64::consts::SQRT_2)
-    }
-}
-
-impl Arm {
-    fn new(quality: &Quality, bounds: &[u64]) -> Self {
-        let (mut lower_us, mut below) = (0, 0.0);
-        let cells = bounds.iter().map(|&upper_us| {
-            let upto = if upper_us == u64::MAX { 1.0 } else { quality.share_up_to(upper_us) };
-            let rest = 1.0 - below;
-            let share_of_rest = if rest > 0.0 { ((upto - below) / rest).clamp(0.0, 1.0) } else { 1.0 };
-            let cell = Cell { lower_us, upper_us, typical_us: typical(lower_us, upper_us), share_of_rest };
-            (lower_us, below) = (upper_us, upto);
-            cell
-        });
-        Self { cells: cells.collect(), error_share: quality.error_ppm as f64 / 1e6 }
-    }
-
-    /// Draws what is counted where so many requests are expected.
-    fn draw(&self, expected: f64, chance: &mut Chance) -> Sample {
-        let requests = poisson(expected, chance);
-        let failures = binomial(requests, self.error_share, chance);
-        let mut rest = requests;
-        let (mut latency, mut latency_sum_us) = (Vec::new(), 0_u64);
-        for cell in &self.cells {
-            let count = binomial(rest, cell.share_of_rest, chance);
-            rest = rest.saturating_sub(count);
-            if count > 0 {
-                latency.push(Bucket { lower_us: cell.lower_us, upper_us: cell.upper_us, count });
-                latency_sum_us = latency_sum_us.saturating_add(cell.typical_us.saturating_mul(count));
-            }
-        }
-        let gauges = Gauges {
-            cpu_ppm: Some(0),
-            memory_bytes: Some(0),
-            restarts: Some(0),
-            ready_ppm: Some(1_000_000),
-        };
-        Sample { requests, failures, latency_sum_us, latency, gauges }
-    }
-}
-
-/// Returns the latency that stands for those between two bounds.
-fn typical(lower_us: u64, upper_us: u64) -> u64 {
-    match (lower_us, upper_us) {
-        (lower, u64::MAX) => lower,
-        (0, upper) => upper / 2,
-        (lower, upper) => to_count(libm::sqrt(lower as f64 * upper as f64)),
-    }
-}
-
-fn poisson(mean: f64, chance: &mut Chance) -> u64 {
-    if mean > EXACT_MEAN_MAX {
-        return to_count(mean + libm::sqrt(mean) * normal(chance));
-    }
-    // The number of independent gaps that fit.
-    let (mut count, mut used) = (0_u64, exponential(chance));
-    while used < mean {
-        count = count.saturating_add(1);
-        used += exponential(chance);
-    }
-    count
-}
-
-fn binomial(count: u64, share: f64, chance: &mut Chance) -> u64 {
-    if share > 0.5 {
-        return count.saturating_sub(binomial(count, 1.0 - share, chance));
-    }
-    if share <= 0.0 {
-        return 0;
-    }
-    let mean = count as f64 * share;
-    if mean > EXACT_MEAN_MAX {
-        let deviation = libm::sqrt(mean * (1.0 - share));
-        return to_count(mean + deviation * normal(chance)).min(count);
-    }
-    // From one hit to the next: gaps are geometric.
-    let scale = -libm::log1p(-share);
-    let (mut hits, mut at) = (0_u64, exponential(chance) / scale);
-    while at < count as f64 {
-        hits = hits.saturating_add(1);
-        at = libm::floor(at) + 1.0 + exponential(chance) / scale;
-    }
-    hits
-}
-
-/// Draws from 0 (excluded) to 1 (included), of 2⁵³ equally likely numbers.
-fn unit(chance: &mut Chance) -> f64 {
-    (chance.next() >> 11).saturating_add(1) as f64 / (1_u64 << 53) as f64
-}
-
-fn exponential(chance: &mut Chance) -> f64 {
-    -libm::log(unit(chance))
-}
-
-fn normal(chance: &mut Chance) -> f64 {
-    let radius = libm::sqrt(2.0 * exponential(chance));
-    radius * libm::cos(std::f64::consts::TAU * unit(chance))
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "rounded, at least zero, and far below 2⁵³"
-)]
-fn to_count(number: f64) -> u64 {
-    libm::round(number).max(0.0) as u64
 }
 
 #[cfg(test)]

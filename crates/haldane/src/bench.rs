@@ -10,7 +10,7 @@ mod reaction;
 mod stand;
 mod zero_drop;
 
-use std::io::Write;
+use std::{fs, io::Write, thread};
 
 use self::figures::Figures;
 use crate::cli::{Exit, Globals, globals::Format};
@@ -44,9 +44,19 @@ pub(crate) enum BenchName {
 }
 
 /// Takes the figures and writes them.
-pub(crate) async fn run(args: &BenchArgs, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
+pub(crate) async fn run(
+    args: &BenchArgs,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
     let is_asked = |name| args.name.is_none_or(|asked| asked == name);
     let mut figures = Figures::default();
+    // A machine that is busy with other things gives other figures; the reader must see it.
+    figures.put(
+        "machine_processors",
+        thread::available_parallelism().map_or(0, std::num::NonZero::get),
+    );
+    figures.put("machine_load_average_before", load_average());
     if is_asked(BenchName::Reaction) {
         reaction::run(args.rounds, &mut figures).await?;
     }
@@ -56,10 +66,21 @@ pub(crate) async fn run(args: &BenchArgs, globals: &Globals, out: &mut impl Writ
     if is_asked(BenchName::ZeroDrop) {
         zero_drop::run(args, &mut figures).await?;
     }
+    figures.put("machine_load_average_after", load_average());
     match globals.format {
         Format::Table => figures.write(out)?,
         Format::Json => writeln!(out, "{}", figures.to_json())?,
         Format::Yaml => out.write_all(haldane_api::yaml::to_yaml(&figures.to_json()).as_bytes())?,
     }
     Ok(Exit::Done)
+}
+
+/// Returns how many threads wanted to run, on average over the last minute.
+fn load_average() -> Option<f64> {
+    fs::read_to_string("/proc/loadavg")
+        .ok()?
+        .split(' ')
+        .next()?
+        .parse()
+        .ok()
 }

@@ -35,8 +35,12 @@ use crate::{
 };
 
 /// What this home can do beyond weights, holds, scaling and judging.
-pub(crate) const ABILITIES: Abilities =
-    Abilities { mirror: false, experiment: false, header_route: true, header_regex: false };
+pub(crate) const ABILITIES: Abilities = Abilities {
+    mirror: false,
+    experiment: false,
+    header_route: true,
+    header_regex: false,
+};
 
 /// How long a stop waits for requests in flight.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
@@ -85,11 +89,18 @@ impl Daemon {
     pub(crate) async fn start(config: DaemonConfig) -> anyhow::Result<Self> {
         let lock = DirectoryLock::take(&config.data_dir)?;
         let store = SqliteStore::open(&config.data_dir, &lock)?;
-        let supervisor = Supervisor::open(&config.data_dir.join("supervisor"), haldane_supervisor::Config::default())
-            .context("taking over the processes")?;
+        let supervisor = Supervisor::open(
+            &config.data_dir.join("supervisor"),
+            haldane_supervisor::Config::default(),
+        )
+        .context("taking over the processes")?;
         let supervisor = Arc::new(supervisor);
         let proxy = Arc::new(start_proxy(&config)?);
-        let machine = Machine::new(Handle::current(), Arc::clone(&proxy), Arc::clone(&supervisor));
+        let machine = Machine::new(
+            Handle::current(),
+            Arc::clone(&proxy),
+            Arc::clone(&supervisor),
+        );
         let late_engine: Arc<OnceLock<Engine>> = Arc::default();
         let ports = Ports {
             workloads: Box::new(machine.clone()),
@@ -99,16 +110,40 @@ impl Daemon {
             notify: Box::new(Notifier::new(&Handle::current())),
             clock: Box::new(WallClock),
         };
-        let setup = Setup { ports, store: Box::new(store), abilities: ABILITIES, daemon: daemon_view(&config.data_dir) };
+        let setup = Setup {
+            ports,
+            store: Box::new(store),
+            abilities: ABILITIES,
+            daemon: daemon_view(&config.data_dir),
+        };
         let stop_driver = CancellationToken::new();
         let (driver, engine) = start_driver(setup, stop_driver.clone()).await?;
         late_engine.get_or_init(|| engine.clone());
         let asked_to_stop = CancellationToken::new();
-        let extras = Arc::new(DaemonExtras::new(machine.clone(), &config.data_dir, asked_to_stop.clone()));
-        let server_config = ServerConfig { socket: config.socket.clone(), metrics_listen: config.metrics_listen };
-        let server = Server::start(server_config, engine.clone(), extras).await.context("serving the API")?;
+        let extras = Arc::new(DaemonExtras::new(
+            machine.clone(),
+            &config.data_dir,
+            asked_to_stop.clone(),
+        ));
+        let server_config = ServerConfig {
+            socket: config.socket.clone(),
+            metrics_listen: config.metrics_listen,
+        };
+        let server = Server::start(server_config, engine.clone(), extras)
+            .await
+            .context("serving the API")?;
         info!(data_dir = %config.data_dir.display(), socket = %config.socket.display(), "Daemon started");
-        Ok(Self { engine, machine, proxy, supervisor, server, stop_driver, driver, asked_to_stop, _lock: lock })
+        Ok(Self {
+            engine,
+            machine,
+            proxy,
+            supervisor,
+            server,
+            stop_driver,
+            driver,
+            asked_to_stop,
+            _lock: lock,
+        })
     }
 
     /// Returns the handle on the driver.
@@ -131,11 +166,16 @@ impl Daemon {
         info!("Daemon stops");
         self.stop_driver.cancel();
         let driver = self.driver;
-        let ended = tokio::task::spawn_blocking(move || driver.join()).await.context("waiting for the driver")?;
+        let ended = tokio::task::spawn_blocking(move || driver.join())
+            .await
+            .context("waiting for the driver")?;
         let drained = self.proxy.drain(DRAIN_DEADLINE).await;
         info!(?drained, "Requests ended");
         self.supervisor.stop_all();
-        if tokio::time::timeout(STOP_DEADLINE, until_idle(&self.supervisor)).await.is_err() {
+        if tokio::time::timeout(STOP_DEADLINE, until_idle(&self.supervisor))
+            .await
+            .is_err()
+        {
             warn!("Some processes did not end in time; the next start takes them over");
         }
         self.server.stop(API_DEADLINE).await;
@@ -163,14 +203,30 @@ async fn until_idle(supervisor: &Supervisor) {
 pub(crate) async fn apply_file(engine: &Engine, file: &Path, by: &str) -> anyhow::Result<Answer> {
     let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
     let path = fs::canonicalize(file).with_context(|| format!("finding {}", file.display()))?;
-    let base_dir = path.parent().unwrap_or(Path::new("/")).display().to_string();
-    let request = ApplyRequest { text, base_dir, prune: false, dry_run: false, by: by.to_owned() };
+    let base_dir = path
+        .parent()
+        .unwrap_or_else(|| Path::new("/"))
+        .display()
+        .to_string();
+    let request = ApplyRequest {
+        text,
+        base_dir,
+        prune: false,
+        dry_run: false,
+        by: by.to_owned(),
+    };
     engine.apply(request).await.map_err(|error| match error {
         RequestError::Invalid { error, problems } => {
-            let lines: Vec<String> = problems.iter().map(|problem| format!("{}:{problem}", file.display())).collect();
+            let lines: Vec<String> = problems
+                .iter()
+                .map(|problem| format!("{}:{problem}", file.display()))
+                .collect();
             anyhow::anyhow!("{error}\n{}", lines.join("\n"))
         }
-        error @ (RequestError::NotFound(_) | RequestError::Refused(_) | RequestError::Store(_) | RequestError::Unavailable) => {
+        error @ (RequestError::NotFound(_)
+        | RequestError::Refused(_)
+        | RequestError::Store(_)
+        | RequestError::Unavailable) => {
             anyhow::Error::new(error).context(format!("applying {}", file.display()))
         }
     })
@@ -190,7 +246,9 @@ fn start_proxy(config: &DaemonConfig) -> anyhow::Result<Proxy> {
 fn gate_keeper(engine: &Arc<OnceLock<Engine>>) -> GateKeeper {
     let engine = Arc::clone(engine);
     GateKeeper::new(&Handle::current(), move |answer| {
-        engine.get().is_some_and(|engine| engine.tell(Event::Gate(answer)))
+        engine
+            .get()
+            .is_some_and(|engine| engine.tell(Event::Gate(answer)))
     })
 }
 
@@ -200,19 +258,25 @@ async fn start_driver(
     stop: CancellationToken,
 ) -> anyhow::Result<(JoinHandle<std::io::Result<()>>, Engine)> {
     let (tx, rx) = tokio::sync::oneshot::channel();
-    let driver = thread::Builder::new().name("driver".to_owned()).spawn(move || match Driver::open(setup) {
-        Ok((driver, engine)) => {
-            if tx.send(Ok(engine)).is_err() {
-                return Ok(());
-            }
-            driver.run(&stop)
-        }
-        Err(error) => {
-            tx.send(Err(error)).ok();
-            Ok(())
-        }
-    })?;
-    let engine = rx.await.context("starting the driver")?.context("reading the store")?;
+    let driver =
+        thread::Builder::new()
+            .name("driver".to_owned())
+            .spawn(move || match Driver::open(setup) {
+                Ok((driver, engine)) => {
+                    if tx.send(Ok(engine)).is_err() {
+                        return Ok(());
+                    }
+                    driver.run(&stop)
+                }
+                Err(error) => {
+                    tx.send(Err(error)).ok();
+                    Ok(())
+                }
+            })?;
+    let engine = rx
+        .await
+        .context("starting the driver")?
+        .context("reading the store")?;
     Ok((driver, engine))
 }
 

@@ -30,16 +30,37 @@ use crate::cli::{Exit, Globals, exit::talk, globals::Format};
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct DemoArgs {
     /// What is wrong with the new version: `good`, `errors`, `errors=SHARE`, `slow` or `crash`
-    #[arg(long, value_name = "KIND", default_value = "good", env = "HALDANE_DEMO_CANARY")]
+    #[arg(
+        long,
+        value_name = "KIND",
+        default_value = "good",
+        env = "HALDANE_DEMO_CANARY"
+    )]
     pub canary: Behavior,
     /// What is wrong with the old version
-    #[arg(long, value_name = "KIND", default_value = "good", hide = true, env = "HALDANE_DEMO_STABLE")]
+    #[arg(
+        long,
+        value_name = "KIND",
+        default_value = "good",
+        hide = true,
+        env = "HALDANE_DEMO_STABLE"
+    )]
     pub stable: Behavior,
     /// The share of requests that fail in both versions, as in `0.1%` or `0.001`
-    #[arg(long, value_name = "SHARE", default_value = "0", env = "HALDANE_DEMO_BASE")]
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value = "0",
+        env = "HALDANE_DEMO_BASE"
+    )]
     pub base: Share,
     /// Requests per second
-    #[arg(long, value_name = "N", default_value_t = 100.0, env = "HALDANE_DEMO_RPS")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 100.0,
+        env = "HALDANE_DEMO_RPS"
+    )]
     pub rps: f64,
     /// Plain lines instead of the live view
     #[arg(long, env = "HALDANE_DEMO_PLAIN")]
@@ -47,14 +68,22 @@ pub(crate) struct DemoArgs {
 }
 
 /// Runs the demo, and tells what happened.
-pub(crate) async fn run(args: &DemoArgs, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
+pub(crate) async fn run(
+    args: &DemoArgs,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
     let is_for_people = globals.format == Format::Table;
     let told = if is_for_people && globals.is_terminal && !args.plain {
         let title = format!("haldane demo --canary {}", args.canary);
         let mut stage = ScreenStage::open(title, globals.zone.clone(), globals.paint)?;
         until_interrupted(args, &mut stage).await?
     } else if is_for_people {
-        writeln!(out, "The shop's v1 serves; v2 comes beside it under {} requests per second.", args.rps)?;
+        writeln!(
+            out,
+            "The shop's v1 serves; v2 comes beside it under {} requests per second.",
+            args.rps
+        )?;
         until_interrupted(args, &mut PlainStage::new(&mut *out)).await?
     } else {
         until_interrupted(args, &mut PlainStage::new(std::io::sink())).await?
@@ -66,12 +95,17 @@ pub(crate) async fn run(args: &DemoArgs, globals: &Globals, out: &mut impl Write
             }
         }
         Format::Json => writeln!(out, "{}", serde_json::to_string(&told)?)?,
-        Format::Yaml => out.write_all(haldane_api::yaml::to_yaml(&serde_json::to_value(&told)?).as_bytes())?,
+        Format::Yaml => {
+            out.write_all(haldane_api::yaml::to_yaml(&serde_json::to_value(&told)?).as_bytes())?
+        }
     }
     if told.is_promoted() == (args.canary == Behavior::Good) {
         return Ok(Exit::Done);
     }
-    talk(&format!("haldane demo: that is not how a canary that is `{}` should end", args.canary));
+    talk(&format!(
+        "haldane demo: that is not how a canary that is `{}` should end",
+        args.canary
+    ));
     Ok(Exit::Failed)
 }
 

@@ -29,7 +29,11 @@ struct Following {
 
 impl DaemonExtras {
     pub(crate) fn new(machine: Machine, data_dir: &Path, stop: CancellationToken) -> Self {
-        Self { machine, dir: data_dir.join("supervisor"), stop }
+        Self {
+            machine,
+            dir: data_dir.join("supervisor"),
+            stop,
+        }
     }
 }
 
@@ -39,14 +43,28 @@ impl Extras for DaemonExtras {
     }
 
     fn logs(&self, request: &LogRequest) -> Result<String, LogError> {
-        let lines = logs::tail(&self.dir, &request.service, &request.version, line_count(request));
+        let lines = logs::tail(
+            &self.dir,
+            &request.service,
+            &request.version,
+            line_count(request),
+        );
         Ok(text(lines.map_err(unreadable(request))?, request.replica))
     }
 
     fn follow_logs(&self, request: &LogRequest) -> Result<Box<dyn LogFollower>, LogError> {
-        let found = logs::follow(&self.dir, &request.service, &request.version, line_count(request));
+        let found = logs::follow(
+            &self.dir,
+            &request.service,
+            &request.version,
+            line_count(request),
+        );
         let (first, follower) = found.map_err(unreadable(request))?;
-        Ok(Box::new(Following { first, follower, replica: request.replica }))
+        Ok(Box::new(Following {
+            first,
+            follower,
+            replica: request.replica,
+        }))
     }
 
     fn shut_down(&self) {
@@ -67,18 +85,24 @@ fn line_count(request: &LogRequest) -> usize {
 }
 
 fn unreadable(request: &LogRequest) -> impl Fn(io::Error) -> LogError + '_ {
-    |error| match error.kind() {
-        io::ErrorKind::NotFound => {
-            LogError::NotFound(format!("{} {} has no output here", request.service, request.version))
+    |error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            return LogError::NotFound(format!(
+                "{} {} has no output here",
+                request.service, request.version
+            ));
         }
-        _ => LogError::Unreadable(error),
+        LogError::Unreadable(error)
     }
 }
 
 /// Writes lines one below the other, each with its replica where there are several.
 fn text(lines: Vec<LogLine>, replica: Option<u32>) -> String {
     let mut text = String::new();
-    for line in lines.into_iter().filter(|line| replica.is_none_or(|replica| replica == line.replica)) {
+    for line in lines
+        .into_iter()
+        .filter(|line| replica.is_none_or(|replica| replica == line.replica))
+    {
         if replica.is_none() {
             text.push_str(&format!("[{}] ", line.replica));
         }

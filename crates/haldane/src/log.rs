@@ -14,10 +14,18 @@ const FORM: &str = "HALDANE_LOG_FORMAT";
 
 /// Begins to log; a daemon tells its lifecycle, other commands only what goes wrong.
 pub(crate) fn start(command: &Command) {
-    let level = if matches!(command, Command::Up(_)) { "info" } else { "error" };
+    let level = if matches!(command, Command::Up(_)) {
+        "info"
+    } else {
+        "error"
+    };
     let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new(level));
-    let has_color = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let lines = fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(has_color);
+    let has_color = io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let lines = fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(has_color);
     if std::env::var(FORM).is_ok_and(|form| form == "json") {
         lines.json().init();
     } else {

@@ -32,13 +32,21 @@ fn main() -> ExitCode {
 }
 
 fn runtime(command: &Command) -> anyhow::Result<Runtime> {
-    let mut builder = match command {
-        Command::Up(_) | Command::Demo(_) => {
-            let mut builder = Builder::new_multi_thread();
-            builder.worker_threads(CONTROL_THREADS).thread_name("control");
-            builder
-        }
-        _ => Builder::new_current_thread(),
-    };
-    builder.enable_all().build().context("starting the runtime")
+    if matches!(
+        command,
+        Command::Up(_) | Command::Demo(_) | Command::Bench(_)
+    ) {
+        let mut builder = Builder::new_multi_thread();
+        builder
+            .worker_threads(CONTROL_THREADS)
+            .thread_name("control");
+        return builder
+            .enable_all()
+            .build()
+            .context("starting the control threads");
+    }
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")
 }

@@ -51,7 +51,10 @@ pub(crate) async fn run(args: UpArgs, globals: &Globals) -> anyhow::Result<Exit>
         daemon.stop().await?;
         return Err(error);
     }
-    talk(&format!("haldane is up; its socket is {}", place.socket.display()));
+    talk(&format!(
+        "haldane is up; its socket is {}",
+        place.socket.display()
+    ));
     loop {
         tokio::select! {
             _ = terminate.recv() => break,

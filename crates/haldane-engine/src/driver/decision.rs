@@ -91,11 +91,6 @@ impl Driver {
             return Ok(());
         };
         let may_precede = takes_away(live, &next);
-        if !may_precede && !live.is_durable() {
-            live.record.state.facts = next.facts;
-            let why = "an earlier decision is not durable yet";
-            return Err(StoreError::io("write", why));
-        }
         let draft = draft(name, &home.record, live, input, next)?;
         if may_precede {
             let routing = effect::traffic(live.plan(), &draft.record.state);
@@ -103,6 +98,7 @@ impl Driver {
                 .traffic
                 .ensure(name, &route(&live.record, routing));
         }
+        // What is in force already is made durable with it, or neither is.
         let writes = [live.pending.as_slice(), &draft.writes].concat();
         let result = self.commit(&writes);
         let Some(home) = self.homes.get_mut(name) else {

@@ -1,7 +1,9 @@
+//! Tests of `forecast`.
+
 use haldane_core::{
-    guard::Severity,
-    plan::{Analysis, Hold, Mode, OnDoubt, PlanParts, Rules, preset},
     Weight,
+    guard::{Limit, Metric, Severity},
+    plan::{Analysis, Hold, Mode, OnDoubt, PlanParts, Rules, preset},
 };
 
 use super::*;
@@ -15,16 +17,28 @@ const ERROR_LIMIT: Guard = Guard {
 };
 
 fn rules(guards: &[Guard]) -> Rules {
-    Rules { guards: guards.to_vec(), ..Rules::default() }
+    Rules {
+        guards: guards.to_vec(),
+        ..Rules::default()
+    }
 }
 
 /// 5, 25, 50 and 100 %, a minute each.
 fn plan(rules: Rules) -> Plan {
-    Plan::try_new(preset::shares(&[5, 25, 50, 100], Duration::from_mins(1), rules)).unwrap()
+    Plan::try_new(preset::shares(
+        &[5, 25, 50, 100],
+        Duration::from_mins(1),
+        rules,
+    ))
+    .unwrap()
 }
 
 fn quality(error_ppm: u64, median_ms: u64) -> Quality {
-    Quality { error_ppm, latency_median: Duration::from_millis(median_ms), latency_sigma: 0.3 }
+    Quality {
+        error_ppm,
+        latency_median: Duration::from_millis(median_ms),
+        latency_sigma: 0.3,
+    }
 }
 
 fn scenario(plan: Plan, error_ppm: u64) -> Scenario {
@@ -37,7 +51,9 @@ fn scenario(plan: Plan, error_ppm: u64) -> Scenario {
 }
 
 fn forecast(scenario: &Scenario, runs: u32) -> Summary {
-    let runs: Vec<Run> = (0..runs).map(|index| play(scenario, seed_of(1, index))).collect();
+    let runs: Vec<Run> = (0..runs)
+        .map(|index| play(scenario, seed_of(1, index)))
+        .collect();
     summarize(&runs)
 }
 
@@ -54,8 +70,15 @@ fn a_flawless_canary_is_promoted_when_the_plan_is_over() {
     assert_eq!(summary.ends, BTreeMap::from([(End::Promoted, 20)]));
     // Four minutes of holding, and three seconds until the replicas are ready.
     let planned = Duration::from_secs(243);
-    assert_eq!(summary.promoted_after, Some(Spread { p50: planned, p95: planned }));
+    assert_eq!(
+        summary.promoted_after,
+        Some(Spread {
+            p50: planned,
+            p95: planned
+        })
+    );
     assert_eq!(summary.canary_failures, Some(Spread { p50: 0, p95: 0 }));
+    assert_eq!(summary.places[&(Place::Promotion, End::Promoted)].0, 20);
     let requests = summary.canary_requests.unwrap().p50;
     let expected = 6_000 * (5 + 25 + 50 + 100) / 100;
     assert!(requests.abs_diff(expected) < 300, "{requests}");
@@ -84,14 +107,24 @@ fn a_service_without_traffic_gives_no_evidence() {
 
 #[test]
 fn a_limit_against_stable_has_no_evidence_where_the_canary_has_all_traffic() {
-    let relative = Guard { pass: Limit::Points(50_000), fail: Limit::Points(50_000), ..ERROR_LIMIT };
+    let relative = Guard {
+        pass: Limit::Points(50_000),
+        fail: Limit::Points(50_000),
+        ..ERROR_LIMIT
+    };
     let summary = forecast(&scenario(plan(rules(&[relative])), 0), 3);
-    assert_eq!(summary.places.keys().collect::<Vec<_>>(), [&(Place::Step(7), End::NoEvidence)]);
+    assert_eq!(
+        summary.places.keys().collect::<Vec<_>>(),
+        [&(Place::Step(7), End::NoEvidence)]
+    );
 }
 
 #[test]
 fn a_plan_that_asks_a_person_ends_with_the_question() {
-    let manual = Rules { advance: Mode::Manual, ..rules(&[ERROR_LIMIT]) };
+    let manual = Rules {
+        advance: Mode::Manual,
+        ..rules(&[ERROR_LIMIT])
+    };
     let summary = forecast(&scenario(plan(manual), 0), 3);
     assert_eq!(summary.ends, BTreeMap::from([(End::Person, 3)]));
     assert_eq!(summary.places[&(Place::Step(1), End::Person)].0, 3);
@@ -99,7 +132,12 @@ fn a_plan_that_asks_a_person_ends_with_the_question() {
 
 #[test]
 fn a_slow_canary_breaks_fixed_and_relative_latency_limits_and_a_quick_one_keeps_them() {
-    let guard = |metric, limit| Guard { metric, pass: limit, fail: limit, ..ERROR_LIMIT };
+    let guard = |metric, limit| Guard {
+        metric,
+        pass: limit,
+        fail: limit,
+        ..ERROR_LIMIT
+    };
     for (name, guard) in [
         ("fixed p95", guard(Metric::P95, Limit::Absolute(110_000))),
         ("relative p95", guard(Metric::P95, Limit::Times(1_500))),
@@ -112,8 +150,18 @@ fn a_slow_canary_breaks_fixed_and_relative_latency_limits_and_a_quick_one_keeps_
             let rules = rules(std::slice::from_ref(&guard));
             let shares = preset::shares(&[25, 50], Duration::from_mins(1), rules);
             let plan = Plan::try_new(shares).unwrap();
-            let summary = forecast(&Scenario { canary, ..scenario(plan, 0) }, 5);
-            assert_eq!(summary.ends, BTreeMap::from([(end, 5)]), "{name} at {median_ms} ms");
+            let summary = forecast(
+                &Scenario {
+                    canary,
+                    ..scenario(plan, 0)
+                },
+                5,
+            );
+            assert_eq!(
+                summary.ends,
+                BTreeMap::from([(end, 5)]),
+                "{name} at {median_ms} ms"
+            );
         }
     }
 }
@@ -122,7 +170,10 @@ fn a_slow_canary_breaks_fixed_and_relative_latency_limits_and_a_quick_one_keeps_
 fn a_plan_without_guards_is_only_a_matter_of_time() {
     let summary = forecast(&scenario(plan(rules(&[])), 500_000), 3);
     assert_eq!(summary.ends, BTreeMap::from([(End::Promoted, 3)]));
-    assert_eq!(summary.promoted_after.unwrap().p50, Duration::from_secs(243));
+    assert_eq!(
+        summary.promoted_after.unwrap().p50,
+        Duration::from_secs(243)
+    );
     let failures = summary.canary_failures.unwrap().p50;
     assert!(failures.abs_diff(5_400) < 300, "{failures}");
 }
@@ -142,30 +193,14 @@ fn an_analysis_step_judges_by_its_own_guards() {
     ];
     let plan = Plan::try_new(PlanParts {
         steps,
-        rules: Rules { on_no_data: OnDoubt::Rollback, ..rules(&[]) },
+        rules: Rules {
+            on_no_data: OnDoubt::Rollback,
+            ..rules(&[])
+        },
     })
     .unwrap();
     for (error_ppm, end) in [(0, End::Promoted), (300_000, End::RolledBack)] {
         let summary = forecast(&scenario(plan.clone(), error_ppm), 5);
         assert_eq!(summary.ends, BTreeMap::from([(end, 5)]), "{error_ppm} ppm");
     }
-}
-
-#[test]
-fn draws_have_the_mean_and_the_spread_of_their_distribution() {
-    let mut chance = Chance::new(1, 1);
-    let mut check = |name: &str, mean: f64, variance: f64, draw: &dyn Fn(&mut Chance) -> u64| {
-        let draws: Vec<f64> = (0..20_000).map(|_| draw(&mut chance) as f64).collect();
-        let found = draws.iter().sum::<f64>() / 20_000.0;
-        let spread = draws.iter().map(|draw| (draw - found).powi(2)).sum::<f64>() / 20_000.0;
-        // More than four standard errors.
-        assert!((found - mean).abs() < 0.03 * variance.sqrt() + 0.01, "{name}: mean {found}");
-        assert!((spread / variance - 1.0).abs() < 0.1, "{name}: variance {spread}");
-    };
-    check("few requests", 3.0, 3.0, &|chance| poisson(3.0, chance));
-    check("many requests", 90.0, 90.0, &|chance| poisson(90.0, chance));
-    check("rare", 1.0, 0.99, &|chance| binomial(100, 0.01, chance));
-    check("frequent", 8.0, 1.6, &|chance| binomial(10, 0.8, chance));
-    check("many", 400.0, 240.0, &|chance| binomial(1_000, 0.4, chance));
-    assert_eq!((binomial(7, 0.0, &mut chance), binomial(7, 1.0, &mut chance)), (0, 7));
 }

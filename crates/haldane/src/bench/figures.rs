@@ -19,8 +19,15 @@ impl Figures {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
         let middle = sorted.get(sorted.len() / 2);
-        for (what, value) in [("min", sorted.first()), ("median", middle), ("max", sorted.last())] {
-            self.put(&format!("{name}_{what}"), value.map(|value| thousandths(*value)));
+        for (what, value) in [
+            ("min", sorted.first()),
+            ("median", middle),
+            ("max", sorted.last()),
+        ] {
+            self.put(
+                &format!("{name}_{what}"),
+                value.map(|value| thousandths(*value)),
+            );
         }
     }
 
@@ -32,7 +39,9 @@ impl Figures {
     /// Writes one figure a line.
     pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let width = self.0.keys().map(String::len).max().unwrap_or(0);
-        self.0.iter().try_for_each(|(name, value)| writeln!(out, "{name:width$}  {value}"))
+        self.0
+            .iter()
+            .try_for_each(|(name, value)| writeln!(out, "{name:width$}  {value}"))
     }
 }
 
@@ -50,11 +59,16 @@ mod tests {
         let mut figures = Figures::default();
         figures.put_spread("x_ms", &[3.0, 1.000_4, 2.0]);
         figures.put("n", 7);
-        let expected = serde_json::json!({ "x_ms_min": 1.0, "x_ms_median": 2.0, "x_ms_max": 3.0, "n": 7 });
+        let expected =
+            serde_json::json!({ "x_ms_min": 1.0, "x_ms_median": 2.0, "x_ms_max": 3.0, "n": 7 });
         assert_eq!(figures.to_json(), expected);
         let mut out = Vec::new();
         figures.write(&mut out).unwrap();
-        assert!(String::from_utf8(out).unwrap().contains("x_ms_median  2.0\n"));
+        assert!(
+            String::from_utf8(out)
+                .unwrap()
+                .contains("x_ms_median  2.0\n")
+        );
     }
 
     #[test]

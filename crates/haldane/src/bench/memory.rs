@@ -44,7 +44,11 @@ pub(super) async fn run(figures: &mut Figures) -> anyhow::Result<()> {
     let dir = tempfile::tempdir().context("making a directory")?;
     let program = dir.path().join("haldane");
     fs::copy(this_program()?, &program).context("copying this program")?;
-    let plan = StandPlan { program, addresses: vec![Ipv4Addr::LOCALHOST], stable: shop_processes("v1")? };
+    let plan = StandPlan {
+        program,
+        addresses: vec![Ipv4Addr::LOCALHOST],
+        stable: shop_processes("v1")?,
+    };
     let stand = Stand::start(&plan).await?;
     let measured = watch(&stand).await;
     let seen = finish(stand, measured).await?;
@@ -53,14 +57,18 @@ pub(super) async fn run(figures: &mut Figures) -> anyhow::Result<()> {
     figures.put("memory_pss_mib_last", mebibytes(last.pss));
     figures.put("memory_pss_mib_peak", mebibytes(peak(|memory| memory.pss)));
     figures.put("memory_rss_mib_peak", mebibytes(peak(|memory| memory.rss)));
-    figures.put("memory_anonymous_mib_peak", mebibytes(peak(|memory| memory.anonymous)));
+    figures.put(
+        "memory_anonymous_mib_peak",
+        mebibytes(peak(|memory| memory.anonymous)),
+    );
     Ok(())
 }
 
 /// Looks at the daemon while it has load, a reader of events and a rollout.
 async fn watch(stand: &Stand) -> anyhow::Result<Vec<Memory>> {
     let load = LoadRun::start(steady_load(stand.target()?, RATE))?;
-    let rollout = json!({ "steps": ["10%", "25%", "50%", "100%"], "hold": "5s", "promote": "auto" });
+    let rollout =
+        json!({ "steps": ["10%", "25%", "50%", "100%"], "hold": "5s", "promote": "auto" });
     stand.deploy("v2", Behavior::Good, rollout).await?;
     let mut events = stand.client.events("/v1/events").await?;
     let path = format!("/proc/{}/smaps_rollup", stand.pid()?);
@@ -75,7 +83,9 @@ async fn watch(stand: &Stand) -> anyhow::Result<Vec<Memory>> {
                 event = events.next() => drop(event?.context("the daemon ended its events")?),
             }
         }
-        seen.push(Memory::parse(&fs::read_to_string(&path).with_context(|| format!("reading {path}"))?));
+        seen.push(Memory::parse(
+            &fs::read_to_string(&path).with_context(|| format!("reading {path}"))?,
+        ));
     }
     load.stop(TIMEOUT_DEFAULT).await;
     Ok(seen)
@@ -86,7 +96,10 @@ impl Memory {
         let mut memory = Self::default();
         for line in text.lines() {
             let mut words = line.split_whitespace();
-            let (name, value) = (words.next(), words.next().and_then(|value| value.parse().ok()));
+            let (name, value) = (
+                words.next(),
+                words.next().and_then(|value| value.parse().ok()),
+            );
             match (name, value) {
                 (Some("Rss:"), Some(value)) => memory.rss = value,
                 (Some("Pss:"), Some(value)) => memory.pss = value,
@@ -116,7 +129,14 @@ Pss:                1523 kB
 Pss_Anon:            880 kB
 Anonymous:           880 kB
 ";
-        assert_eq!(Memory::parse(text), Memory { rss: 4_840, pss: 1_523, anonymous: 880 });
+        assert_eq!(
+            Memory::parse(text),
+            Memory {
+                rss: 4_840,
+                pss: 1_523,
+                anonymous: 880
+            }
+        );
         assert_eq!(mebibytes(1_536), 1.5);
     }
 }

@@ -68,8 +68,14 @@ pub(super) async fn run(rounds: u32, figures: &mut Figures) -> anyhow::Result<()
 async fn reactions(stand: &Stand, rounds: u32) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
     let (mut rollbacks, mut aborts) = (Vec::new(), Vec::new());
     for round in 1..=rounds {
-        talk(&format!("bench reaction: rollback and abort {round} of {rounds}"));
-        rollbacks.push(rollback(stand, &format!("bad-{round}")).await?.as_secs_f64());
+        talk(&format!(
+            "bench reaction: rollback and abort {round} of {rounds}"
+        ));
+        rollbacks.push(
+            rollback(stand, &format!("bad-{round}"))
+                .await?
+                .as_secs_f64(),
+        );
         aborts.push(abort(stand, &format!("good-{round}")).await?.as_secs_f64() * 1_000.0);
     }
     Ok((rollbacks, aborts))
@@ -81,36 +87,48 @@ async fn rollback(stand: &Stand, version: &str) -> anyhow::Result<Duration> {
     sleep(COOL_DOWN).await;
     let half: Share = "0.5".parse()?;
     let rollout = json!({ "steps": ["10%", "100%"], "hold": "5m", "guards": { "errorRate": "5%" }, "promote": "auto" });
-    stand.deploy(version, Behavior::Errors(half), rollout).await?;
+    stand
+        .deploy(version, Behavior::Errors(half), rollout)
+        .await?;
     let is_promoted = stand.until_over(version).await?;
     sleep(COOL_DOWN).await;
     let report = load.stop(TIMEOUT_DEFAULT).await;
     ensure!(!is_promoted, "{version} was promoted");
-    let canary = report.versions.get(version).with_context(|| format!("{version} got no request"))?;
-    let first_bad = canary.first_bad.with_context(|| format!("{version} gave no bad answer"))?;
+    let canary = report
+        .versions
+        .get(version)
+        .with_context(|| format!("{version} got no request"))?;
+    let first_bad = canary
+        .first_bad
+        .with_context(|| format!("{version} gave no bad answer"))?;
     Ok(canary.last_started.saturating_sub(first_bad))
 }
 
 /// Returns the time from asking for the abort to the canary's last request.
 async fn abort(stand: &Stand, version: &str) -> anyhow::Result<Duration> {
-    // Two milliseconds between requests to the canary, so that the last one tells the time as finely.
-    let load = LoadRun::start(steady_load(stand.target()?, 1_000.0))?;
-    let rollout = json!({ "steps": ["50%", "100%"], "hold": "5m", "guards": { "errorRate": "5%" }, "promote": "auto" });
+    // Half a millisecond between requests to the canary, so that the last one tells the time as finely.
+    let load = LoadRun::start(steady_load(stand.target()?, 2_000.0))?;
+    let rollout = json!({ "steps": ["90%", "100%"], "hold": "5m", "guards": { "errorRate": "5%" }, "promote": "auto" });
     stand.deploy(version, Behavior::Good, rollout).await?;
-    stand.until_applied(Weight::from_percent(50)).await?;
+    stand.until_applied(Weight::from_percent(90)).await?;
     sleep(BEFORE_ABORT).await;
     let asked = load.snapshot().elapsed;
     stand.command(CommandName::Abort, None, false).await?;
     stand.until_over(version).await?;
     sleep(COOL_DOWN).await;
     let report = load.stop(TIMEOUT_DEFAULT).await;
-    let canary = report.versions.get(version).with_context(|| format!("{version} got no request"))?;
+    let canary = report
+        .versions
+        .get(version)
+        .with_context(|| format!("{version} got no request"))?;
     Ok(canary.last_started.saturating_sub(asked))
 }
 
 /// Returns the time from the start of a daemon with an empty data directory to the first answer through it.
 async fn start_to_first_answer() -> anyhow::Result<Duration> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("opening the shop")?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .context("opening the shop")?;
     let address = listener.local_addr().context("opening the shop")?;
     let args = ShopArgs {
         port: address.port(),
@@ -147,7 +165,8 @@ async fn start_to_first_answer() -> anyhow::Result<Duration> {
 async fn is_answered(target: SocketAddr) -> bool {
     let exchange = async {
         let mut stream = TcpStream::connect(target).await?;
-        let request = format!("GET /health HTTP/1.1\r\nhost: {target}\r\nconnection: close\r\n\r\n");
+        let request =
+            format!("GET /health HTTP/1.1\r\nhost: {target}\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await?;

@@ -70,11 +70,22 @@ pub(super) struct Stand {
 impl Stand {
     /// Starts the daemon; it may not serve yet.
     pub(super) fn spawn(plan: &StandPlan) -> anyhow::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("haldane-bench-").tempdir().context("making a directory")?;
+        let dir = tempfile::Builder::new()
+            .prefix("haldane-bench-")
+            .tempdir()
+            .context("making a directory")?;
         let port = free_port()?;
-        let listen: Vec<SocketAddr> = plan.addresses.iter().map(|address| SocketAddr::from((*address, port))).collect();
-        let (file, socket) = (dir.path().join("haldane.yaml"), dir.path().join("haldane.sock"));
-        fs::write(&file, release_file(&listen, &plan.stable)).context("writing the release file")?;
+        let listen: Vec<SocketAddr> = plan
+            .addresses
+            .iter()
+            .map(|address| SocketAddr::from((*address, port)))
+            .collect();
+        let (file, socket) = (
+            dir.path().join("haldane.yaml"),
+            dir.path().join("haldane.sock"),
+        );
+        fs::write(&file, release_file(&listen, &plan.stable))
+            .context("writing the release file")?;
         let log = File::create(dir.path().join("daemon.log")).context("making the daemon's log")?;
         let spawned = Instant::now();
         let daemon = Command::new(&plan.program)
@@ -90,19 +101,27 @@ impl Stand {
             .stderr(log)
             .spawn()
             .context("starting the daemon")?;
-        Ok(Self { client: Client::new(&socket), dir, daemon, spawned, listen })
+        Ok(Self {
+            client: Client::new(&socket),
+            dir,
+            daemon,
+            spawned,
+            listen,
+        })
     }
 
     /// Starts the daemon, and waits until the first version serves.
     pub(super) async fn start(plan: &StandPlan) -> anyhow::Result<Self> {
         let stand = Self::spawn(plan)?;
         let is_ready = |view: &ServiceView| {
-            view.stable.replicas_wanted > 0 && view.stable.replicas_ready >= view.stable.replicas_wanted
+            view.stable.replicas_wanted > 0
+                && view.stable.replicas_ready >= view.stable.replicas_wanted
         };
         match stand.until("the first version serves", is_ready).await {
             Ok(_) => Ok(stand),
             Err(error) => {
-                let log = fs::read_to_string(stand.dir.path().join("daemon.log")).unwrap_or_default();
+                let log =
+                    fs::read_to_string(stand.dir.path().join("daemon.log")).unwrap_or_default();
                 stand.stop().await.ok();
                 Err(error.context(log))
             }
@@ -111,7 +130,10 @@ impl Stand {
 
     /// Returns an address to send requests to.
     pub(super) fn target(&self) -> anyhow::Result<SocketAddr> {
-        self.listen.first().copied().context("the stand has no address")
+        self.listen
+            .first()
+            .copied()
+            .context("the stand has no address")
     }
 
     /// Returns the daemon's process id.
@@ -120,7 +142,12 @@ impl Stand {
     }
 
     /// Begins the rollout of a version.
-    pub(super) async fn deploy(&self, version: &str, behavior: Behavior, rollout: Value) -> anyhow::Result<()> {
+    pub(super) async fn deploy(
+        &self,
+        version: &str,
+        behavior: Behavior,
+        rollout: Value,
+    ) -> anyhow::Result<()> {
         let request = DeployRequest {
             version: version.parse()?,
             run: Some(shop_command(version, behavior)?),
@@ -132,12 +159,20 @@ impl Stand {
             by: ACTOR.to_owned(),
             reason: None,
         };
-        self.client.post::<Answer>(&path("/deploy"), &request).await.with_context(|| format!("deploying {version}"))?;
+        self.client
+            .post::<Answer>(&path("/deploy"), &request)
+            .await
+            .with_context(|| format!("deploying {version}"))?;
         Ok(())
     }
 
     /// Gives a command on the rollout.
-    pub(super) async fn command(&self, command: CommandName, weight: Option<Weight>, full: bool) -> anyhow::Result<()> {
+    pub(super) async fn command(
+        &self,
+        command: CommandName,
+        weight: Option<Weight>,
+        full: bool,
+    ) -> anyhow::Result<()> {
         let request = CommandRequest {
             command,
             step: None,
@@ -148,12 +183,19 @@ impl Stand {
             by: ACTOR.to_owned(),
             reason: None,
         };
-        self.client.post::<Answer>(&path("/commands"), &request).await.with_context(|| format!("asking for {command:?}"))?;
+        self.client
+            .post::<Answer>(&path("/commands"), &request)
+            .await
+            .with_context(|| format!("asking for {command:?}"))?;
         Ok(())
     }
 
     /// Waits until the service is as wished.
-    pub(super) async fn until(&self, what: &str, is_so: impl Fn(&ServiceView) -> bool) -> anyhow::Result<ServiceView> {
+    pub(super) async fn until(
+        &self,
+        what: &str,
+        is_so: impl Fn(&ServiceView) -> bool,
+    ) -> anyhow::Result<ServiceView> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             // The daemon's socket may not be there yet, and then not its service.
@@ -162,8 +204,14 @@ impl Stand {
                 Ok(view) if is_so(&view) => return Ok(view),
                 Ok(_) | Err(_) if Instant::now() < deadline => sleep(LOOK_AGAIN).await,
                 Ok(view) => {
-                    let at = view.rollout.map(|rollout| format!("{}: {}", rollout.phase, rollout.message));
-                    bail!("waited {} s until {what}; {}", PATIENCE.as_secs(), at.unwrap_or_default());
+                    let at = view
+                        .rollout
+                        .map(|rollout| format!("{}: {}", rollout.phase, rollout.message));
+                    bail!(
+                        "waited {} s until {what}; {}",
+                        PATIENCE.as_secs(),
+                        at.unwrap_or_default()
+                    );
                 }
                 Err(error) => return Err(error.context(format!("waiting until {what}"))),
             }
@@ -173,20 +221,33 @@ impl Stand {
     /// Waits until the rollout of a version is over and its old processes are gone, and says whether it was promoted.
     pub(super) async fn until_over(&self, version: &str) -> anyhow::Result<bool> {
         let is_so = |view: &ServiceView| {
-            let rollout = view.rollout.as_ref().filter(|rollout| rollout.canary.as_str() == version);
-            let is_gone = view.canary.as_ref().is_none_or(|canary| canary.replicas_existing == 0);
+            let rollout = view
+                .rollout
+                .as_ref()
+                .filter(|rollout| rollout.canary.as_str() == version);
+            let is_gone = view
+                .canary
+                .as_ref()
+                .is_none_or(|canary| canary.replicas_existing == 0);
             is_gone && rollout.is_some_and(|rollout| rollout.is_over)
         };
-        let view = self.until(&format!("the rollout of {version} is over"), is_so).await?;
-        Ok(view.rollout.is_some_and(|rollout| rollout.phase == "Completed"))
+        let view = self
+            .until(&format!("the rollout of {version} is over"), is_so)
+            .await?;
+        Ok(view
+            .rollout
+            .is_some_and(|rollout| rollout.phase == "Completed"))
     }
 
     /// Waits until this weight is in force.
     pub(super) async fn until_applied(&self, weight: Weight) -> anyhow::Result<()> {
         let is_so = |view: &ServiceView| {
-            view.rollout.as_ref().is_some_and(|rollout| rollout.weight_bps == weight && rollout.is_applied)
+            view.rollout
+                .as_ref()
+                .is_some_and(|rollout| rollout.weight_bps == weight && rollout.is_applied)
         };
-        self.until(&format!("the weight is {weight}"), is_so).await?;
+        self.until(&format!("the weight is {weight}"), is_so)
+            .await?;
         Ok(())
     }
 
@@ -197,8 +258,13 @@ impl Stand {
 
     /// Stops the daemon and everything that it started.
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
-        self.client.post_within::<Answer>("/v1/down", &json!({}), PATIENCE).await.context("stopping the daemon")?;
-        let status = timeout(PATIENCE, self.daemon.wait()).await.context("waiting for the daemon's end")??;
+        self.client
+            .post_within::<Answer>("/v1/down", &json!({}), PATIENCE)
+            .await
+            .context("stopping the daemon")?;
+        let status = timeout(PATIENCE, self.daemon.wait())
+            .await
+            .context("waiting for the daemon's end")??;
         ensure!(status.success(), "the daemon ended with {status}");
         Ok(())
     }
@@ -238,7 +304,9 @@ pub(super) fn steady_load(target: SocketAddr, rate_per_second: f64) -> LoadPlan 
         timeout: TIMEOUT_DEFAULT,
         // Only answers that are wrong count as bad.
         slow: TIMEOUT_DEFAULT,
-        paths: ["/", "/products", "/products/3", "/cart"].map(str::to_owned).to_vec(),
+        paths: ["/", "/products", "/products/3", "/cart"]
+            .map(str::to_owned)
+            .to_vec(),
         seed: 1,
         in_flight_max: 10_000,
     }
@@ -260,13 +328,29 @@ fn release_file(listen: &[SocketAddr], stable: &Value) -> String {
 
 fn shop_command(version: &str, behavior: Behavior) -> anyhow::Result<Vec<String>> {
     let program = this_program()?;
-    let program = Path::to_str(&program).context("this program's path is not text")?.to_owned();
-    let words = ["shop", "--port", "$PORT", "--version", version, "--behavior", &behavior.to_string()];
-    Ok(std::iter::once(program).chain(words.map(str::to_owned)).collect())
+    let program = Path::to_str(&program)
+        .context("this program's path is not text")?
+        .to_owned();
+    let words = [
+        "shop",
+        "--port",
+        "$PORT",
+        "--version",
+        version,
+        "--behavior",
+        &behavior.to_string(),
+    ];
+    Ok(std::iter::once(program)
+        .chain(words.map(str::to_owned))
+        .collect())
 }
 
 /// Returns a port that nobody uses now; another program may take it before the daemon does, and then the daemon says so.
 fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).context("looking for a free port")?;
-    Ok(listener.local_addr().context("looking for a free port")?.port())
+    let listener =
+        TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).context("looking for a free port")?;
+    Ok(listener
+        .local_addr()
+        .context("looking for a free port")?
+        .port())
 }

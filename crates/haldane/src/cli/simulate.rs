@@ -32,10 +32,21 @@ pub(crate) struct Args {
     #[arg(requires = "file")]
     name: Option<String>,
     /// The release file that has the plan; - for standard input
-    #[arg(short, long, value_name = "FILE", requires = "name", env = "HALDANE_FILE")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        requires = "name",
+        env = "HALDANE_FILE"
+    )]
     file: Option<PathBuf>,
     /// A preset as the plan; `haldane plan show` lists them
-    #[arg(long, value_name = "NAME", conflicts_with = "file", env = "HALDANE_PRESET")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with = "file",
+        env = "HALDANE_PRESET"
+    )]
     preset: Option<String>,
     /// The share of requests that stable fails
     #[arg(long, value_name = "SHARE", default_value = "0.1%", value_parser = share, env = "HALDANE_BASE")]
@@ -75,9 +86,14 @@ pub(crate) fn run(args: &Args, globals: &Globals, out: &mut impl Write) -> anyho
     let is_manual = plan.rules().promote == Mode::Manual;
     let scenario = args.scenario(promoted_by_itself(plan)?);
     let runs = play_all(&scenario, args.seed, args.runs)?;
-    let asked = Asked { seed: args.seed, is_manual };
+    let asked = Asked {
+        seed: args.seed,
+        is_manual,
+    };
     let report = Report::new(&scenario, &forecast::summarize(&runs), &asked);
-    result::write(globals, out, &report, |out| report.write(&scenario, globals, out))?;
+    result::write(globals, out, &report, |out| {
+        report.write(&scenario, globals, out)
+    })?;
     Ok(Exit::Done)
 }
 
@@ -107,7 +123,10 @@ impl Args {
             plan,
             requests_per_second: self.rps,
             stable: quality(self.base, self.latency),
-            canary: quality(self.canary, Duration::from_micros(self.canary_latency.value(median_us))),
+            canary: quality(
+                self.canary,
+                Duration::from_micros(self.canary_latency.value(median_us)),
+            ),
         }
     }
 }
@@ -118,10 +137,19 @@ fn promoted_by_itself(plan: Plan) -> anyhow::Result<Plan> {
         return Ok(plan);
     }
     let PlanParts { steps, rules } = PlanParts::from(plan);
-    let plan = Plan::try_new(PlanParts { steps, rules: Rules { promote: Mode::Auto, ..rules } });
+    let plan = Plan::try_new(PlanParts {
+        steps,
+        rules: Rules {
+            promote: Mode::Auto,
+            ..rules
+        },
+    });
     plan.map_err(|problems| {
         let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        anyhow::anyhow!("the plan cannot be promoted by itself: {}", texts.join("; "))
+        anyhow::anyhow!(
+            "the plan cannot be promoted by itself: {}",
+            texts.join("; ")
+        )
     })
 }
 
@@ -130,11 +158,15 @@ fn play_all(scenario: &Scenario, seed: u64, runs: u32) -> anyhow::Result<Vec<Run
     let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let part = move |first: usize| -> Vec<Run> {
         let indices = (0..runs).skip(first).step_by(threads);
-        indices.map(|index| forecast::play(scenario, forecast::seed_of(seed, index))).collect()
+        indices
+            .map(|index| forecast::play(scenario, forecast::seed_of(seed, index)))
+            .collect()
     };
-    // Which thread plays a run changes nothing but the order, and the sums don't depend on that, save for which reason is told.
+    // Each run has its own seed and its own place, so the number of threads changes nothing but the time.
     thread::scope(|scope| {
-        let parts: Vec<_> = (0..threads).map(|first| scope.spawn(move || part(first))).collect();
+        let parts: Vec<_> = (0..threads)
+            .map(|first| scope.spawn(move || part(first)))
+            .collect();
         let mut all = vec![None; usize::try_from(runs)?];
         for (first, part) in parts.into_iter().enumerate() {
             let played = part.join().ok().context("a simulated rollout broke off")?;
@@ -142,14 +174,18 @@ fn play_all(scenario: &Scenario, seed: u64, runs: u32) -> anyhow::Result<Vec<Run
                 *place = Some(run);
             }
         }
-        all.into_iter().collect::<Option<Vec<Run>>>().context("a simulated rollout is missing")
+        all.into_iter()
+            .collect::<Option<Vec<Run>>>()
+            .context("a simulated rollout is missing")
     })
 }
 
 fn share(text: &str) -> Result<u64, String> {
     match parse_limit(Metric::ErrorRate, text) {
         Ok(Limit::Absolute(ppm)) => Ok(ppm),
-        Ok(Limit::Times(_) | Limit::Points(_)) => Err(format!("{text:?} is no share; expected percent such as 0.5%")),
+        Ok(Limit::Times(_) | Limit::Points(_)) => Err(format!(
+            "{text:?} is no share; expected percent such as 0.5%"
+        )),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -164,13 +200,21 @@ fn spread(text: &str) -> Result<f64, String> {
 
 fn number(text: &str, range: std::ops::RangeInclusive<f64>) -> Result<f64, String> {
     let number = text.parse().ok().filter(|number| range.contains(number));
-    number.ok_or_else(|| format!("expected a number from {} to {}", range.start(), range.end()))
+    number.ok_or_else(|| {
+        format!(
+            "expected a number from {} to {}",
+            range.start(),
+            range.end()
+        )
+    })
 }
 
 fn latency(text: &str) -> Result<Duration, String> {
     match parse_limit(Metric::P50, text) {
         Ok(Limit::Absolute(us)) if us > 0 => Ok(Duration::from_micros(us)),
-        Ok(_) => Err(format!("{text:?} is no latency; expected a time such as 50ms")),
+        Ok(_) => Err(format!(
+            "{text:?} is no latency; expected a time such as 50ms"
+        )),
         Err(error) => Err(error.to_string()),
     }
 }

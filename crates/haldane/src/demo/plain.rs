@@ -15,17 +15,32 @@ pub(crate) struct PlainStage<W> {
 
 impl<W: Write> PlainStage<W> {
     pub(crate) const fn new(out: W) -> Self {
-        Self { out, last: String::new() }
+        Self {
+            out,
+            last: String::new(),
+        }
     }
 }
 
 impl<W: Write> Stage for PlainStage<W> {
     fn show(&mut self, view: &ServiceView, load: &LoadReport) -> anyhow::Result<bool> {
-        let Some(rollout) = &view.rollout else { return Ok(true) };
-        let news = format!("{:<12} {:>6}  {}", rollout.phase, rollout.weight_bps.to_string(), rollout.message);
+        let Some(rollout) = &view.rollout else {
+            return Ok(true);
+        };
+        let news = format!(
+            "{:<12} {:>6}  {}",
+            rollout.phase,
+            rollout.weight_bps.to_string(),
+            rollout.message
+        );
         if news != self.last {
             let dropped = load.dropped;
-            writeln!(self.out, "{:6.1} s  {news}  ({} requests, {dropped} dropped)", load.elapsed.as_secs_f64(), load.sent)?;
+            writeln!(
+                self.out,
+                "{:6.1} s  {news}  ({} requests, {dropped} dropped)",
+                load.elapsed.as_secs_f64(),
+                load.sent
+            )?;
             self.last = news;
         }
         Ok(true)

@@ -61,7 +61,10 @@ impl Demo {
     /// Starts the daemon.
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let began = Instant::now();
-        let directory = tempfile::Builder::new().prefix("haldane-demo-").tempdir().context("making a directory")?;
+        let directory = tempfile::Builder::new()
+            .prefix("haldane-demo-")
+            .tempdir()
+            .context("making a directory")?;
         let daemon = Daemon::start(DaemonConfig {
             data_dir: directory.path().join("data"),
             socket: directory.path().join("haldane.sock"),
@@ -70,11 +73,19 @@ impl Demo {
             expose_version: false,
         })
         .await?;
-        Ok(Self { daemon, directory, began })
+        Ok(Self {
+            daemon,
+            directory,
+            began,
+        })
     }
 
     /// Runs the demo and tells what happened.
-    pub(crate) async fn play(&self, args: &DemoArgs, stage: &mut dyn Stage) -> anyhow::Result<Told> {
+    pub(crate) async fn play(
+        &self,
+        args: &DemoArgs,
+        stage: &mut dyn Stage,
+    ) -> anyhow::Result<Told> {
         play(args, &self.daemon, self.directory.path(), self.began, stage).await
     }
 
@@ -97,9 +108,19 @@ async fn play(
     let text = release_file(listen, &shop_command(OLD, &args.stable, args)?)?;
     let base_dir = directory.display().to_string();
     let by = "haldane demo".to_owned();
-    engine.apply(ApplyRequest { text, base_dir, prune: false, dry_run: false, by: by.clone() }).await?;
+    engine
+        .apply(ApplyRequest {
+            text,
+            base_dir,
+            prune: false,
+            dry_run: false,
+            by: by.clone(),
+        })
+        .await?;
     wait_until_ready(engine, &service).await?;
-    let target = daemon.address(listen).context("the proxy does not listen")?;
+    let target = daemon
+        .address(listen)
+        .context("the proxy does not listen")?;
     let load = LoadRun::start(load_plan(target, args.rps))?;
     sleep(WARM_UP).await;
     let deploy = DeployRequest {
@@ -122,7 +143,12 @@ async fn play(
 }
 
 /// Follows the rollout to its end.
-async fn watch(engine: &Engine, service: &ServiceName, load: &LoadRun, stage: &mut dyn Stage) -> anyhow::Result<Watched> {
+async fn watch(
+    engine: &Engine,
+    service: &ServiceName,
+    load: &LoadRun,
+    stage: &mut dyn Stage,
+) -> anyhow::Result<Watched> {
     let mut watched = Watched::default();
     let mut tick = interval(Duration::from_millis(100));
     let deadline = Instant::now() + END_DEADLINE;
@@ -139,7 +165,10 @@ async fn watch(engine: &Engine, service: &ServiceName, load: &LoadRun, stage: &m
             }
         }
         if Instant::now() > deadline {
-            bail!("the rollout did not end within {} s", END_DEADLINE.as_secs());
+            bail!(
+                "the rollout did not end within {} s",
+                END_DEADLINE.as_secs()
+            );
         }
     }
 }
@@ -150,18 +179,27 @@ async fn wait_until_ready(engine: &Engine, service: &ServiceName) -> anyhow::Res
     loop {
         tick.tick().await;
         let views = engine.views();
-        if views.get(service).is_some_and(|view| view.stable.replicas_wanted > 0 && view.stable.replicas_ready >= view.stable.replicas_wanted) {
+        if views.get(service).is_some_and(|view| {
+            view.stable.replicas_wanted > 0
+                && view.stable.replicas_ready >= view.stable.replicas_wanted
+        }) {
             return Ok(());
         }
         if Instant::now() > deadline {
-            bail!("the shop's first version did not answer within {} s", READY_DEADLINE.as_secs());
+            bail!(
+                "the shop's first version did not answer within {} s",
+                READY_DEADLINE.as_secs()
+            );
         }
     }
 }
 
 async fn history(engine: &Engine, service: &ServiceName) -> anyhow::Result<RolloutHistory> {
     let rollouts = engine.history(service.clone(), 1, true).await?;
-    rollouts.into_iter().next().context("the rollout left no history")
+    rollouts
+        .into_iter()
+        .next()
+        .context("the rollout left no history")
 }
 
 fn load_plan(target: SocketAddr, rps: f64) -> LoadPlan {
@@ -174,20 +212,39 @@ fn load_plan(target: SocketAddr, rps: f64) -> LoadPlan {
         post_share: 0.0,
         timeout: TIMEOUT_DEFAULT,
         slow: SLOW,
-        paths: ["/", "/products", "/products/3", "/cart"].map(str::to_owned).to_vec(),
+        paths: ["/", "/products", "/products/3", "/cart"]
+            .map(str::to_owned)
+            .to_vec(),
         seed: 1,
         in_flight_max: 10_000,
     }
 }
 
 /// The shop's command line: the only place that `--canary` reaches.
-fn shop_command(version: &str, behavior: &Behavior, args: &DemoArgs) -> anyhow::Result<Vec<String>> {
+fn shop_command(
+    version: &str,
+    behavior: &Behavior,
+    args: &DemoArgs,
+) -> anyhow::Result<Vec<String>> {
     let program = env::current_exe().context("finding this program")?;
-    let program = program.to_str().context("this program's path is not text")?.to_owned();
+    let program = program
+        .to_str()
+        .context("this program's path is not text")?
+        .to_owned();
     let words = [
-        "shop", "--port", "$PORT", "--version", version, "--behavior", &behavior.to_string(), "--base", &args.base.to_string(),
+        "shop",
+        "--port",
+        "$PORT",
+        "--version",
+        version,
+        "--behavior",
+        &behavior.to_string(),
+        "--base",
+        &args.base.to_string(),
     ];
-    Ok(std::iter::once(program).chain(words.map(str::to_owned)).collect())
+    Ok(std::iter::once(program)
+        .chain(words.map(str::to_owned))
+        .collect())
 }
 
 /// The release file of the demo: the same whatever the versions are like.

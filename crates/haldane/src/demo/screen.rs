@@ -22,14 +22,19 @@ impl ScreenStage {
         let mut model = Model::new(title, Some("shop".parse()?), Timestamp::now(), zone, paint);
         // The demo runs by itself; what a person may do there is to watch or to leave.
         model.can_steer = false;
-        Ok(Self { screen: Screen::open()?, model })
+        Ok(Self {
+            screen: Screen::open()?,
+            model,
+        })
     }
 }
 
 impl Stage for ScreenStage {
     fn show(&mut self, view: &ServiceView, load: &LoadReport) -> anyhow::Result<bool> {
-        let mut messages =
-            vec![Msg::Tick(Timestamp::now()), Msg::Seen(Box::new(view.clone()))];
+        let mut messages = vec![
+            Msg::Tick(Timestamp::now()),
+            Msg::Seen(Box::new(view.clone())),
+        ];
         self.model.extra = vec![load_line(load)];
         while let Ok(key) = self.screen.keys.try_recv() {
             messages.extend(key.map(Msg::Key));

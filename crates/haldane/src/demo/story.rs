@@ -5,7 +5,10 @@ use std::time::{Duration, SystemTime};
 use haldane_api::http::{RolloutHistory, ServiceView};
 use serde::Serialize;
 
-use super::{load::report::LoadReport, run::{NEW, OLD}};
+use super::{
+    load::report::LoadReport,
+    run::{NEW, OLD},
+};
 
 /// What happened.
 #[derive(Clone, Debug, Serialize)]
@@ -62,14 +65,29 @@ impl Watched {
 }
 
 impl Told {
-    pub(crate) fn new(report: &LoadReport, history: &RolloutHistory, watched: &Watched, total: Duration) -> Self {
+    pub(crate) fn new(
+        report: &LoadReport,
+        history: &RolloutHistory,
+        watched: &Watched,
+        total: Duration,
+    ) -> Self {
         let canary = report.versions.get(NEW);
-        let decided = history.entries.iter().find(|entry| matches!(entry.phase.as_str(), "Promoting" | "RollingBack"));
+        let decided = history
+            .entries
+            .iter()
+            .find(|entry| matches!(entry.phase.as_str(), "Promoting" | "RollingBack"));
         let decided = decided.and_then(|entry| since(report.started_at, entry.at));
         let first = canary.and_then(|version| version.first_answer);
-        let to_decision = decided.zip(first).map(|(decided, first)| decided.saturating_sub(first)).unwrap_or_default();
+        let to_decision = decided
+            .zip(first)
+            .map(|(decided, first)| decided.saturating_sub(first))
+            .unwrap_or_default();
         Self {
-            outcome: if history.phase == "Completed" { "promoted" } else { "rolled_back" },
+            outcome: if history.phase == "Completed" {
+                "promoted"
+            } else {
+                "rolled_back"
+            },
             reason: history.message.clone(),
             seconds_total: tenths(total),
             seconds_to_decision: tenths(to_decision),
@@ -97,30 +115,52 @@ impl Told {
         vec![
             what,
             format!("Why: {}.", self.reason),
-            format!("When: {:.1} s after its first request; {:.1} s for everything.", self.seconds_to_decision, self.seconds_total),
+            format!(
+                "When: {:.1} s after its first request; {:.1} s for everything.",
+                self.seconds_to_decision, self.seconds_total
+            ),
             format!(
                 "Who met it: {} of {} requests went to {NEW}, and {} of them got an error from it.",
                 self.canary_requests, self.requests, self.canary_bad
             ),
-            format!("Dropped: {} requests were left without an answer, as the client counts.", self.dropped),
+            format!(
+                "Dropped: {} requests were left without an answer, as the client counts.",
+                self.dropped
+            ),
         ]
     }
 }
 
 fn weights(report: &LoadReport, watched: &Watched) -> Vec<WeightTold> {
-    let ends = watched.weights.iter().skip(1).map(|(at, _)| *at).chain([report.elapsed]);
+    let ends = watched
+        .weights
+        .iter()
+        .skip(1)
+        .map(|(at, _)| *at)
+        .chain([report.elapsed]);
     let spans = watched.weights.iter().zip(ends);
     spans
         .map(|((at, bps), end)| {
             // Whole seconds inside the span: the first and the last hold requests of two weights.
-            let range = Duration::from_secs(at.as_secs().saturating_add(1))..Duration::from_secs(end.as_secs());
-            let share = (range.start < range.end).then(|| report.observed(NEW, range)).and_then(|seen| seen.share());
-            WeightTold { at: tenths(*at), bps: *bps, observed_bps: share.map(to_bps) }
+            let range = Duration::from_secs(at.as_secs().saturating_add(1))
+                ..Duration::from_secs(end.as_secs());
+            let share = (range.start < range.end)
+                .then(|| report.observed(NEW, range))
+                .and_then(|seen| seen.share());
+            WeightTold {
+                at: tenths(*at),
+                bps: *bps,
+                observed_bps: share.map(to_bps),
+            }
         })
         .collect()
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share between 0 and 1")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share between 0 and 1"
+)]
 fn to_bps(share: f64) -> u16 {
     (share.clamp(0.0, 1.0) * 10_000.0).round() as u16
 }

@@ -5,9 +5,11 @@
 //!
 //! **Invariant:** the supervisor is told of a wish only when every service has stated its own, so that none is stopped by omission.
 
+mod endpoints;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -16,9 +18,11 @@ use haldane_api::file::{Service, Source, Upstream};
 use haldane_core::{ServiceName, VersionName, rollout::Replicas};
 use haldane_engine::port::{Measurements, Route, RouteSeen, Size, Traffic, VersionWish, Workloads};
 use haldane_proxy::{Endpoint, Health, HealthChecker, Proxy, Reading, Target};
-use haldane_supervisor::{self as supervisor, ReplicaSeen, ReplicaState, Snapshot, Supervisor, VersionKey, WishedVersion};
+use haldane_supervisor::{
+    self as supervisor, ReplicaSeen, Snapshot, Supervisor, VersionKey, WishedVersion,
+};
 use tokio::{runtime::Handle, sync::watch};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 use super::{sampler::Sampler, table};
 
@@ -27,12 +31,6 @@ const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
 /// How long the proxy's threads may take to go over to a new table before it counts as not applied.
 const SETTLE_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// How often the names in `url:` are looked up again.
-const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
-
-/// How long one look-up of a name may take; the driver waits for it.
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The engine's ports on this machine; clones share it.
 #[derive(Clone, Debug)]
@@ -114,7 +112,9 @@ impl Machine {
             asked: supervisor::Wish::default(),
             sampler: Sampler::default(),
         };
-        Self { inner: Arc::new(Mutex::new(inner)) }
+        Self {
+            inner: Arc::new(Mutex::new(inner)),
+        }
     }
 
     /// Returns the real addresses that are listened on, by the addresses that were asked for.
@@ -123,7 +123,11 @@ impl Machine {
     }
 
     /// Returns an address at which a version answers.
-    pub(crate) fn address_of(&self, service: &ServiceName, version: &VersionName) -> Option<SocketAddr> {
+    pub(crate) fn address_of(
+        &self,
+        service: &ServiceName,
+        version: &VersionName,
+    ) -> Option<SocketAddr> {
         let inner = self.lock();
         let mut known = inner.endpoints.iter().filter(|(key, known)| {
             &key.service == service && &key.version == version && known.endpoint.is_healthy()
@@ -172,10 +176,16 @@ impl Workloads for Machine {
 impl Traffic for Machine {
     fn configure(&mut self, services: &BTreeMap<ServiceName, Service>) -> Result<(), String> {
         let mut inner = self.lock();
-        let addrs: BTreeSet<SocketAddr> = services.values().flat_map(|service| service.listen.iter().copied()).collect();
+        let addrs: BTreeSet<SocketAddr> = services
+            .values()
+            .flat_map(|service| service.listen.iter().copied())
+            .collect();
         let addrs: Vec<SocketAddr> = addrs.into_iter().collect();
         let proxy = Arc::clone(&inner.proxy);
-        let real = inner.runtime.block_on(proxy.listen(&addrs)).map_err(|error| describe(&error))?;
+        let real = inner
+            .runtime
+            .block_on(proxy.listen(&addrs))
+            .map_err(|error| describe(&error))?;
         inner.listeners = addrs.into_iter().zip(real).collect();
         for (name, service) in services {
             inner.setup(name, service);
@@ -186,7 +196,9 @@ impl Traffic for Machine {
 
     fn ensure(&mut self, service: &ServiceName, route: &Route) {
         let mut inner = self.lock();
-        let Some(setup) = inner.services.get_mut(service) else { return };
+        let Some(setup) = inner.services.get_mut(service) else {
+            return;
+        };
         if setup.route.as_ref() == Some(route) && setup.applied.as_ref() == Some(route) {
             return;
         }
@@ -201,7 +213,10 @@ impl Traffic for Machine {
         let in_flight = |version| inner.proxy.in_flight(service, version);
         Some(RouteSeen {
             stable_in_flight: in_flight(&route.stable.version),
-            canary_in_flight: route.canary.as_ref().map_or(0, |canary| in_flight(&canary.version)),
+            canary_in_flight: route
+                .canary
+                .as_ref()
+                .map_or(0, |canary| in_flight(&canary.version)),
             route,
         })
     }
@@ -215,7 +230,12 @@ impl Measurements for Machine {
     fn take(&mut self, service: &ServiceName, version: &VersionName) -> haldane_analysis::Sample {
         let mut inner = self.lock();
         let replicas = inner.replicas(service, version);
-        let Inner { sampler, proxy, supervisor, .. } = &mut *inner;
+        let Inner {
+            sampler,
+            proxy,
+            supervisor,
+            ..
+        } = &mut *inner;
         sampler.refresh(proxy, supervisor);
         sampler.take(service, version, replicas)
     }
@@ -232,128 +252,14 @@ impl Inner {
         match self.services.get_mut(name) {
             Some(setup) => setup.file = file.clone(),
             None => {
-                let setup = Setup { file: file.clone(), wishes: Vec::new(), route: None, applied: None };
+                let setup = Setup {
+                    file: file.clone(),
+                    wishes: Vec::new(),
+                    route: None,
+                    applied: None,
+                };
                 self.services.insert(name.clone(), setup);
             }
-        }
-    }
-
-    /// Takes in which addresses there are and which of them answer.
-    fn look(&mut self) {
-        let snapshot = self.supervisor.snapshot();
-        let has_changed = self.find_endpoints(&snapshot);
-        let health = self.health.borrow_and_update().clone();
-        for (key, known) in &self.endpoints {
-            let is_healthy = health.get(&key.addr) == Some(&Health::Healthy);
-            if known.endpoint.is_healthy() != is_healthy {
-                info!(service = %key.service, version = %key.version, addr = %key.addr, is_healthy, "Replica's health changed");
-                known.endpoint.set_healthy(is_healthy);
-            }
-            if let Some(replica) = &known.replica {
-                self.supervisor.report_health(replica, is_healthy);
-            }
-        }
-        if has_changed {
-            self.watch_health();
-            self.publish();
-        }
-        // Replicas that must go are in no table any more; without a request of their version they need not wait.
-        for replica in snapshot.replicas.iter().filter(|replica| replica.state == ReplicaState::Draining) {
-            if self.proxy.in_flight(&replica.id.service, &replica.id.version) == 0 {
-                self.supervisor.report_drained(&replica.id);
-            }
-        }
-    }
-
-    /// Brings the list of endpoints up to date; returns whether it changed.
-    fn find_endpoints(&mut self, snapshot: &Snapshot) -> bool {
-        let mut wanted: BTreeMap<EndpointKey, (Option<supervisor::ReplicaId>, Option<String>)> = BTreeMap::new();
-        for replica in snapshot.replicas.iter().filter(|replica| is_addressable(replica)) {
-            let key = EndpointKey {
-                service: replica.id.service.clone(),
-                version: replica.id.version.clone(),
-                addr: SocketAddr::from((Ipv4Addr::LOCALHOST, replica.port)),
-                run: replica.id.run,
-            };
-            wanted.insert(key, (Some(replica.id.clone()), None));
-        }
-        self.resolve();
-        for (version, given) in &self.given {
-            for (addr, authority) in &given.addresses {
-                let VersionKey { service, version } = version.clone();
-                wanted.insert(EndpointKey { service, version, addr: *addr, run: 0 }, (None, Some(authority.clone())));
-            }
-        }
-        if wanted.keys().eq(self.endpoints.keys()) {
-            return false;
-        }
-        self.endpoints.retain(|key, _| wanted.contains_key(key));
-        for (key, (replica, authority)) in wanted {
-            if !self.endpoints.contains_key(&key) {
-                let known = self.new_endpoint(&key, replica, authority);
-                self.endpoints.insert(key, known);
-            }
-        }
-        true
-    }
-
-    fn new_endpoint(&self, key: &EndpointKey, replica: Option<supervisor::ReplicaId>, authority: Option<String>) -> Known {
-        let endpoint = match authority.as_ref().map(|authority| Endpoint::try_with_authority(key.addr, authority)) {
-            Some(Ok(endpoint)) => endpoint,
-            Some(Err(error)) => {
-                warn!(%error, "Address is asked under the client's host");
-                Endpoint::new(key.addr)
-            }
-            None => Endpoint::new(key.addr),
-        };
-        // Nothing is known of it yet, and traffic goes only where an answer came from.
-        endpoint.set_healthy(false);
-        let target = self.endpoints.values().map(|known| known.target).max().unwrap_or(0).saturating_add(1);
-        Known { endpoint, replica, authority, target }
-    }
-
-    /// Looks up the hosts of versions that were given by URL, now and then.
-    fn resolve(&mut self) {
-        let mut wished: BTreeMap<VersionKey, &[Upstream]> = BTreeMap::new();
-        for (name, setup) in &self.services {
-            for wish in &setup.wishes {
-                if let Source::Urls(urls) = &wish.spec.source {
-                    wished.insert(VersionKey { service: name.clone(), version: wish.spec.version.clone() }, urls);
-                }
-            }
-        }
-        self.given.retain(|key, given| wished.get(key).is_some_and(|urls| given.urls == *urls));
-        for (key, urls) in wished {
-            if self.given.get(&key).is_some_and(|given| given.resolved_at.elapsed() < RESOLVE_INTERVAL) {
-                continue;
-            }
-            let found: Vec<(SocketAddr, String)> = urls.iter().flat_map(|url| look_up(&self.runtime, url)).collect();
-            let before = self.given.remove(&key).map(|given| given.addresses).unwrap_or_default();
-            // A name server that fails for a while takes no version away.
-            let addresses = if found.is_empty() { before } else { found };
-            self.given.insert(key, Given { resolved_at: Instant::now(), urls: urls.to_vec(), addresses });
-        }
-    }
-
-    fn watch_health(&mut self) {
-        let targets = self.endpoints.iter().filter_map(|(key, known)| {
-            let health = &self.services.get(&key.service)?.file.health;
-            Some(Target {
-                id: known.target,
-                addr: key.addr,
-                path: health.path.clone(),
-                host: known.authority.clone(),
-                interval: health.interval,
-                timeout: health.timeout,
-                healthy_after: health.healthy_after,
-                unhealthy_after: health.unhealthy_after,
-            })
-        });
-        let targets: Vec<Target> = targets.collect();
-        if targets != self.targets {
-            self.targets.clone_from(&targets);
-            let _guard = self.runtime.enter();
-            self.checker.set_targets(targets);
         }
     }
 
@@ -362,8 +268,18 @@ impl Inner {
         let inputs = self.services.iter().filter_map(|(name, setup)| {
             let route = setup.route.as_ref()?;
             let endpoints = |version: &VersionName| self.endpoints_of(name, version);
-            let canary = route.canary.as_ref().map(|canary| endpoints(&canary.version)).unwrap_or_default();
-            Some(table::Input { name, file: &setup.file, route, stable: endpoints(&route.stable.version), canary })
+            let canary = route
+                .canary
+                .as_ref()
+                .map(|canary| endpoints(&canary.version))
+                .unwrap_or_default();
+            Some(table::Input {
+                name,
+                file: &setup.file,
+                route,
+                stable: endpoints(&route.stable.version),
+                canary,
+            })
         });
         let table = match table::build(inputs, &self.listeners) {
             Ok(table) => table,
@@ -374,13 +290,15 @@ impl Inner {
         };
         self.proxy.publish(table);
         let proxy = Arc::clone(&self.proxy);
-        let settled = self.runtime.block_on(async { tokio::time::timeout(SETTLE_TIMEOUT, proxy.settle()).await });
+        let settled = self
+            .runtime
+            .block_on(async { tokio::time::timeout(SETTLE_TIMEOUT, proxy.settle()).await });
         if settled.is_err() {
             warn!("Proxy threads are slow to take the new routes");
-            return;
         }
         for setup in self.services.values_mut() {
-            setup.applied.clone_from(&setup.route);
+            // Threads may be on either table until they have settled: then nothing is known, rather than the old.
+            setup.applied = setup.route.clone().filter(|_| settled.is_ok());
         }
     }
 
@@ -393,15 +311,30 @@ impl Inner {
     }
 
     fn replicas(&self, service: &ServiceName, version: &VersionName) -> Replicas {
-        let Some(setup) = self.services.get(service) else { return Replicas::default() };
-        let wish = setup.wishes.iter().find(|wish| &wish.spec.version == version);
-        let endpoints = self.endpoints.iter().filter(|(key, _)| &key.service == service && &key.version == version);
-        let ready = endpoints.filter(|(_, known)| known.endpoint.is_healthy()).count();
+        let Some(setup) = self.services.get(service) else {
+            return Replicas::default();
+        };
+        let wish = setup
+            .wishes
+            .iter()
+            .find(|wish| &wish.spec.version == version);
+        let endpoints = self
+            .endpoints
+            .iter()
+            .filter(|(key, _)| &key.service == service && &key.version == version);
+        let ready = endpoints
+            .filter(|(_, known)| known.endpoint.is_healthy())
+            .count();
         let is_given = wish.is_some_and(|wish| matches!(wish.spec.source, Source::Urls(_)));
         let existing = if is_given {
             self.endpoints_of(service, version).len()
         } else {
-            self.supervisor.snapshot().replicas.iter().filter(|replica| is_of(replica, service, version)).count()
+            self.supervisor
+                .snapshot()
+                .replicas
+                .iter()
+                .filter(|replica| is_of(replica, service, version))
+                .count()
         };
         let wanted = wish.map_or(0, |wish| match (&wish.spec.source, wish.size) {
             (Source::Urls(urls), _) => u32::try_from(urls.len()).unwrap_or(u32::MAX),
@@ -422,7 +355,10 @@ impl Inner {
         let mut wish = supervisor::Wish::default();
         for (name, setup) in &self.services {
             for version in &setup.wishes {
-                let key = VersionKey { service: name.clone(), version: version.spec.version.clone() };
+                let key = VersionKey {
+                    service: name.clone(),
+                    version: version.spec.version.clone(),
+                };
                 if let Some(wished) = self.wished(&key, setup, version, &snapshot) {
                     wish.versions.insert(key, wished);
                 }
@@ -435,21 +371,41 @@ impl Inner {
         }
     }
 
-    fn wished(&self, key: &VersionKey, setup: &Setup, wish: &VersionWish, snapshot: &Snapshot) -> Option<WishedVersion> {
-        let Source::Run { argv, env, dir, user, .. } = &wish.spec.source else { return None };
+    fn wished(
+        &self,
+        key: &VersionKey,
+        setup: &Setup,
+        wish: &VersionWish,
+        snapshot: &Snapshot,
+    ) -> Option<WishedVersion> {
+        let Source::Run {
+            argv,
+            env,
+            dir,
+            user,
+            ..
+        } = &wish.spec.source
+        else {
+            return None;
+        };
         let asked = self.asked.versions.get(key);
         let replicas = match wish.size {
             Size::Replicas(count) => count,
             // What was asked for before goes on; after a start of the daemon that is what is there.
             Size::Kept => asked.map_or_else(
                 || {
-                    let kept = snapshot.replicas.iter().filter(|replica| is_of(replica, &key.service, &key.version));
+                    let kept = snapshot
+                        .replicas
+                        .iter()
+                        .filter(|replica| is_of(replica, &key.service, &key.version));
                     u32::try_from(kept.count()).unwrap_or(u32::MAX)
                 },
                 |asked| asked.replicas,
             ),
         };
-        let restart = wish.restart_since.map_or(0, |since| u64::try_from(since.as_millisecond()).unwrap_or(0));
+        let restart = wish.restart_since.map_or(0, |since| {
+            u64::try_from(since.as_millisecond()).unwrap_or(0)
+        });
         let spec = supervisor::VersionSpec {
             argv: argv.clone(),
             env: env.clone(),
@@ -460,37 +416,22 @@ impl Inner {
             start_grace: setup.file.start_grace,
             log: supervisor::LogLimits::default(),
         };
-        Some(WishedVersion { spec, replicas: replicas.min(supervisor::REPLICAS_MAX), generation: restart })
+        Some(WishedVersion {
+            spec,
+            replicas: replicas.min(supervisor::REPLICAS_MAX),
+            generation: restart,
+        })
     }
-}
-
-/// Whether requests may be sent to a replica, as far as its process tells.
-const fn is_addressable(replica: &ReplicaSeen) -> bool {
-    replica.port != 0 && matches!(replica.state, ReplicaState::Starting | ReplicaState::Running)
 }
 
 fn is_of(replica: &ReplicaSeen, service: &ServiceName, version: &VersionName) -> bool {
     &replica.id.service == service && &replica.id.version == version
 }
 
-fn look_up(runtime: &Handle, url: &Upstream) -> Vec<(SocketAddr, String)> {
-    let asked = tokio::net::lookup_host((url.host(), url.port()));
-    let authority = url.to_string().trim_start_matches("http://").to_owned();
-    match runtime.block_on(async { tokio::time::timeout(RESOLVE_TIMEOUT, asked).await }) {
-        Ok(Ok(found)) => found.map(|addr| (addr, authority.clone())).collect(),
-        Ok(Err(error)) => {
-            warn!(host = url.host(), %error, "Host of a version cannot be looked up");
-            Vec::new()
-        }
-        Err(_) => {
-            warn!(host = url.host(), "Host of a version cannot be looked up in time");
-            Vec::new()
-        }
-    }
-}
-
 fn describe(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+    error
+        .source()
+        .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
 /// What a machine counts at one moment, for the daemon's metrics.

@@ -30,7 +30,10 @@ pub(super) struct Sampler {
 impl Sampler {
     /// Reads everything again, unless that was a moment ago.
     pub(super) fn refresh(&mut self, proxy: &Proxy, supervisor: &Supervisor) {
-        if self.read_at.is_some_and(|at| at.elapsed() < READING_AGE_MAX) {
+        if self
+            .read_at
+            .is_some_and(|at| at.elapsed() < READING_AGE_MAX)
+        {
             return;
         }
         self.used_apart = self.read_at.map_or(Duration::ZERO, |at| at.elapsed());
@@ -46,10 +49,18 @@ impl Sampler {
     }
 
     /// Returns what was counted of a version since it was last taken.
-    pub(super) fn take(&mut self, service: &ServiceName, version: &VersionName, replicas: Replicas) -> Sample {
+    pub(super) fn take(
+        &mut self,
+        service: &ServiceName,
+        version: &VersionName,
+        replicas: Replicas,
+    ) -> Sample {
         let key = (service.clone(), version.clone());
         let now = self.reading.versions.get(&key).cloned().unwrap_or_default();
-        let since = now.saturating_sub(self.told.get(&key).unwrap_or(&VersionReading::default()));
+        let since = self
+            .told
+            .get(&key)
+            .map_or_else(|| now.clone(), |told| now.saturating_sub(told));
         let gauges = self.gauges(&key, replicas);
         self.told.insert(key, now);
         Sample {
@@ -67,16 +78,26 @@ impl Sampler {
 
     fn gauges(&self, key: &Key, replicas: Replicas) -> Gauges {
         let of_version = |id: &&ReplicaId| id.service == key.0 && id.version == key.1;
-        let used: Vec<(&ReplicaId, &Usage)> = self.used.iter().filter(|(id, _)| of_version(id)).collect();
+        let used: Vec<(&ReplicaId, &Usage)> =
+            self.used.iter().filter(|(id, _)| of_version(id)).collect();
         let count = u64::try_from(used.len()).unwrap_or(u64::MAX);
-        let memory = used.iter().fold(0_u64, |sum, (_, usage)| sum.saturating_add(usage.pss_bytes.unwrap_or(usage.rss_bytes)));
+        let memory = used.iter().fold(0_u64, |sum, (_, usage)| {
+            sum.saturating_add(usage.pss_bytes.unwrap_or(usage.rss_bytes))
+        });
         let apart_us = self.used_apart.as_micros();
         let busy_us: u128 = used
             .iter()
-            .filter_map(|(id, usage)| self.used_before.get(*id).map(|before| usage.cpu.saturating_sub(before.cpu).as_micros()))
+            .filter_map(|(id, usage)| {
+                self.used_before
+                    .get(*id)
+                    .map(|before| usage.cpu.saturating_sub(before.cpu).as_micros())
+            })
             .sum();
-        let cpu_ppm = (busy_us.saturating_mul(1_000_000)).checked_div(apart_us.saturating_mul(u128::from(count)));
-        let ready_ppm = u64::from(replicas.ready.min(replicas.wanted)).saturating_mul(1_000_000).checked_div(u64::from(replicas.wanted));
+        let cpu_ppm = (busy_us.saturating_mul(1_000_000))
+            .checked_div(apart_us.saturating_mul(u128::from(count)));
+        let ready_ppm = u64::from(replicas.ready.min(replicas.wanted))
+            .saturating_mul(1_000_000)
+            .checked_div(u64::from(replicas.wanted));
         Gauges {
             cpu_ppm: cpu_ppm.and_then(|ppm| u64::try_from(ppm).ok()),
             memory_bytes: memory.checked_div(count),

@@ -9,8 +9,8 @@ use haldane_core::{
 };
 use haldane_engine::port::Route;
 use haldane_proxy::{
-    Arm, Endpoint, HostPattern, Matcher, Override, PathPrefix, Route as ProxyRoute, Rule, ServiceRoute, ServiceSpec, Table,
-    Timeouts, ValueMatch as ProxyMatch,
+    Arm, Endpoint, HostPattern, Matcher, Override, PathPrefix, Route as ProxyRoute, Rule,
+    ServiceRoute, ServiceSpec, Table, Timeouts, ValueMatch as ProxyMatch,
 };
 
 /// One service to be routed.
@@ -34,7 +34,13 @@ pub(super) fn build<'a>(
         for asked in &input.file.listen {
             routes.push(ProxyRoute {
                 listener: Some(*listeners.get(asked).unwrap_or(asked)),
-                host: input.file.host.as_ref().map(|host| host.as_str().parse::<HostPattern>()).transpose().map_err(say)?,
+                host: input
+                    .file
+                    .host
+                    .as_ref()
+                    .map(|host| host.as_str().parse::<HostPattern>())
+                    .transpose()
+                    .map_err(say)?,
                 path: prefix(input.file.path.as_deref())?,
                 service: input.name.clone(),
             });
@@ -46,8 +52,13 @@ pub(super) fn build<'a>(
 
 fn service(input: Input<'_>) -> Result<ServiceRoute, String> {
     let routing = &input.route.routing;
-    let weight = input.route.canary.as_ref().map_or(Weight::ZERO, |_| routing.weight);
-    let rest = Weight::try_from_bps(Weight::FULL.as_bps().saturating_sub(weight.as_bps())).map_err(say)?;
+    let weight = input
+        .route
+        .canary
+        .as_ref()
+        .map_or(Weight::ZERO, |_| routing.weight);
+    let rest =
+        Weight::try_from_bps(Weight::FULL.as_bps().saturating_sub(weight.as_bps())).map_err(say)?;
     let mut arms = vec![Arm {
         version: input.route.stable.version.clone(),
         share: rest,
@@ -63,10 +74,18 @@ fn service(input: Input<'_>) -> Result<ServiceRoute, String> {
             is_reachable_by_override: routing.is_open_to_override,
         });
         for route in &routing.header_routes {
-            rules.push(Rule { all_of: matchers(route)?, to: canary.version.clone() });
+            rules.push(Rule {
+                all_of: matchers(route)?,
+                to: canary.version.clone(),
+            });
         }
     }
-    let unmeasured = input.file.unmeasured.iter().map(|path| prefix(Some(path))).collect::<Result<_, _>>()?;
+    let unmeasured = input
+        .file
+        .unmeasured
+        .iter()
+        .map(|path| prefix(Some(path)))
+        .collect::<Result<_, _>>()?;
     ServiceRoute::try_new(ServiceSpec {
         name: input.name.clone(),
         arms,
@@ -85,7 +104,13 @@ fn service(input: Input<'_>) -> Result<ServiceRoute, String> {
 
 fn overrides(file: &Service) -> Result<Override, String> {
     Ok(Override {
-        header: file.overrides.header.as_ref().map(|name| name.parse()).transpose().map_err(say)?,
+        header: file
+            .overrides
+            .header
+            .as_ref()
+            .map(|name| name.parse())
+            .transpose()
+            .map_err(say)?,
         cookie: file.overrides.cookie.clone(),
         query: file.overrides.query.clone(),
     })
@@ -100,7 +125,9 @@ fn matchers(route: &HeaderRoute) -> Result<Vec<Matcher>, String> {
                 ValueMatch::Exact(value) => ProxyMatch::Exact(value.clone()),
                 ValueMatch::Prefix(value) => ProxyMatch::Prefix(value.clone()),
                 ValueMatch::Present => ProxyMatch::Present,
-                ValueMatch::Regex(_) => return Err("headers cannot be matched by regular expressions here".to_owned()),
+                ValueMatch::Regex(_) => {
+                    return Err("headers cannot be matched by regular expressions here".to_owned());
+                }
             };
             Ok(Matcher::Header(one.header.parse().map_err(say)?, value))
         })

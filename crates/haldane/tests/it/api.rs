@@ -21,6 +21,10 @@ pub(crate) struct Api {
 
 /// Why there was no answer, or none of the wanted kind.
 #[derive(Clone, Debug)]
+#[expect(
+    dead_code,
+    reason = "the texts are read in the messages of failed tests"
+)]
 pub(crate) enum Trouble {
     /// Nobody answered.
     Gone(String),
@@ -77,7 +81,7 @@ impl Api {
     /// Waits until a service's rollout is over, and returns its history.
     #[track_caller]
     pub(crate) fn wait_over(&self, id: &str) -> RolloutHistory {
-        within(http::TIMEOUT * 6, "the rollout is over", || {
+        within(TIMEOUT * 6, "the rollout is over", || {
             let history = self.rollout(id).ok()?;
             history.ended_at.is_some().then_some(history)
         })
@@ -96,9 +100,8 @@ impl Api {
     /// Returns the weight that the proxy itself says it sends to a version, in basis points.
     pub(crate) fn published(&self, service: &str, version: &str) -> Option<u16> {
         let metrics = self.metrics();
-        let labels = format!(
-            "haldane_proxy_weight_ratio{{service=\"{service}\",version=\"{version}\"}} "
-        );
+        let labels =
+            format!("haldane_proxy_weight_ratio{{service=\"{service}\",version=\"{version}\"}} ");
         let ratio = metrics
             .lines()
             .find_map(|line| line.strip_prefix(&labels))?
@@ -119,8 +122,8 @@ impl Api {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, Trouble> {
-        let body = serde_json::to_vec(body).unwrap();
-        self.ask("POST", path, &body).map(|text| parse(&text))
+        self.ask("POST", path, &to_json(body))
+            .map(|text| parse(&text))
     }
 
     fn ask(&self, method: &str, path: &str, body: &[u8]) -> Result<String, Trouble> {
@@ -140,6 +143,10 @@ impl Api {
             status => Err(Trouble::Refused(status, answer.text())),
         }
     }
+}
+
+fn to_json(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).unwrap()
 }
 
 fn parse<T: DeserializeOwned>(text: &str) -> T {

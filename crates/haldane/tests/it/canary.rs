@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::it::{
     load::{Load, Seen, check_share, tally},
-    rig::{Rig, deploy_shop, free_addr, shop_file, signal, until, within},
+    rig::{Rig, deploy_shop, free_addr, shop_file, signal, storm, until, within},
 };
 
 /// How many requests tell the share.
@@ -23,13 +23,22 @@ const CLIENTS: usize = 32;
 #[test]
 fn the_share_is_exact_and_after_an_abort_it_is_nothing() {
     const WEIGHT_BPS: u16 = 500;
+    let _storm = storm();
     let rig = Rig::new();
     let addr = free_addr();
-    rig.write_file(&shop_file(addr, "{ steps: [5%, 100%], hold: untilResumed, guards: none }"));
+    rig.write_file(&shop_file(
+        addr,
+        "{ steps: [5%, 100%], hold: untilResumed, guards: none }",
+    ));
     let daemon = rig.up();
     daemon.api.wait_ready("shop");
-    daemon.api.deploy("shop", &deploy_shop("v2", "good")).unwrap();
-    daemon.api.wait_weight("shop", Weight::try_from_bps(WEIGHT_BPS).unwrap());
+    daemon
+        .api
+        .deploy("shop", &deploy_shop("v2", "good"))
+        .unwrap();
+    daemon
+        .api
+        .wait_weight("shop", Weight::try_from_bps(WEIGHT_BPS).unwrap());
     let load = Load::start(addr, CLIENTS, Duration::ZERO);
     within(Duration::from_secs(90), "enough requests", || {
         (load.count() >= REQUESTS_MIN).then_some(())
@@ -45,7 +54,9 @@ fn the_share_is_exact_and_after_an_abort_it_is_nothing() {
     let split: Vec<&Seen> = seen.iter().filter(|one| one.sent_at < before).collect();
     let canary = split.iter().copied().filter(is_canary).count();
     check_share(canary, split.len(), WEIGHT_BPS);
-    let late = seen.iter().filter(|one| one.sent_at > answered + Duration::from_secs(1));
+    let late = seen
+        .iter()
+        .filter(|one| one.sent_at > answered + Duration::from_secs(1));
     assert!(late.clone().count() > 100);
     assert_eq!(late.filter(is_canary).count(), 0);
     assert_eq!(daemon.api.wait_over("shop-1").phase, "RolledBack");
@@ -54,13 +65,17 @@ fn the_share_is_exact_and_after_an_abort_it_is_nothing() {
 
 #[test]
 fn when_all_canaries_die_at_peak_no_client_notices() {
+    let _storm = storm();
     let rig = Rig::new();
     let addr = free_addr();
     let plan = "{ steps: [50%, 100%], hold: untilResumed, guards: none, deadlines: { lost: 10s } }";
     rig.write_file(&shop_file(addr, plan));
     let daemon = rig.up();
     daemon.api.wait_ready("shop");
-    daemon.api.deploy("shop", &deploy_shop("v2", "good")).unwrap();
+    daemon
+        .api
+        .deploy("shop", &deploy_shop("v2", "good"))
+        .unwrap();
     let half = Weight::try_from_bps(5_000).unwrap();
     daemon.api.wait_weight("shop", half);
     let stable = rig.shops("v1");

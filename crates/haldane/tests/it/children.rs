@@ -80,7 +80,7 @@ fn watch(rig: &Rig, is_over: &AtomicBool) -> BTreeMap<i32, Child> {
 }
 
 fn find(rig: &Rig, children: &mut BTreeMap<i32, Child>) {
-    for process in rig.processes() {
+    for process in rig.replicas() {
         if let (Some(version), Some(port)) = (process.option("--version"), process.option("--port"))
         {
             children.entry(process.pid).or_insert_with(|| Child {
@@ -103,7 +103,9 @@ impl Child {
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         match http::get(addr, "shop", "/health") {
             Ok(answer) if answer.status == 200 => self.answers += 1,
-            Ok(answer) => self.silences.push((at, format!("status {}", answer.status))),
+            Ok(answer) => self
+                .silences
+                .push((at, format!("status {}", answer.status))),
             Err(_) if self.answers == 0 => {}
             Err(error) => self.silences.push((at, error.to_string())),
         }

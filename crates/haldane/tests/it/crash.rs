@@ -16,7 +16,7 @@ use crate::it::{
     chance::Chance,
     children::{Child, Watch},
     load::{Load, Seen, check_share, tally},
-    rig::{Daemon, Rig, deploy_shop, free_addr, shop_file, stamp, until},
+    rig::{Daemon, Rig, deploy_shop, free_addr, shop_file, stamp, storm, until},
 };
 
 /// How often the daemon is killed.
@@ -36,7 +36,8 @@ const PERSIST_WAIT: Duration = Duration::from_secs(2);
 const LIFE_MAX: Duration = Duration::from_millis(700);
 
 /// No judge: what was counted dies with the daemon, so verdicts would come later and later.
-const ROLLOUT: &str = "{ steps: [10%, 50%, 100%], hold: 300ms, guards: none, deadlines: { lost: 20s } }";
+const ROLLOUT: &str =
+    "{ steps: [10%, 50%, 100%], hold: 300ms, guards: none, deadlines: { lost: 20s } }";
 
 /// What was decided, without when.
 type Decision = (String, Option<u32>, Weight, String);
@@ -56,6 +57,7 @@ struct Siege {
 
 #[test]
 fn the_daemon_may_be_killed_a_hundred_times() {
+    let _storm = storm();
     let rig = Arc::new(Rig::new());
     let addr = free_addr();
     rig.write_file(&shop_file(addr, ROLLOUT));
@@ -64,7 +66,10 @@ fn the_daemon_may_be_killed_a_hundred_times() {
     let children = Watch::start(&rig);
     let load = Load::start(addr, 2, Duration::from_millis(10));
     let undisturbed = {
-        daemon.api.deploy("shop", &deploy_shop("v2", "good")).unwrap();
+        daemon
+            .api
+            .deploy("shop", &deploy_shop("v2", "good"))
+            .unwrap();
         daemon.api.wait_over("shop-1")
     };
     assert_eq!(undisturbed.phase, "Completed");
@@ -79,10 +84,27 @@ fn the_daemon_may_be_killed_a_hundred_times() {
     let seen = load.stop();
     daemon.stop(&rig);
 
-    println!("{} kills, {} of them near a persist, over {} rollouts", siege.kills, siege.near, histories.len() - 1);
-    println!("{} comparisons of weights; clients saw {:?}", siege.compared, tally(&seen));
-    assert!(siege.near >= NEAR_MIN, "only {} kills near a persist", siege.near);
-    assert!(siege.compared >= KILLS / 4, "only {} comparisons", siege.compared);
+    println!(
+        "{} kills, {} of them near a persist, over {} rollouts",
+        siege.kills,
+        siege.near,
+        histories.len() - 1
+    );
+    println!(
+        "{} comparisons of weights; clients saw {:?}",
+        siege.compared,
+        tally(&seen)
+    );
+    assert!(
+        siege.near >= NEAR_MIN,
+        "only {} kills near a persist",
+        siege.near
+    );
+    assert!(
+        siege.compared >= KILLS / 4,
+        "only {} comparisons",
+        siege.compared
+    );
     check_histories(&histories);
     check_children(&children, &histories);
     check_answers(&seen, &histories);
@@ -146,11 +168,17 @@ impl Siege {
         let at = daemon.kill();
         self.kills += 1;
         let written = self.persisted().map(|(_, written)| written);
-        let apart = written.map(|written| at.duration_since(written).unwrap_or_else(|early| early.duration()));
+        let apart = written.map(|written| {
+            at.duration_since(written)
+                .unwrap_or_else(|early| early.duration())
+        });
         if is_changed && apart.is_some_and(|apart| apart <= NEAR) {
             self.near += 1;
         }
-        self.rig.note(&format!("kill {}: {apart:?} after a write, aimed: {is_aimed}", self.kills));
+        self.rig.note(&format!(
+            "kill {}: {apart:?} after a write, aimed: {is_aimed}",
+            self.kills
+        ));
     }
 
     /// Checks that nothing durable was lost or changed, and that the proxy does what was decided.
@@ -181,7 +209,11 @@ fn ask(api: &Api, version: &str) -> JoinHandle<()> {
 fn decisions(entries: &[EntryView], canary: &str) -> Vec<Decision> {
     let decision = |entry: &EntryView| {
         let text = entry.text.replace(canary, "CANARY");
-        let text = if entry.number == 0 { String::new() } else { text };
+        let text = if entry.number == 0 {
+            String::new()
+        } else {
+            text
+        };
         (entry.phase.clone(), entry.step, entry.weight_bps, text)
     };
     entries.iter().map(decision).collect()
@@ -192,8 +224,19 @@ fn check_histories(histories: &[RolloutHistory]) {
     let expected = decisions(&histories[0].entries, histories[0].canary.as_str());
     for history in histories {
         let numbers: Vec<u64> = history.entries.iter().map(|entry| entry.number).collect();
-        assert!(numbers.iter().copied().eq(0..u64::try_from(numbers.len()).unwrap()), "{numbers:?}");
-        assert_eq!(decisions(&history.entries, history.canary.as_str()), expected, "{}", history.id);
+        assert!(
+            numbers
+                .iter()
+                .copied()
+                .eq(0..u64::try_from(numbers.len()).unwrap()),
+            "{numbers:?}"
+        );
+        assert_eq!(
+            decisions(&history.entries, history.canary.as_str()),
+            expected,
+            "{}",
+            history.id
+        );
     }
 }
 
@@ -201,13 +244,27 @@ fn check_histories(histories: &[RolloutHistory]) {
 fn check_children(children: &BTreeMap<i32, Child>, histories: &[RolloutHistory]) {
     for number in 1..=histories.len() + 1 {
         let version = format!("v{number}");
-        let of_version: Vec<_> = children.iter().filter(|(_, child)| child.version == version).collect();
-        assert_eq!(of_version.len(), 2, "{version}: {of_version:#?} {:#?}", histories.get(number.saturating_sub(2)));
+        let of_version: Vec<_> = children
+            .iter()
+            .filter(|(_, child)| child.version == version)
+            .collect();
+        assert_eq!(
+            of_version.len(),
+            2,
+            "{version}: {of_version:#?} {:#?}",
+            histories.get(number.saturating_sub(2))
+        );
         // The version is stable until the rollout of the next one has ended.
-        let let_go = histories.get(number - 1).and_then(|history| history.ended_at).map(SystemTime::from);
+        let let_go = histories
+            .get(number - 1)
+            .and_then(|history| history.ended_at)
+            .map(SystemTime::from);
         for (pid, child) in of_version {
             assert!(child.answers > 0, "{version}: {pid} never answered");
-            let early = child.silences.iter().find(|(at, _)| let_go.is_none_or(|let_go| *at < let_go));
+            let early = child
+                .silences
+                .iter()
+                .find(|(at, _)| let_go.is_none_or(|let_go| *at < let_go));
             assert_eq!(early, None, "{version}: {pid} was let go at {let_go:?}");
         }
     }
@@ -215,10 +272,18 @@ fn check_children(children: &BTreeMap<i32, Child>, histories: &[RolloutHistory])
 
 /// Checks that whoever got an answer got it from one of the versions, and that each version had its turn.
 fn check_answers(seen: &[Seen], histories: &[RolloutHistory]) {
-    assert!(seen.iter().all(|one| one.got.is_err() || one.is_good()), "{:?}", tally(seen));
+    assert!(
+        seen.iter().all(|one| one.got.is_err() || one.is_good()),
+        "{:?}",
+        tally(seen)
+    );
     for history in histories {
         let canary = history.canary.as_str();
-        assert!(seen.iter().any(|one| one.version() == Some(canary)), "{canary}: {:?}", tally(seen));
+        assert!(
+            seen.iter().any(|one| one.version() == Some(canary)),
+            "{canary}: {:?}",
+            tally(seen)
+        );
     }
 }
 
@@ -227,17 +292,25 @@ fn after_a_kill_the_same_share_of_requests_goes_to_the_canary() {
     const QUARTER: u16 = 2_500;
     let rig = Rig::new();
     let addr = free_addr();
-    rig.write_file(&shop_file(addr, "{ steps: [25%, 100%], hold: untilResumed, guards: none }"));
+    rig.write_file(&shop_file(
+        addr,
+        "{ steps: [25%, 100%], hold: untilResumed, guards: none }",
+    ));
     let daemon = rig.up();
     daemon.api.wait_ready("shop");
-    daemon.api.deploy("shop", &deploy_shop("v2", "good")).unwrap();
+    daemon
+        .api
+        .deploy("shop", &deploy_shop("v2", "good"))
+        .unwrap();
     let weight = Weight::try_from_bps(QUARTER).unwrap();
     daemon.api.wait_weight("shop", weight);
     let shops = (rig.shops("v1"), rig.shops("v2"));
     daemon.kill();
     let daemon = rig.up();
     let load = until("the proxy serves again", || {
-        crate::it::http::get(addr, "shop", "/products").ok().filter(|answer| answer.status == 200)
+        crate::it::http::get(addr, "shop", "/products")
+            .ok()
+            .filter(|answer| answer.status == 200)
     });
     assert!(load.header("x-shop-version").is_some());
     let load = Load::start(addr, 8, Duration::ZERO);
@@ -246,7 +319,10 @@ fn after_a_kill_the_same_share_of_requests_goes_to_the_canary() {
     daemon.api.wait_weight("shop", weight);
     assert_eq!((rig.shops("v1"), rig.shops("v2")), shops);
     assert!(seen.iter().all(Seen::is_good), "{:?}", tally(&seen));
-    let canary = seen.iter().filter(|one| one.version() == Some("v2")).count();
+    let canary = seen
+        .iter()
+        .filter(|one| one.version() == Some("v2"))
+        .count();
     check_share(canary, seen.len(), QUARTER);
     daemon.stop(&rig);
 }

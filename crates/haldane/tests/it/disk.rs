@@ -1,12 +1,13 @@
 //! A disk that takes nothing more while a rollout goes on: traffic stays, an abort acts, and what was decided is made good later.
 
 use std::{
+    ops::Range,
     process::Command,
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use haldane_api::http::CommandName;
+use haldane_api::http::{CommandName, RolloutHistory};
 use haldane_core::Weight;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
@@ -26,7 +27,13 @@ const HOLD: Duration = Duration::from_secs(2);
 fn up(rig: &Rig) -> Command {
     let mut command = rig.command("sh");
     command
-        .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", HALDANE, "--data-dir"])
+        .args([
+            "-c",
+            "trap '' XFSZ; exec \"$@\"",
+            "sh",
+            HALDANE,
+            "--data-dir",
+        ])
         .arg(rig.data_dir())
         .args(["up", "-f"])
         .arg(rig.path("haldane.yaml"));
@@ -35,7 +42,10 @@ fn up(rig: &Rig) -> Command {
 
 /// Lets no file of the daemon grow beyond this size; `None` frees it.
 fn limit_files(daemon: &Daemon, bytes: Option<u64>) {
-    let limit = Rlimit { current: bytes, maximum: None };
+    let limit = Rlimit {
+        current: bytes,
+        maximum: None,
+    };
     prlimit(Pid::from_raw(daemon.pid()), Resource::Fsize, limit).unwrap();
 }
 
@@ -43,51 +53,107 @@ fn limit_files(daemon: &Daemon, bytes: Option<u64>) {
 fn a_full_disk_freezes_the_weight_and_an_abort_still_acts() {
     let rig = Rig::new();
     let addr = free_addr();
-    rig.write_file(&shop_file(addr, "{ steps: [20%, 50%, 100%], hold: 2s, guards: none }"));
+    let plan = "{ steps: [20%, 50%, 100%], hold: 2s, guards: none }";
+    rig.write_file(&shop_file(addr, plan));
     let daemon = rig.start(up(&rig));
     daemon.api.wait_ready("shop");
     let load = Load::start(addr, 4, Duration::from_millis(2));
-    daemon.api.deploy("shop", &deploy_shop("v2", "good")).unwrap();
+    daemon
+        .api
+        .deploy("shop", &deploy_shop("v2", "good"))
+        .unwrap();
     let weight = Weight::try_from_bps(WEIGHT_BPS).unwrap();
     daemon.api.wait_weight("shop", weight);
+
     let applied = Instant::now();
     limit_files(&daemon, Some(0));
-
-    let fault = until("the store's fault is told", || daemon.api.daemon().store_fault);
-    assert!(!fault.is_empty());
-    // The step's hold is over now and then some, and nothing may move.
-    sleep(HOLD);
-    let history = daemon.api.rollout("shop-1").unwrap();
-    assert_eq!(history.entries.last().unwrap().weight_bps, weight);
-    assert_eq!(daemon.api.published("shop", "v2"), Some(WEIGHT_BPS));
-    let refused = daemon.api.deploy("shop", &deploy_shop("v3", "good"));
-    assert!(matches!(refused, Err(Trouble::Refused(503, _))), "{refused:?}");
-    assert_eq!(daemon.api.published("shop", "v2"), Some(WEIGHT_BPS));
-
-    let frozen = Instant::now();
-    let aborted = daemon.api.command("shop", CommandName::Abort).unwrap();
+    check_frozen(&daemon);
+    let aborted = Instant::now();
+    check_abort_acts(&daemon);
     let answered = Instant::now();
-    assert!(!aborted.is_durable, "{aborted:?}");
-    assert_eq!(daemon.api.published("shop", "v2"), Some(0));
-    let view = daemon.api.service("shop");
-    assert!(view.notices.iter().any(|notice| notice.contains("not durable")), "{view:?}");
     sleep(Duration::from_secs(2));
-    let seen = load.stop();
-    assert!(seen.iter().all(Seen::is_good), "{:?}", tally(&seen));
-    let at = |from, to| seen.iter().filter(move |one| (from..to).contains(&one.sent_at));
-    let canary = |from, to| at(from, to).filter(|one| one.version() == Some("v2")).count();
-    check_share(canary(applied, frozen), at(applied, frozen).count(), WEIGHT_BPS);
-    assert_eq!(canary(answered + Duration::from_secs(1), Instant::now()), 0);
+    check_traffic(
+        &load.stop(),
+        applied..aborted,
+        answered + Duration::from_secs(1),
+    );
 
     limit_files(&daemon, None);
     let history = daemon.api.wait_over("shop-1");
-    assert_eq!(history.phase, "RolledBack");
-    until("the store is well", || daemon.api.daemon().store_fault.is_none().then_some(()));
-    let causes: Vec<&str> = history.entries.iter().map(|entry| entry.cause.as_str()).collect();
-    assert!(causes.contains(&"abort"), "{causes:?}");
-    assert!((0..).zip(&history.entries).all(|(number, entry)| entry.number == number), "{history:?}");
+    check_made_good(&history);
+    until("the store is well", || {
+        daemon.api.daemon().store_fault.is_none().then_some(())
+    });
     daemon.kill();
     let daemon = rig.up();
     assert_eq!(daemon.api.rollout("shop-1").unwrap(), history);
     daemon.stop(&rig);
+}
+
+/// Checks that a daemon whose disk is full says so, and neither moves nor takes anything new.
+fn check_frozen(daemon: &Daemon) {
+    let fault = until("the store's fault is told", || {
+        daemon.api.daemon().store_fault
+    });
+    assert!(!fault.is_empty());
+    // The step's hold is over now and then some, and nothing may move.
+    sleep(HOLD);
+    let history = daemon.api.rollout("shop-1").unwrap();
+    assert_eq!(
+        history.entries.last().unwrap().weight_bps.as_bps(),
+        WEIGHT_BPS
+    );
+    assert_eq!(daemon.api.published("shop", "v2"), Some(WEIGHT_BPS));
+    let refused = daemon.api.deploy("shop", &deploy_shop("v3", "good"));
+    assert!(
+        matches!(refused, Err(Trouble::Refused(503, _))),
+        "{refused:?}"
+    );
+    assert_eq!(daemon.api.published("shop", "v2"), Some(WEIGHT_BPS));
+}
+
+/// Checks that an abort takes effect at once, and that its answer tells what it is worth.
+fn check_abort_acts(daemon: &Daemon) {
+    let answer = daemon.api.command("shop", CommandName::Abort).unwrap();
+    assert!(!answer.is_durable, "{answer:?}");
+    assert_eq!(daemon.api.published("shop", "v2"), Some(0));
+    let view = daemon.api.service("shop");
+    let is_told = view
+        .notices
+        .iter()
+        .any(|notice| notice.contains("not durable"));
+    assert!(is_told, "{view:?}");
+}
+
+/// Checks that every client was served, at the frozen weight first, and never by the canary in the end.
+fn check_traffic(seen: &[Seen], frozen: Range<Instant>, from: Instant) {
+    assert!(seen.iter().all(Seen::is_good), "{:?}", tally(seen));
+    let is_canary = |one: &&Seen| one.version() == Some("v2");
+    let during = || seen.iter().filter(|one| frozen.contains(&one.sent_at));
+    check_share(
+        during().filter(is_canary).count(),
+        during().count(),
+        WEIGHT_BPS,
+    );
+    let after = || seen.iter().filter(|one| one.sent_at >= from);
+    assert!(after().count() > 0);
+    assert_eq!(after().filter(is_canary).count(), 0);
+}
+
+/// Checks that the abort that was not durable is in the history now, without a gap.
+fn check_made_good(history: &RolloutHistory) {
+    assert_eq!(history.phase, "RolledBack");
+    let causes = history.entries.iter().map(|entry| entry.cause.as_str());
+    assert!(
+        causes.clone().any(|cause| cause == "abort"),
+        "{:?}",
+        causes.collect::<Vec<_>>()
+    );
+    let numbers = history.entries.iter().map(|entry| entry.number);
+    assert!(
+        numbers
+            .zip(0..)
+            .all(|(number, expected)| number == expected),
+        "{history:?}"
+    );
 }

@@ -1,7 +1,7 @@
 //! A blocking HTTP/1.1 client, small enough to see what it does.
 
 use std::{
-    io::{self, BufRead as _, BufReader, Read, Write},
+    io::{self, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };

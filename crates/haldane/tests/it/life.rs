@@ -50,9 +50,9 @@ fn a_second_daemon_of_a_directory_names_the_first_and_ends() {
     rig.write_file(&shop_file(addr, PLAN));
     let daemon = rig.up();
     daemon.api.wait_ready("shop");
-    let before = rig.processes();
+    let before = rig.replicas();
     check_refused(&up(&rig), &[&daemon.pid().to_string()]);
-    assert_eq!(rig.processes(), before);
+    assert_eq!(rig.replicas(), before);
     assert_eq!(get(addr, "shop", "/products").unwrap().status, 200);
     assert_eq!(daemon.api.daemon().pid.cast_signed(), daemon.pid());
     daemon.stop(&rig);
@@ -118,22 +118,32 @@ fn a_reload_takes_a_good_file_and_leaves_a_broken_one() {
     rig.write_file(&first);
     let daemon = rig.up();
     let before = daemon.api.wait_ready("shop");
-    let children = rig.processes();
+    let children = rig.replicas();
 
     rig.write_file(&first.replace("interval: 100ms", "interval: soon"));
     daemon.signal(Signal::HUP);
-    until("the broken file is refused", || rig.log().contains("haldane.yaml:5:").then_some(()));
+    until("the broken file is refused", || {
+        rig.log().contains("haldane.yaml:5:").then_some(())
+    });
     let after = daemon.api.service("shop");
-    assert_eq!((&after.stable.version, after.rollout), (&before.stable.version, None));
-    assert_eq!(rig.processes(), children);
+    assert_eq!(
+        (&after.stable.version, after.rollout),
+        (&before.stable.version, None)
+    );
+    assert_eq!(rig.replicas(), children);
     assert_eq!(get(addr, "shop", "/products").unwrap().status, 200);
 
     rig.write_file(&first.replace("v1", "v2"));
     daemon.signal(Signal::HUP);
     until("the rollout begins", || daemon.api.rollout("shop-1").ok());
     let history = daemon.api.wait_over("shop-1");
-    assert_eq!((history.phase.as_str(), history.kind.as_str()), ("Completed", "apply"));
-    until("the old version is gone", || rig.shops("v1").is_empty().then_some(()));
+    assert_eq!(
+        (history.phase.as_str(), history.kind.as_str()),
+        ("Completed", "apply")
+    );
+    until("the old version is gone", || {
+        rig.shops("v1").is_empty().then_some(())
+    });
     let answer = get(addr, "shop", "/products").unwrap();
     assert_eq!(answer.header("x-shop-version"), Some("v2"));
     daemon.stop(&rig);

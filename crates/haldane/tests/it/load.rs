@@ -40,7 +40,11 @@ impl Load {
                 spawn(move || ask_on(addr, pause, &is_over, &answered))
             })
             .collect();
-        Self { is_over, answered, clients }
+        Self {
+            is_over,
+            answered,
+            clients,
+        }
     }
 
     /// Returns how many requests there were so far.
@@ -93,10 +97,18 @@ pub(crate) fn check_share(canary: usize, all: usize, weight_bps: u16) {
     let wanted = f64::from(weight_bps) / 10_000.0;
     let sigma = (wanted * (1.0 - wanted) / f64::from(all)).sqrt();
     let seen = f64::from(canary) / f64::from(all);
-    assert!((seen - wanted).abs() <= 4.0 * sigma, "{canary} of {all} for {weight_bps} bp");
+    assert!(
+        (seen - wanted).abs() <= 4.0 * sigma,
+        "{canary} of {all} for {weight_bps} bp"
+    );
 }
 
-fn ask_on(addr: SocketAddr, pause: Duration, is_over: &AtomicBool, answered: &AtomicUsize) -> Vec<Seen> {
+fn ask_on(
+    addr: SocketAddr,
+    pause: Duration,
+    is_over: &AtomicBool,
+    answered: &AtomicUsize,
+) -> Vec<Seen> {
     let mut client = Client::new(addr);
     let mut seen = Vec::new();
     while !is_over.load(Ordering::Relaxed) {

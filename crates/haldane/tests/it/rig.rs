@@ -7,13 +7,16 @@ use std::{
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
+    sync::{
+        PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU16, Ordering},
+    },
     thread::{panicking, sleep},
     time::{Duration, Instant, SystemTime},
 };
 
 use haldane_api::http::DeployRequest;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getpgid, kill_process};
 use tempfile::TempDir;
 
 use crate::it::api::Api;
@@ -163,9 +166,19 @@ impl Rig {
         found
     }
 
-    /// Returns the shops of a version that run.
+    /// Returns the shops that run as replicas: each leads a group of its own, and what it starts itself doesn't.
+    pub(crate) fn replicas(&self) -> Vec<Process> {
+        let mut replicas = self.processes();
+        replicas.retain(|process| {
+            let pid = Pid::from_raw(process.pid).unwrap();
+            process.option("--version").is_some() && getpgid(Some(pid)) == Ok(pid)
+        });
+        replicas
+    }
+
+    /// Returns the replicas of a version.
     pub(crate) fn shops(&self, version: &str) -> Vec<Process> {
-        let mut shops = self.processes();
+        let mut shops = self.replicas();
         shops.retain(|process| process.option("--version") == Some(version));
         shops
     }
@@ -225,7 +238,11 @@ impl Daemon {
         let at = SystemTime::now();
         self.signal(Signal::KILL);
         let status = self.child.wait().unwrap();
-        assert_eq!(status.signal(), Some(9), "the daemon ended by itself: {status}");
+        assert_eq!(
+            status.signal(),
+            Some(9),
+            "the daemon ended by itself: {status}"
+        );
         at
     }
 
@@ -243,6 +260,19 @@ impl Daemon {
     pub(crate) fn wait(mut self) -> ExitStatus {
         until("the daemon ends", || self.child.try_wait().unwrap())
     }
+}
+
+/// Keeps tests that need a quick machine and tests that need all of it apart.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// Waits until no test of this program takes the whole machine, and keeps it so.
+pub(crate) fn calm() -> RwLockReadGuard<'static, ()> {
+    MACHINE.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes the whole machine, as soon as no test needs it calm.
+pub(crate) fn storm() -> RwLockWriteGuard<'static, ()> {
+    MACHINE.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns an address of its own on this machine.
@@ -263,7 +293,14 @@ pub(crate) fn free_addr() -> SocketAddr {
 /// Returns the command line of a sample shop, as a release file has it.
 pub(crate) fn shop(version: &str, behavior: &str) -> Vec<String> {
     let words = [
-        HALDANE, "shop", "--port", "$PORT", "--version", version, "--behavior", behavior,
+        HALDANE,
+        "shop",
+        "--port",
+        "$PORT",
+        "--version",
+        version,
+        "--behavior",
+        behavior,
     ];
     words.map(str::to_owned).to_vec()
 }

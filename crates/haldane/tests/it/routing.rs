@@ -28,7 +28,10 @@ fn one_listener_serves_services_by_host_and_path() {
         service("cart", "{ host: shop.test, path: /cart }"),
         service("wild", "host: \"*.wild.test\""),
     ];
-    let text = services.concat().replace("{ host: shop.test, path: /cart }", "host: shop.test\n    path: /cart");
+    let text = services.concat().replace(
+        "{ host: shop.test, path: /cart }",
+        "host: shop.test\n    path: /cart",
+    );
     rig.write_file(&format!("services:\n{text}"));
     let daemon = rig.up();
     for name in ["auth", "shop", "cart", "wild"] {
@@ -36,8 +39,16 @@ fn one_listener_serves_services_by_host_and_path() {
     }
     let check = |host: &str, path: &str, expected: Option<&str>| {
         let answer = get(addr, host, path).unwrap();
-        assert_eq!(answer.header("x-shop-version"), expected, "{host}{path}: {answer:?}");
-        assert_eq!(answer.status, if expected.is_some() { 200 } else { 404 }, "{host}{path}");
+        assert_eq!(
+            answer.header("x-shop-version"),
+            expected,
+            "{host}{path}: {answer:?}"
+        );
+        assert_eq!(
+            answer.status,
+            if expected.is_some() { 200 } else { 404 },
+            "{host}{path}"
+        );
     };
     check("auth.test", "/products", Some("auth"));
     check("AUTH.test:80", "/cart", Some("auth"));
@@ -48,7 +59,10 @@ fn one_listener_serves_services_by_host_and_path() {
     check("wild.test", "/products", None);
     // A rollout of one service is none of another's.
     let rollout = serde_json::json!({ "steps": ["100%"], "hold": "100ms", "guards": "none" });
-    let request = DeployRequest { rollout: Some(rollout), ..deploy_shop("cart2", "good") };
+    let request = DeployRequest {
+        rollout: Some(rollout),
+        ..deploy_shop("cart2", "good")
+    };
     daemon.api.deploy("cart", &request).unwrap();
     assert_eq!(daemon.api.wait_over("cart-1").phase, "Completed");
     check("shop.test", "/cart", Some("cart2"));
@@ -60,7 +74,15 @@ fn one_listener_serves_services_by_host_and_path() {
 fn start_shop(rig: &Rig, version: &str, behavior: &str) -> (Daemon, SocketAddr) {
     let addr = free_addr();
     let port = addr.port().to_string();
-    let args = ["shop", "--port", &port, "--version", version, "--behavior", behavior];
+    let args = [
+        "shop",
+        "--port",
+        &port,
+        "--version",
+        version,
+        "--behavior",
+        behavior,
+    ];
     let shop = rig.spawn(rig.haldane(&args));
     until("the shop answers", || get(addr, "shop", "/health").ok());
     (shop, addr)
@@ -104,7 +126,12 @@ fn versions_that_run_elsewhere_are_promoted_and_rolled_back() {
     assert_eq!(daemon.api.wait_over("shop-1").phase, "Completed");
     let seen = load.stop();
     assert!(seen.iter().all(Seen::is_good), "{:?}", tally(&seen));
-    assert_eq!(get(addr, "shop", "/products").unwrap().header("x-shop-version"), Some("v2"));
+    assert_eq!(
+        get(addr, "shop", "/products")
+            .unwrap()
+            .header("x-shop-version"),
+        Some("v2")
+    );
 
     let load = Load::start(addr, 4, Duration::from_millis(5));
     daemon.api.deploy("shop", &by_url("v3", bad.1)).unwrap();
@@ -113,9 +140,18 @@ fn versions_that_run_elsewhere_are_promoted_and_rolled_back() {
     assert_eq!(history.phase, "RolledBack", "{history:?}");
     assert!(history.message.contains("error rate"), "{history:?}");
     let errors = seen.iter().filter(|one| !one.is_good());
-    assert!(errors.clone().all(|one| one.version() == Some("v3")), "{:?}", tally(&seen));
+    assert!(
+        errors.clone().all(|one| one.version() == Some("v3")),
+        "{:?}",
+        tally(&seen)
+    );
     assert!(errors.count() > 0);
-    assert_eq!(get(addr, "shop", "/products").unwrap().header("x-shop-version"), Some("v2"));
+    assert_eq!(
+        get(addr, "shop", "/products")
+            .unwrap()
+            .header("x-shop-version"),
+        Some("v2")
+    );
     daemon.signal(Signal::TERM);
     assert!(daemon.wait().success());
     // They were there before the daemon, and outlive it.

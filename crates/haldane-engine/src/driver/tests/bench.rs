@@ -82,6 +82,8 @@ impl Bench {
     }
 
     fn open(&mut self) {
+        // Wishes are in the memory of the process; what runs is not.
+        self.world.lock().wishes.clear();
         let inner = SqliteStore::open(self.dir.path(), &self.lock).unwrap();
         let faults = self.faults.clone();
         let abilities = Abilities {

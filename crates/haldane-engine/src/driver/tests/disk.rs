@@ -3,7 +3,7 @@
 use haldane_api::http::CommandName::{Abort, Pause, Retry};
 
 use super::{
-    bench::{Bench, shop, version},
+    bench::{Bench, SHOP, shop, version},
     failing::Moment,
 };
 use crate::handle::RequestError;
@@ -144,6 +144,31 @@ fn a_lowered_weight_does_not_keep_an_abort_from_acting() {
         bench.story("shop-1")[7..],
         ["Paused 20", "RollingBack 0", "RolledBack 0"]
     );
+}
+
+#[test]
+fn the_canary_keeps_its_size_until_a_lowered_weight_is_durable() {
+    let mut bench = Bench::new();
+    let text = SHOP.replace("replicas: 2", "replicas: 10");
+    bench
+        .apply(&format!("{text}      canaryScale: matchWeight\n"))
+        .unwrap();
+    bench.turns(2);
+    bench.deploy("v2").unwrap();
+    bench.until_weight(10);
+    bench.set_weight(80).unwrap();
+    bench.turns(2);
+    assert_eq!(bench.world.lock().runs(&shop(), "v2"), 8);
+    bench.broken_disk(true);
+    bench.set_weight(20).unwrap();
+    bench.turns(3);
+    assert_eq!(
+        (bench.routed(), bench.world.lock().runs(&shop(), "v2")),
+        (20, 8)
+    );
+    bench.broken_disk(false);
+    bench.turns(2);
+    assert_eq!(bench.world.lock().runs(&shop(), "v2"), 2);
 }
 
 #[test]

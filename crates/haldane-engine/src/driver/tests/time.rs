@@ -135,6 +135,8 @@ fn a_freeze_that_begins_within_a_step_holds_the_next_rise() {
     assert!(bench.view().rollout.unwrap().message.contains("sale"));
     // It ends by the wall clock.
     bench.world.jump(300);
+    bench.turns(2);
+    assert_eq!(bench.routed(), 50);
     bench.until("Completed");
 }
 

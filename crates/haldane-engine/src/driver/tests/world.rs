@@ -65,7 +65,7 @@ pub(super) struct Running {
     pub(super) count: u32,
     pub(super) restart_since: Option<Timestamp>,
     /// How many turns are left until it is ready.
-    turns: u32,
+    pub(super) turns: u32,
 }
 
 /// A service's routing.
@@ -261,8 +261,15 @@ impl Workloads for World {
             return Replicas::default();
         };
         let is_ready = running.turns == 0 && !inside.deaf.contains(version);
+        let wishes = inside.wishes.get(service).into_iter().flatten();
+        let mut sizes = wishes.filter(|wish| &wish.spec.version == version);
+        let wanted = sizes.next_back().map(|wish| match wish.size {
+            Size::Replicas(count) => count,
+            Size::Kept => running.count,
+        });
         Replicas {
-            wanted: running.count,
+            // What is wanted is known only to those who were asked.
+            wanted: wanted.unwrap_or(0),
             ready: if is_ready { running.count } else { 0 },
             existing: running.count,
             is_fixed: false,

@@ -74,15 +74,21 @@ impl Report {
     pub(super) fn new(scenario: &Scenario, summary: &Summary, asked: &Asked) -> Self {
         let ending = |end| {
             let runs = summary.ends.get(&end).copied().unwrap_or(0);
-            Ending { runs, share_ppm: ppm(runs, summary.runs) }
+            Ending {
+                runs,
+                share_ppm: ppm(runs, summary.runs),
+            }
         };
-        let ends = summary.places.iter().map(|((place, end), (runs, why))| EndedAt {
-            step: step_of(*place),
-            place: place_text(scenario, *place),
-            end: end_text(*end),
-            runs: *runs,
-            why: why.clone(),
-        });
+        let ends = summary
+            .places
+            .iter()
+            .map(|((place, end), (runs, why))| EndedAt {
+                step: step_of(*place),
+                place: place_text(scenario, *place),
+                end: end_text(*end),
+                runs: *runs,
+                why: why.clone(),
+            });
         Self {
             runs: summary.runs,
             seed: asked.seed,
@@ -100,7 +106,12 @@ impl Report {
         }
     }
 
-    pub(super) fn write(&self, scenario: &Scenario, globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
+    pub(super) fn write(
+        &self,
+        scenario: &Scenario,
+        globals: &Globals,
+        out: &mut impl Write,
+    ) -> anyhow::Result<()> {
         let share = |ppm| Unit::Share.show(ppm);
         writeln!(
             out,
@@ -115,7 +126,11 @@ impl Report {
         self.write_ends(globals, out)?;
         writeln!(out)?;
         if self.promotes_by_hand {
-            write_wrapped(out, globals, "The plan lets a person promote; here they do so at once.")?;
+            write_wrapped(
+                out,
+                globals,
+                "The plan lets a person promote; here they do so at once.",
+            )?;
         }
         write_wrapped(
             out,
@@ -138,26 +153,56 @@ impl Report {
             let is_told = matches!(end, End::Promoted | End::RolledBack) || ending.runs > 0;
             if is_told {
                 let after = after.filter(|_| ending.runs > 0);
-                table.push(row(end_text(end), &Unit::Share.show(ending.share_ppm), after, time));
+                table.push(row(
+                    end_text(end),
+                    &Unit::Share.show(ending.share_ppm),
+                    after,
+                    time,
+                ));
             }
         }
         table.write(out, globals.width, globals.paint)?;
         writeln!(out)?;
         let mut table = Table::new(["USERS MEET", "", "AT MOST (HALF)", "AT MOST (95%)"]);
-        table.push(row("requests to the canary", "", self.canary_requests, |count| count.to_string()));
-        table.push(row("failed ones of them", "", self.canary_failures, |count| count.to_string()));
+        table.push(row(
+            "requests to the canary",
+            "",
+            self.canary_requests,
+            |count| count.to_string(),
+        ));
+        table.push(row(
+            "failed ones of them",
+            "",
+            self.canary_failures,
+            |count| count.to_string(),
+        ));
         Ok(table.write(out, globals.width, globals.paint)?)
     }
 
     fn write_ends(&self, globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
         let mut table = Table::new(["RUNS", "END", "AT"]);
         for ended in &self.ends {
-            table.push([ended.runs.to_string().into(), ended.end.into(), ended.place.as_str().into()]);
+            table.push([
+                ended.runs.to_string().into(),
+                ended.end.into(),
+                ended.place.as_str().into(),
+            ]);
         }
         table.write(out, globals.width, globals.paint)?;
-        for ended in self.ends.iter().filter(|ended| ended.end != end_text(End::Promoted)) {
+        for ended in self
+            .ends
+            .iter()
+            .filter(|ended| ended.end != end_text(End::Promoted))
+        {
             writeln!(out)?;
-            write_wrapped(out, globals, &format!("{} at {}, for example: {}.", ended.end, ended.place, ended.why))?;
+            write_wrapped(
+                out,
+                globals,
+                &format!(
+                    "{} at {}, for example: {}.",
+                    ended.end, ended.place, ended.why
+                ),
+            )?;
         }
         Ok(())
     }
@@ -170,12 +215,22 @@ impl From<Spread<u64>> for Values {
 }
 
 fn seconds(Spread { p50, p95 }: Spread<Duration>) -> Values {
-    Values { p50: p50.as_secs(), p95: p95.as_secs() }
+    Values {
+        p50: p50.as_secs(),
+        p95: p95.as_secs(),
+    }
 }
 
 fn row(name: &str, share: &str, values: Option<Values>, show: impl Fn(u64) -> String) -> [Cell; 4] {
-    let value = |of: fn(Values) -> u64| values.map_or_else(|| NOTHING.to_owned(), |values| show(of(values)));
-    [name.into(), share.into(), value(|values| values.p50).into(), value(|values| values.p95).into()]
+    let value = |of: fn(Values) -> u64| {
+        values.map_or_else(|| NOTHING.to_owned(), |values| show(of(values)))
+    };
+    [
+        name.into(),
+        share.into(),
+        value(|values| values.p50).into(),
+        value(|values| values.p95).into(),
+    ]
 }
 
 fn time(seconds: u64) -> String {
@@ -185,7 +240,10 @@ fn time(seconds: u64) -> String {
 }
 
 fn ppm(part: u32, whole: u32) -> u64 {
-    u64::from(part).saturating_mul(1_000_000).checked_div(u64::from(whole)).unwrap_or(0)
+    u64::from(part)
+        .saturating_mul(1_000_000)
+        .checked_div(u64::from(whole))
+        .unwrap_or(0)
 }
 
 fn step_of(place: Place) -> Option<u32> {

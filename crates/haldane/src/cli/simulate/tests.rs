@@ -34,8 +34,14 @@ async fn a_forecast_is_told_in_tables() {
 #[tokio::test]
 async fn the_same_seed_gives_the_same_answer() {
     let line = "simulate --canary 4% --steps 5,100 --hold 30s --runs 20 --seed";
-    assert_eq!(json(&format!("{line} 3")).await, json(&format!("{line} 3")).await);
-    assert_ne!(json(&format!("{line} 3")).await, json(&format!("{line} 4")).await);
+    assert_eq!(
+        json(&format!("{line} 3")).await,
+        json(&format!("{line} 3")).await
+    );
+    assert_ne!(
+        json(&format!("{line} 3")).await,
+        json(&format!("{line} 4")).await
+    );
 }
 
 #[tokio::test]
@@ -46,7 +52,10 @@ async fn a_flawless_canary_takes_the_planned_time_and_a_broken_one_seconds() {
     assert_eq!(good["secondsToPromote"]["p95"], 123, "{good}");
     let bad = json(&format!("simulate --canary 50% {plan}")).await;
     assert_eq!(bad["rolledBack"]["sharePpm"], 1_000_000, "{bad}");
-    assert!(bad["secondsToRollBack"]["p95"].as_u64().unwrap() < 15, "{bad}");
+    assert!(
+        bad["secondsToRollBack"]["p95"].as_u64().unwrap() < 15,
+        "{bad}"
+    );
     assert_eq!(bad["ends"][0]["step"], 2, "{bad}");
 }
 
@@ -64,7 +73,10 @@ async fn the_plan_comes_from_a_file_a_preset_or_options_but_not_from_two() {
     let file = "services: { auth: { listen: 0.0.0.0:1, stable: { version: v1, run: ./a }, rollout: { steps: [100%], hold: 10s } } }";
     fs::write(&path, file).unwrap();
     let path = path.display();
-    let by_file = json(&format!("simulate auth -f {path} --canary 0% --base 0% --runs 2")).await;
+    let by_file = json(&format!(
+        "simulate auth -f {path} --canary 0% --base 0% --runs 2"
+    ))
+    .await;
     assert_eq!(by_file["secondsToPromote"]["p50"], 13, "{by_file}");
     let by_preset = json("simulate --preset AllAtOnce --canary 0% --runs 2").await;
     assert_eq!(by_preset["promoted"]["runs"], 2, "{by_preset}");
