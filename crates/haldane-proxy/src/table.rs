@@ -14,8 +14,9 @@ use http::HeaderName;
 
 use crate::endpoint::Endpoint;
 
-/// Time to open a connection to an endpoint; more means that it is not there.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time to open a connection to an endpoint; more means that it is not there. It is longer than the second after which the kernel
+/// repeats a lost packet of the handshake, so that one lost packet is no failure.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Time from the end of the request to the head of the response.
 pub const RESPONSE_HEAD_TIMEOUT: Duration = Duration::from_secs(30);

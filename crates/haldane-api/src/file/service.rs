@@ -317,7 +317,8 @@ impl Default for Override {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            connect: Duration::from_secs(1),
+            // Longer than the second after which the kernel repeats a lost packet of the handshake.
+            connect: Duration::from_secs(3),
             response: Duration::from_secs(30),
             idle: Duration::from_secs(60),
         }

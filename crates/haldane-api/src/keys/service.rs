@@ -223,7 +223,7 @@ pub(crate) static TIMEOUTS: Table = Table {
         default(
             "connect",
             Form::Duration,
-            "1s",
+            "3s",
             "For a connection to a replica.",
         ),
         default(

@@ -298,7 +298,7 @@ pub(super) fn steady_load(target: SocketAddr, rate_per_second: f64) -> LoadPlan 
         target,
         host: None,
         rate_per_second,
-        arrivals: Arrivals::Poisson,
+        arrivals: Arrivals::Constant,
         fresh_connection_share: 0.2,
         post_share: 0.0,
         timeout: TIMEOUT_DEFAULT,

@@ -403,11 +403,6 @@ fn between((low_ms, high_ms): (f64, f64), chance: &mut Chance) -> Duration {
 impl Share {
     /// No request.
     pub(crate) const NONE: Self = Self(0.0);
-
-    /// Returns the share as a number from 0 to 1.
-    pub(crate) const fn as_f64(self) -> f64 {
-        self.0
-    }
 }
 
 impl FromStr for Share {

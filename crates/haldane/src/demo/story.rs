@@ -29,7 +29,9 @@ pub(crate) struct Told {
     pub(crate) dropped: u64,
     /// The same under the name that scripts read.
     pub(crate) client_errors_dropped: u64,
-    /// Requests that got a 5xx of the shop or a late answer from the new version.
+    /// The time within which the new version answered 95 of 100 requests, in milliseconds, as the client saw it.
+    pub(crate) canary_p95_ms: Option<u128>,
+    /// Requests that got a 5xx from the new version.
     pub(crate) canary_bad: u64,
     /// Each weight that was decided.
     pub(crate) weights: Vec<WeightTold>,
@@ -95,6 +97,9 @@ impl Told {
             canary_requests: canary.map_or(0, |version| version.requests),
             dropped: report.dropped,
             client_errors_dropped: report.dropped,
+            canary_p95_ms: canary
+                .and_then(|version| version.latency.p95())
+                .map(|p95| p95.as_millis()),
             canary_bad: canary.map_or(0, |version| version.upstream_errors),
             weights: weights(report, watched),
         }

@@ -19,7 +19,6 @@ const BUCKETS: usize = 32 * 32;
 pub(crate) struct LatencyHistogram {
     counts: Vec<u64>,
     count: u64,
-    sum: Duration,
     max: Duration,
 }
 
@@ -29,7 +28,6 @@ impl LatencyHistogram {
         Self {
             counts: vec![0; BUCKETS],
             count: 0,
-            sum: Duration::ZERO,
             max: Duration::ZERO,
         }
     }
@@ -40,27 +38,7 @@ impl LatencyHistogram {
             *bucket = bucket.saturating_add(1);
         }
         self.count = self.count.saturating_add(1);
-        self.sum = self.sum.saturating_add(latency);
         self.max = self.max.max(latency);
-    }
-
-    /// Returns how many latencies were counted.
-    pub(crate) const fn count(&self) -> u64 {
-        self.count
-    }
-
-    /// Returns the longest latency, exactly.
-    pub(crate) const fn max(&self) -> Duration {
-        self.max
-    }
-
-    /// Returns the mean, exactly; `None` of nothing.
-    pub(crate) fn mean(&self) -> Option<Duration> {
-        let count = u128::from(self.count);
-        let nanos = self.sum.as_nanos().checked_div(count)?;
-        Some(Duration::from_nanos(
-            u64::try_from(nanos).unwrap_or(u64::MAX),
-        ))
     }
 
     /// Returns the latency that the share `q` (0 to 1) of all requests did not exceed; `None` of nothing.
@@ -77,11 +55,6 @@ impl LatencyHistogram {
             }
         }
         Some(self.max)
-    }
-
-    /// Returns the median.
-    pub(crate) fn p50(&self) -> Option<Duration> {
-        self.quantile(0.5)
     }
 
     /// Returns the 95th percentile.
@@ -162,9 +135,11 @@ mod tests {
     fn a_latency_beyond_the_last_bucket_still_counts() {
         let mut histogram = LatencyHistogram::new();
         histogram.record(Duration::MAX);
-        assert_eq!(histogram.count(), 1);
-        assert_eq!(histogram.max(), Duration::MAX);
-        assert!(histogram.p50().is_some());
+        assert!(histogram.quantile(0.5).is_some());
+        assert_eq!(
+            histogram.quantile(1.0),
+            Some(upper_bound(BUCKETS - 1).min(Duration::MAX))
+        );
     }
 
     #[test]
@@ -173,14 +148,12 @@ mod tests {
         for us in 1..=10_000 {
             histogram.record(Duration::from_micros(us));
         }
-        let named = [histogram.p50(), histogram.p95(), histogram.p99()];
-        assert_eq!(named, [0.5, 0.95, 0.99].map(|q| histogram.quantile(q)));
-        assert_eq!(histogram.mean(), Some(Duration::from_nanos(5_000_500)));
+        let named = [histogram.p95(), histogram.p99()];
+        assert_eq!(named, [0.95, 0.99].map(|q| histogram.quantile(q)));
     }
 
     #[test]
-    fn of_nothing_there_is_no_quantile_and_no_mean() {
-        let histogram = LatencyHistogram::new();
-        assert_eq!((histogram.p95(), histogram.mean()), (None, None));
+    fn of_nothing_there_is_no_quantile() {
+        assert_eq!(LatencyHistogram::new().p95(), None);
     }
 }

@@ -340,7 +340,7 @@ fn shares_and_behaviors_are_read_as_people_write_them() {
         ("1", 1.0),
         ("0", 0.0),
     ] {
-        assert_eq!(text.parse::<Share>().unwrap().as_f64(), expected, "{text}");
+        assert_eq!(text.parse::<Share>().unwrap(), Share(expected), "{text}");
     }
     for text in ["", "%", "-1", "1.5", "150%", "NaN", "inf", "half"] {
         assert!(text.parse::<Share>().is_err(), "{text:?}");
