@@ -4,7 +4,8 @@
 //! - No connection: nothing was sent, so any request goes to another endpoint, then to stable.
 //! - A kept connection that closed before it took the request, or (for a repeatable request) before it answered: once more on a
 //!   fresh connection to the same endpoint. It says nothing about the version, so it isn't counted against it.
-//! - A fresh connection that broke before the head of a response: a repeatable request goes to another endpoint, else to stable, once.
+//! - A fresh connection that broke before the head of a response: a repeatable request goes once more to stable; where stable itself
+//!   broke it, to another endpoint of stable. What broke one replica of the canary may break the next.
 //!
 //! Repeatable is a request without body whose method is idempotent.
 //!
@@ -104,12 +105,19 @@ pub(crate) async fn forward(
                 Err(failure) => failure,
             };
             last = failure.answer();
-            match failure.conclude(attempt, spot, may_repeat) {
+            let next = failure.conclude(attempt, spot, may_repeat);
+            tried.push(at);
+            match next {
                 Next::GiveUp => return Err(last),
                 Next::Elsewhere => {}
-                Next::ElsewhereOnce => may_repeat = false,
+                Next::ElsewhereOnce => {
+                    may_repeat = false;
+                    // What broke one replica of the canary may break the next; stable is the safe side.
+                    if arm != lane.route.fallback() {
+                        break;
+                    }
+                }
             }
-            tried.push(at);
         }
         if tried.is_empty() && job.is_measured {
             lane_arm.shard.count_unavailable();

@@ -42,6 +42,9 @@ pub(crate) const ABILITIES: Abilities = Abilities {
     header_regex: false,
 };
 
+/// How often the daemon looks whether its driver is still there.
+const DRIVER_LOOK: Duration = Duration::from_secs(1);
+
 /// How long a stop waits for requests in flight.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -154,6 +157,14 @@ impl Daemon {
     /// Returns the real address of a listener that was asked for.
     pub(crate) fn address(&self, asked: SocketAddr) -> Option<SocketAddr> {
         self.machine.listeners().get(&asked).copied()
+    }
+
+    /// Waits until the driver is gone, which it should not be before the daemon is asked to stop.
+    pub(crate) async fn driver_ended(&self) {
+        let mut look = tokio::time::interval(DRIVER_LOOK);
+        while !self.driver.is_finished() {
+            look.tick().await;
+        }
     }
 
     /// Waits until somebody asks the daemon to stop through its API.

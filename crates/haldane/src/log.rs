@@ -25,7 +25,9 @@ pub(crate) fn start(command: &Command) {
     let lines = fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .with_ansi(has_color);
+        .with_ansi(has_color)
+        // Told with `eprintln!`, which panics where stderr is a file on a full disk: a log line is not worth the daemon.
+        .log_internal_errors(false);
     if std::env::var(FORM).is_ok_and(|form| form == "json") {
         lines.json().init();
     } else {

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     cli::{Exit, Globals, exit::talk},
@@ -55,11 +55,17 @@ pub(crate) async fn run(args: UpArgs, globals: &Globals) -> anyhow::Result<Exit>
         "haldane is up; its socket is {}",
         place.socket.display()
     ));
+    let mut is_told = false;
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             () = daemon.asked_to_stop() => break,
+            // Traffic goes on at the last weights; `/healthz` says no, and a restart takes everything up again.
+            () = daemon.driver_ended(), if !is_told => {
+                is_told = true;
+                error!("Driver broke off; nothing is decided until the daemon is started again");
+            }
             _ = reload.recv() => match &args.file {
                 Some(file) => {
                     if let Err(error) = load(&daemon, file).await {

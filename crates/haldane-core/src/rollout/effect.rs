@@ -401,6 +401,9 @@ pub fn describe(plan: &Plan, step: u32) -> String {
 }
 
 fn seconds(time: std::time::Duration) -> String {
+    if time.subsec_millis() != 0 {
+        return format!("{}ms", time.as_millis());
+    }
     let (minutes, rest) = (time.as_secs() / 60, time.as_secs() % 60);
     match (minutes, rest) {
         (0, rest) => format!("{rest}s"),

@@ -43,12 +43,8 @@ impl Driver {
         }
         self.show_store();
         self.begin_time(wall);
-        self.configure_ports();
+        self.open_ports(&names);
         let now = self.now();
-        // What is decided already comes before any news: traffic at its last durable weight, and nothing stopped for want of a wish.
-        for name in &names {
-            self.state_effects(name, now);
-        }
         self.turn(now);
         self.publish(now);
         Ok(())
@@ -104,12 +100,18 @@ impl Driver {
         }
     }
 
-    fn configure_ports(&mut self) {
-        if let Err(why) = self.ports.traffic.configure(&files(&self.homes)) {
-            warn!(%why, "Some addresses cannot be listened on");
-        }
+    /// Sets up every service, routes it as it was decided last, and only then lets requests in.
+    fn open_ports(&mut self, names: &[ServiceName]) {
         for (name, home) in &self.homes {
             self.ports.workloads.configure(name, &home.record.file);
+        }
+        let now = self.now();
+        // What is decided already comes before any news: traffic at its last durable weight, and nothing stopped for want of a wish.
+        for name in names {
+            self.state_effects(name, now);
+        }
+        if let Err(why) = self.ports.traffic.configure(&files(&self.homes)) {
+            warn!(%why, "Some addresses cannot be listened on");
         }
     }
 }

@@ -12,14 +12,25 @@ use std::{
     path::{Path, PathBuf},
     process,
     sync::Arc,
+    thread,
+    time::Duration,
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 
 use crate::store::StoreError;
 
 /// The name of the lock file in the data directory.
 pub const LOCK_FILE: &str = "haldane.lock";
+
+/// How often a lock is tried before another process counts as its holder.
+const LOCK_TRIES: u32 = 20;
+
+/// The time between two tries: a fork takes microseconds to its exec, and milliseconds on a busy machine.
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// The most that is read of a lock file: a process id and a start time are far shorter.
 const LOCK_FILE_BYTES_MAX: u64 = 256;
@@ -55,9 +66,9 @@ impl DirectoryLock {
             .mode(0o600)
             .open(&path)
             .map_err(failed)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match try_lock(&file) {
             Ok(()) => {}
-            Err(error) if error == rustix::io::Errno::WOULDBLOCK => {
+            Err(error) if error == Errno::WOULDBLOCK => {
                 return Err(StoreError::InUse {
                     directory: directory.display().to_string(),
                     pid: holder(&mut file),
@@ -125,6 +136,17 @@ fn started_at_ticks() -> Option<u64> {
     // The second field is the program's name in parentheses and may hold anything; the start time is the 22nd.
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// Locks the file, waiting a moment for a holder that was killed: its children hold the lock until they have executed their program.
+fn try_lock(file: &File) -> Result<(), Errno> {
+    for _ in 1..LOCK_TRIES {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => thread::sleep(LOCK_RETRY),
+            other => return other,
+        }
+    }
+    flock(file, FlockOperation::NonBlockingLockExclusive)
 }
 
 #[cfg(test)]

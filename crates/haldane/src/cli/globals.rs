@@ -78,9 +78,11 @@ impl Globals {
     pub(crate) fn try_new(args: &GlobalArgs) -> anyhow::Result<Self> {
         let is_terminal =
             stdout().is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb");
-        let size = ratatui::crossterm::terminal::size()
-            .ok()
-            .filter(|(width, _)| is_terminal && *width > 0);
+        // Only a terminal is asked for its size: elsewhere the question would start a program.
+        let size = is_terminal
+            .then(ratatui::crossterm::terminal::size)
+            .and_then(Result::ok)
+            .filter(|(width, _)| *width > 0);
         let has_color = is_terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Ok(Self {
             place: Place::try_new(&args.place, &Surroundings::of_process())?,
