@@ -135,7 +135,7 @@ fn rollout(live: &Live, observed_bps: Option<u64>) -> RolloutView {
         step: state.step().map(|step| step.saturating_add(1)),
         steps: steps(plan, state),
         weight_bps: state.weight(),
-        observed_bps,
+        observed_bps: observed_bps.filter(|_| !state.phase.is_terminal()),
         is_applied: state
             .facts
             .traffic

@@ -85,7 +85,14 @@ pub(crate) async fn finish(
         Some(id) => Awaited::Rollout(id.clone()),
         None => next_version(&client, service).await?,
     };
-    let (exit, standing) = wait(&client, service, awaited, limit).await?;
+    let (exit, standing) = tokio::select! {
+        ended = wait(&client, service, awaited, limit) => ended?,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted.context("listening for SIGINT")?;
+            talk(&format!("interrupted; the rollout goes on: `haldane status {service}`"));
+            return Ok(Exit::Failed);
+        }
+    };
     result::write(globals, out, &standing, |out| {
         let Standing {
             rollout,
