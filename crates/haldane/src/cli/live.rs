@@ -1,6 +1,6 @@
 //! The full-screen view of services: what is shown, and what a key or a message changes.
 //!
-//! [`update`] and [`view`] are pure: a model and a message give the next model, a model gives a picture. Whoever owns the terminal
+//! [`update`] and [`view()`] are pure: a model and a message give the next model, a model gives a picture. Whoever owns the terminal
 //! feeds them: [`session`] for `monitor` and `get -w`, the demo for its own. **Invariant:** the view offers nothing that the command
 //! line hasn't, and does nothing to a rollout without a yes.
 
