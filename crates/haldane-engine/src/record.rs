@@ -3,7 +3,7 @@
 //! Bodies are JSON under a version tag, so that a later release can still read what an earlier one wrote.
 
 use haldane_analysis::{Evidence, threshold::Memory};
-use haldane_api::file::{Service, VersionSpec};
+use haldane_api::file::{Notify, Service, VersionSpec};
 use haldane_core::{
     RolloutId, ServiceName, VersionName,
     plan::Plan,
@@ -22,6 +22,8 @@ const FORM: u32 = 1;
 pub(crate) struct ServiceRecord {
     /// What the file that was last applied says of it.
     pub(crate) file: Service,
+    /// Who is told of it, as that file says for all its services.
+    pub(crate) notify: Vec<Notify>,
     /// The version that serves.
     pub(crate) stable: VersionSpec,
     /// The number of the next rollout.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use haldane_api::{
-    file::{self, File, Service, Source, VersionSpec},
+    file::{self, File, Notify, Service, Source, VersionSpec},
     http::{Answer, ApplyRequest},
 };
 use haldane_core::{
@@ -62,8 +62,12 @@ impl Driver {
             });
         }
         self.listen(&file, &changes)?;
-        self.ports.notify.configure(&file.notify);
-        let result = self.carry_out_all(changes, &request.by, now);
+        let result = self
+            .carry_out_all(changes, &request.by, now)
+            .and_then(|answer| {
+                self.keep_notify(&file)?;
+                Ok(answer)
+            });
         if result.is_err() {
             self.listen_as_before(&files(&self.homes));
         }
@@ -93,6 +97,45 @@ impl Driver {
             self.turn_of(&name, now);
         }
         Ok(answer)
+    }
+
+    /// Tells from now on whom the file names; the store knows it by service, so that a start without a file does as well.
+    fn keep_notify(&mut self, file: &File) -> Result<(), RequestError> {
+        let mut changed = Vec::new();
+        for (name, home) in &self.homes {
+            if file.services.contains_key(name) && home.record.notify != file.notify {
+                let record = ServiceRecord {
+                    notify: file.notify.clone(),
+                    ..home.record.clone()
+                };
+                changed.push((name.clone(), record));
+            }
+        }
+        let writes: Result<Vec<Write>, _> = changed
+            .iter()
+            .map(|(name, record)| record.write(name))
+            .collect();
+        if !changed.is_empty() {
+            self.commit(&writes?)?;
+        }
+        for (name, record) in changed {
+            if let Some(home) = self.homes.get_mut(&name) {
+                home.record = record;
+            }
+        }
+        self.tell_whom();
+        Ok(())
+    }
+
+    /// Hands over who is to be told, each once.
+    pub(super) fn tell_whom(&mut self) {
+        let mut targets: Vec<Notify> = Vec::new();
+        for target in self.homes.values().flat_map(|home| &home.record.notify) {
+            if !targets.contains(target) {
+                targets.push(target.clone());
+            }
+        }
+        self.ports.notify.configure(&targets);
     }
 
     fn compare(&self, file: &File, prune: bool) -> BTreeMap<ServiceName, Change> {
@@ -179,6 +222,7 @@ impl Driver {
         let record = ServiceRecord {
             stable: serves.unwrap_or_else(|| file.stable.clone()),
             file,
+            notify: Vec::new(),
             next_number: number.saturating_add(1),
             queued: None,
             restart_since: None,

@@ -105,6 +105,7 @@ impl Driver {
         for (name, home) in &self.homes {
             self.ports.workloads.configure(name, &home.record.file);
         }
+        self.tell_whom();
         let now = self.now();
         // What is decided already comes before any news: traffic at its last durable weight, and nothing stopped for want of a wish.
         for name in names {

@@ -34,6 +34,24 @@ fn a_new_service_serves_and_the_same_file_changes_nothing() {
 }
 
 #[test]
+fn who_is_told_survives_a_restart_and_changes_with_the_file() {
+    let told = |bench: &Bench| bench.world.lock().targets.len();
+    let mut bench = Bench::with_shop();
+    assert_eq!(told(&bench), 0);
+    bench
+        .apply(&format!(
+            "notify: {{ webhook: http://127.0.0.1:9 }}\n{SHOP}"
+        ))
+        .unwrap();
+    assert_eq!(told(&bench), 1);
+    bench.world.lock().targets.clear();
+    bench.restart();
+    assert_eq!(told(&bench), 1);
+    bench.apply(SHOP).unwrap();
+    assert_eq!(told(&bench), 0);
+}
+
+#[test]
 fn changed_settings_begin_no_rollout() {
     let mut bench = Bench::with_shop();
     let answer = bench
