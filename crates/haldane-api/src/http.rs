@@ -142,6 +142,8 @@ pub struct RolloutView {
     pub observed_bps: Option<u64>,
     /// Whether the router was seen to do what was decided.
     pub is_applied: bool,
+    /// Whether it goes on only when a person says so.
+    pub waits_for_person: bool,
     /// Why it stands where it stands, in one sentence.
     pub message: String,
     /// The next event and what it waits for, in one sentence.

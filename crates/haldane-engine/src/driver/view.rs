@@ -136,6 +136,10 @@ fn rollout(live: &Live, observed_bps: Option<u64>) -> RolloutView {
         steps: steps(plan, state),
         weight_bps: state.weight(),
         observed_bps: observed_bps.filter(|_| !state.phase.is_terminal()),
+        waits_for_person: matches!(
+            &state.phase,
+            Phase::Paused(paused) if !matches!(paused.why, Pause::Closed(_))
+        ),
         is_applied: state
             .facts
             .traffic

@@ -202,7 +202,7 @@ pub(crate) fn service_json(phase: &str) -> Value {
                 step("send 25%", 2_500, "Done"), step("hold 5m", 2_500, "Current"),
                 step("send 100%", 10_000, "Next"), step("hold 5m", 10_000, "Next"),
             ],
-            "weightBps": 2_500, "observedBps": 2_483, "isApplied": true,
+            "weightBps": 2_500, "observedBps": 2_483, "isApplied": true, "waitsForPerson": phase == "Paused",
             "message": "holding at 25% for 5m",
             "next": "send 100% at 12:04:00, unless a guard breaks",
             "nextAt": "2026-11-21T12:04:00Z",

@@ -53,6 +53,9 @@ struct Standing {
     rollout: Option<RolloutId>,
     phase: String,
     message: String,
+    /// Whether it goes on only when a person says so; a pause for a window ends by itself.
+    #[serde(rename = "waitsForPerson")]
+    waits_for_person: bool,
 }
 
 /// What is waited for.
@@ -98,6 +101,7 @@ pub(crate) async fn finish(
             rollout,
             phase,
             message,
+            waits_for_person: _,
         } = &standing;
         let name = rollout.as_ref().map_or(service.as_str(), RolloutId::as_str);
         Ok(writeln!(out, "{name}: {phase}: {}", clean(message))?)
@@ -144,7 +148,7 @@ async fn wait(
             }
             Ok(now) => {
                 lost = None;
-                let exit = exit_of_phase(&now.phase);
+                let exit = now.exit();
                 if now != standing {
                     standing = now;
                     if exit.is_none() {
@@ -215,6 +219,7 @@ impl Standing {
             rollout: None,
             phase: phase.to_owned(),
             message,
+            waits_for_person: false,
         }
     }
 
@@ -237,26 +242,27 @@ impl Standing {
             rollout: Some(view.id.clone()),
             phase: view.phase.clone(),
             message: view.message.clone(),
+            waits_for_person: view.waits_for_person,
         }
     }
 
     fn of_history(history: RolloutHistory) -> Self {
         Self {
             rollout: Some(history.id),
+            waits_for_person: history.phase == "Paused",
             phase: history.phase,
             message: history.message,
         }
     }
-}
 
-/// Returns how the wait ends in a phase, if it ends there.
-fn exit_of_phase(phase: &str) -> Option<Exit> {
-    match phase {
-        "Completed" => Some(Exit::Done),
-        "RolledBack" | REPLACED => Some(Exit::Aborted),
-        "Failed" => Some(Exit::Failed),
-        "Paused" => Some(Exit::Waiting),
-        _ => None,
+    /// Returns how the wait ends here, if it does.
+    fn exit(&self) -> Option<Exit> {
+        match self.phase.as_str() {
+            "Completed" => Some(Exit::Done),
+            "RolledBack" | REPLACED => Some(Exit::Aborted),
+            "Failed" => Some(Exit::Failed),
+            _ => self.waits_for_person.then_some(Exit::Waiting),
+        }
     }
 }
 

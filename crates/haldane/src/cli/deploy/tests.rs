@@ -177,7 +177,7 @@ async fn a_rollout_that_a_newer_one_replaced_ends_as_its_history_says() {
     let out: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(
         out,
-        json!({ "rollout": "auth-7", "phase": "RolledBack", "message": "replaced by auth-8" })
+        json!({ "rollout": "auth-7", "phase": "RolledBack", "message": "replaced by auth-8", "waitsForPerson": false })
     );
 }
 
