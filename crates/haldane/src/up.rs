@@ -48,8 +48,14 @@ pub(crate) async fn run(args: UpArgs, globals: &Globals) -> anyhow::Result<Exit>
     if let Some(file) = &args.file
         && let Err(error) = load(&daemon, file).await
     {
-        daemon.stop().await?;
-        return Err(error);
+        // What the store knows goes on serving: a file that is wrong now must not turn a restart into an outage.
+        if daemon.engine().views().is_empty() {
+            daemon.stop().await?;
+            return Err(error);
+        }
+        talk(&format!(
+            "{error:#}\nthe release file was not taken; what the store knows goes on"
+        ));
     }
     talk(&format!(
         "haldane is up; its socket is {}",

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The most processes of one version on one machine.
-pub const REPLICAS_MAX: u32 = 1_000;
+pub const REPLICAS_MAX: u32 = 256;
 
 /// The most listeners, URLs, paths or environment variables of a service.
 const ITEMS_MAX: usize = 1_000;

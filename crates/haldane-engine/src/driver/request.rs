@@ -4,7 +4,7 @@
 //! or changed nothing.
 
 use haldane_api::{
-    file::{self, Source, VersionSpec},
+    file::{self, REPLICAS_MAX, Source, VersionSpec},
     http::{Answer, CommandName, CommandRequest, DeployRequest},
 };
 use haldane_core::{
@@ -101,10 +101,13 @@ impl Driver {
                 let actor = wish.actor.clone();
                 // The wish is durable first: what goes on ends because of it, also after a restart.
                 self.set_queue(name, Some(wish))?;
-                let mut answer = self.act(name, Action::Supersede(version.clone()), actor, now)?;
+                let ended = self.act(name, Action::Supersede(version.clone()), actor, now)?;
                 let message = format!("the rollout that goes on ends first, then {version} begins");
-                answer.messages.insert(0, message);
-                Ok(answer)
+                // It concerns the rollout that is to come, which has no id yet; not the one that ends.
+                Ok(Answer {
+                    is_durable: ended.is_durable,
+                    ..done(message)
+                })
             }
         }
     }
@@ -378,7 +381,12 @@ fn version_spec(home: &Home, request: DeployRequest) -> Result<VersionSpec, Requ
             } else {
                 request.env
             };
-            let replicas = request.replicas.unwrap_or(replicas).max(1);
+            let replicas = request.replicas.unwrap_or(replicas);
+            if !(1..=REPLICAS_MAX).contains(&replicas) {
+                return Err(invalid(&format!(
+                    "{replicas} replicas; expected 1 to {REPLICAS_MAX}"
+                )));
+            }
             Source::Run {
                 argv,
                 env,

@@ -19,8 +19,12 @@ fn a_newer_version_waits_until_the_older_is_verified_to_be_back() {
     }
     let answer = bench.deploy("v3").unwrap();
     assert_eq!(
-        answer.messages[0],
-        "the rollout that goes on ends first, then v3 begins"
+        answer.messages,
+        ["the rollout that goes on ends first, then v3 begins"]
+    );
+    assert_eq!(
+        answer.rollout, None,
+        "who waits must not wait for the old one"
     );
     assert_eq!((bench.phase().as_str(), bench.routed()), ("RollingBack", 0));
     assert_eq!(bench.view().queued, Some(version("v3")));
