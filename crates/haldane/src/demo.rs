@@ -99,7 +99,7 @@ pub(crate) async fn run(
             out.write_all(haldane_api::yaml::to_yaml(&serde_json::to_value(&told)?).as_bytes())?
         }
     }
-    if told.is_promoted() == (args.canary == Behavior::Good) {
+    if told.is_expected(args.canary == Behavior::Good) {
         return Ok(Exit::Done);
     }
     talk(&format!(

@@ -13,7 +13,7 @@ use super::{
 /// What happened.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Told {
-    /// `promoted` or `rolled_back`.
+    /// `promoted` or `rolled_back`; `failed` where the safe side was not reached.
     pub(crate) outcome: &'static str,
     /// Why, in one sentence.
     pub(crate) reason: String,
@@ -85,10 +85,10 @@ impl Told {
             .map(|(decided, first)| decided.saturating_sub(first))
             .unwrap_or_default();
         Self {
-            outcome: if history.phase == "Completed" {
-                "promoted"
-            } else {
-                "rolled_back"
+            outcome: match history.phase.as_str() {
+                "Completed" => "promoted",
+                "RolledBack" => "rolled_back",
+                _ => "failed",
             },
             reason: history.message.clone(),
             seconds_total: tenths(total),
@@ -105,17 +105,19 @@ impl Told {
         }
     }
 
-    /// Whether the new version was promoted.
-    pub(crate) fn is_promoted(&self) -> bool {
-        self.outcome == "promoted"
+    /// Whether it ended as it should for a new version that is good, or for one that is not.
+    pub(crate) fn is_expected(&self, is_good: bool) -> bool {
+        self.outcome == if is_good { "promoted" } else { "rolled_back" }
     }
 
     /// Returns the story in five lines.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let what = if self.is_promoted() {
-            format!("{NEW} was promoted: it serves all traffic now, and {OLD} is gone.")
-        } else {
-            format!("{NEW} was rolled back: {OLD} serves all traffic, as before.")
+        let what = match self.outcome {
+            "promoted" => {
+                format!("{NEW} was promoted: it serves all traffic now, and {OLD} is gone.")
+            }
+            "rolled_back" => format!("{NEW} was rolled back: {OLD} serves all traffic, as before."),
+            _ => format!("{NEW} was neither promoted nor rolled back."),
         };
         vec![
             what,

@@ -143,6 +143,19 @@ async fn waiting_ends_with_the_rollout() {
 }
 
 #[tokio::test]
+async fn a_pause_for_a_window_is_waited_out() {
+    let mut closed = service_json("Paused");
+    closed["rollout"]["waitsForPerson"] = json!(false);
+    let events = Reply::events(&[closed, service_json("Completed")]);
+    let daemon = Daemon::start([(CALL, answer()), ("GET /v1/events", events)]);
+    let (exit, out) = daemon
+        .run("deploy auth --version v2 --url http://127.0.0.1:1 --wait")
+        .await;
+    assert_eq!(exit.unwrap(), Exit::Done);
+    assert_eq!(out, "auth-7: Completed: holding at 25% for 5m\n");
+}
+
+#[tokio::test]
 async fn waiting_has_an_end_of_its_own() {
     let daemon = Daemon::start([
         (CALL, answer()),
