@@ -183,6 +183,7 @@ mod tests {
             rules,
             unmeasured: vec![],
             timeouts: Timeouts::default(),
+            body_bytes_max: u64::MAX,
         })
         .unwrap()
     }

@@ -171,6 +171,7 @@ mod tests {
             rules: vec![],
             unmeasured: vec![],
             timeouts: Timeouts::default(),
+            body_bytes_max: u64::MAX,
         })
         .unwrap();
         let spot = |endpoint: &Endpoint| Spot {

@@ -28,6 +28,7 @@
 //!     rules: vec![],
 //!     unmeasured: vec!["/health".parse()?],
 //!     timeouts: Timeouts::default(),
+//!     body_bytes_max: 10 * 1024 * 1024,
 //! })?;
 //! let route = Route { listener: None, host: None, path: PathPrefix::root(), service: "shop".parse()? };
 //!

@@ -101,6 +101,7 @@ pub struct ServiceRoute {
     rules: Vec<(Vec<Matcher>, usize)>,
     unmeasured: Vec<PathPrefix>,
     timeouts: Timeouts,
+    body_bytes_max: u64,
 }
 
 /// What a [`ServiceRoute`] is made of.
@@ -120,6 +121,8 @@ pub struct ServiceSpec {
     pub unmeasured: Vec<PathPrefix>,
     /// Time-outs towards the endpoints.
     pub timeouts: Timeouts,
+    /// Bytes of the body of a request; the proxy's own limit holds as well.
+    pub body_bytes_max: u64,
 }
 
 /// One version of a service with its share of the traffic.
@@ -436,6 +439,7 @@ impl ServiceRoute {
             rules,
             unmeasured,
             timeouts,
+            body_bytes_max,
         } = spec;
         let sum_bps = arms.iter().map(|arm| u32::from(arm.share.as_bps())).sum();
         if sum_bps != u32::from(Weight::FULL.as_bps()) {
@@ -486,6 +490,7 @@ impl ServiceRoute {
             rules,
             unmeasured,
             timeouts,
+            body_bytes_max,
         })
     }
 
@@ -520,6 +525,10 @@ impl ServiceRoute {
 
     pub(crate) const fn timeouts(&self) -> Timeouts {
         self.timeouts
+    }
+
+    pub(crate) const fn body_bytes_max(&self) -> u64 {
+        self.body_bytes_max
     }
 
     pub(crate) fn is_measured(&self, path: &str) -> bool {

@@ -266,10 +266,6 @@ impl Visit {
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Source>, Answer> {
         let (mut parts, body) = request.into_parts();
         let target = sanitize::request(&mut parts, &self.client).map_err(Answer::Refused)?;
-        let body_bytes_max = self.worker.shared.config.limits.body_bytes_max;
-        if body.size_hint().lower() > body_bytes_max {
-            return Err(Answer::BodyTooLarge);
-        }
         // From here to the first await in `forward`, where the version takes hold of the request, nothing else runs on this thread.
         // `Proxy::settle` relies on that.
         let path = parts.uri.path();
@@ -277,6 +273,11 @@ impl Visit {
             .worker
             .lane(self.listener, target.host_name(), path)
             .ok_or(Answer::NoRoute)?;
+        let limits = &self.worker.shared.config.limits;
+        let body_bytes_max = limits.body_bytes_max.min(lane.route.body_bytes_max());
+        if body.size_hint().lower() > body_bytes_max {
+            return Err(Answer::BodyTooLarge);
+        }
         let is_measured = lane.route.is_measured(path);
         let arm = lane.choose(&parts.headers, parts.uri.query(), is_measured);
         let body_idle = lane.route.timeouts().body_idle;

@@ -19,6 +19,7 @@ fn table(version: &str) -> Table {
         rules: vec![],
         unmeasured: vec![],
         timeouts: Timeouts::default(),
+        body_bytes_max: u64::MAX,
     });
     Table::try_new(Vec::<Route>::new(), vec![service.unwrap()]).unwrap()
 }

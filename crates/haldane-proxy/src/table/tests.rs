@@ -26,6 +26,7 @@ fn spec(name: &str, arms: Vec<Arm>) -> ServiceSpec {
         rules: vec![],
         unmeasured: vec![],
         timeouts: Timeouts::default(),
+        body_bytes_max: u64::MAX,
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use haldane_proxy::{Config, Limit, Limits};
+use haldane_proxy::{Config, Limit, Limits, ServiceSpec};
 
 use crate::{
     endpoint::{Act, TestEndpoint, ok},
@@ -86,6 +86,20 @@ fn a_slow_response_outlives_the_limits_of_the_client() {
     };
     let rig = rig(&endpoint, limits);
     assert_eq!(rig.connect().get("/", "").unwrap().text(), "late");
+}
+
+#[test]
+fn a_service_may_allow_less_than_the_proxy() {
+    let endpoint = TestEndpoint::named("v1");
+    let rig = rig(&endpoint, Limits::default());
+    rig.publish(ServiceSpec {
+        body_bytes_max: 8,
+        ..single(&endpoint)
+    });
+    let mut client = rig.connect();
+    assert_eq!(client.post("/", "12345678").unwrap().status(), 200);
+    assert_eq!(client.post("/", "123456789").unwrap().status(), 413);
+    assert_eq!(endpoint.count(), 1);
 }
 
 #[test]

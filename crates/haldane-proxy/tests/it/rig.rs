@@ -115,6 +115,7 @@ pub(crate) fn spec(arms: Vec<Arm>) -> ServiceSpec {
             response_head: Duration::from_secs(5),
             body_idle: Duration::from_secs(5),
         },
+        body_bytes_max: u64::MAX,
     }
 }
 

@@ -98,6 +98,7 @@ fn service(input: Input<'_>) -> Result<ServiceRoute, String> {
             response_head: input.file.timeouts.response,
             body_idle: input.file.timeouts.idle,
         },
+        body_bytes_max: input.file.limits.body_bytes,
     })
     .map_err(say)
 }
@@ -140,4 +141,47 @@ fn prefix(path: Option<&str>) -> Result<PathPrefix, String> {
 
 fn say(error: impl std::fmt::Display) -> String {
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use haldane_api::file;
+    use haldane_core::rollout::Traffic;
+
+    use super::*;
+
+    #[test]
+    fn every_address_host_and_limit_of_the_file_reaches_the_table() {
+        let text = "services:
+  auth:
+    listen: [127.0.0.1:1, 127.0.0.1:2]
+    host: auth.test
+    stable: { version: v1, url: http://127.0.0.1:9 }
+    limits: { bodyBytes: 7KiB }
+";
+        let file = file::parse(text).unwrap();
+        let (name, service) = file.services.first_key_value().unwrap();
+        let route = Route {
+            stable: service.stable.clone(),
+            canary: None,
+            routing: Traffic::STABLE_ONLY,
+        };
+        let input = Input {
+            name,
+            file: service,
+            route: &route,
+            stable: Vec::new(),
+            canary: Vec::new(),
+        };
+        let table = build([input].into_iter(), &BTreeMap::new()).unwrap();
+        let text = format!("{table:?}");
+        for part in [
+            "127.0.0.1:1",
+            "127.0.0.1:2",
+            "auth.test",
+            "body_bytes_max: 7168",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
 }
