@@ -22,7 +22,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use crate::{
-    connection::Busy,
+    connection::{Busy, ConnectionState},
     count::{Attempt, Fault, Hold, Outcome},
     pool::{Lease, Pending},
 };
@@ -50,6 +50,7 @@ pub(crate) enum RequestBody {
 pub(crate) struct ClientBody {
     incoming: Incoming,
     watch: Arc<BodyWatch>,
+    connection: Arc<ConnectionState>,
     bytes_left: u64,
     idle: IdleTimer,
 }
@@ -123,7 +124,12 @@ pub(crate) struct IdleTimer {
 }
 
 impl ClientBody {
-    pub(crate) fn new(incoming: Incoming, bytes_max: u64, idle: Duration) -> Self {
+    pub(crate) fn new(
+        incoming: Incoming,
+        bytes_max: u64,
+        idle: Duration,
+        connection: Arc<ConnectionState>,
+    ) -> Self {
         let watch = BodyWatch {
             stage: AtomicU8::new(BodyStage::Offered as u8),
             progress_ms: AtomicU64::new(0),
@@ -132,6 +138,7 @@ impl ClientBody {
         Self {
             incoming,
             watch: Arc::new(watch),
+            connection,
             bytes_left: bytes_max,
             idle: IdleTimer::new(idle),
         }
@@ -163,6 +170,7 @@ impl ClientBody {
         self.watch.progress();
         let Some(frame) = frame else {
             self.watch.set(BodyStage::Done);
+            self.connection.set_sending(false);
             return Poll::Ready(None);
         };
         let frame = match frame {
@@ -181,6 +189,7 @@ impl ClientBody {
         };
         self.bytes_left = bytes_left;
         let is_last = self.incoming.is_end_stream();
+        self.connection.set_sending(!is_last);
         self.watch.set(if is_last {
             BodyStage::Done
         } else {

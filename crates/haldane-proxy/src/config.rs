@@ -27,6 +27,15 @@ pub const CONNECTIONS_MAX: usize = 10_000;
 /// Idle connections kept to one endpoint by one thread.
 pub const UPSTREAM_IDLE_MAX: usize = 128;
 
+/// Connections open at once to one endpoint from one thread. This many new ones fit into the queue in which the kernel keeps those
+/// that a common server has not accepted yet (511 to 4,096), and few servers answer more at once. A service whose responses last, such
+/// as streams of events, needs as many as it has clients.
+pub const UPSTREAM_CONNECTIONS_MAX: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+
+/// Requests that wait for a connection to one endpoint on one thread. Each waits no longer than opening a connection may take; what
+/// this bounds is how many a stuck endpoint can make wait at once.
+pub const UPSTREAM_WAITING_MAX: usize = 4_096;
+
 /// Settings of the data plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -44,6 +53,10 @@ pub struct Config {
     pub upstream_idle_timeout: Duration,
     /// Idle connections kept to one endpoint by one thread.
     pub upstream_idle_max: usize,
+    /// Connections open at once to one endpoint from one thread, idle ones included.
+    pub upstream_connections_max: NonZeroUsize,
+    /// Requests that wait for a connection to one endpoint on one thread.
+    pub upstream_waiting_max: usize,
 }
 
 /// What a client may use.
@@ -73,6 +86,8 @@ impl Default for Config {
             limits: Limits::default(),
             upstream_idle_timeout: UPSTREAM_IDLE_TIMEOUT,
             upstream_idle_max: UPSTREAM_IDLE_MAX,
+            upstream_connections_max: UPSTREAM_CONNECTIONS_MAX,
+            upstream_waiting_max: UPSTREAM_WAITING_MAX,
         }
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! hyper knows one time-out for the wait between requests and for the head of a request. These differ much, so the connection is
 //! watched here: the socket and the handler note what phase it is in, and one timer, set only when it must fire earlier than it
-//! would, ends it.
+//! would, ends it. The same notes tell which answers are the parser's, and whether the client is still sending when all is said.
+
+mod client_io;
 
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
-    io,
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -18,13 +19,7 @@ use std::{
 };
 
 use http::{Request, Response};
-use hyper::{
-    body::Incoming,
-    rt::{Read, ReadBufCursor, Write},
-    server::conn::http1,
-    service::service_fn,
-};
-use hyper_util::rt::TokioIo;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use tokio::{
     net::TcpStream,
     time::{Instant, Sleep},
@@ -35,6 +30,7 @@ use tracing::trace;
 use crate::{
     body::ResponseBody,
     config::Limits,
+    connection::client_io::ClientIo,
     count::{Counters, Limit},
 };
 
@@ -56,16 +52,15 @@ pub(crate) struct ConnectionState {
     is_write_blocked: AtomicBool,
     writes: AtomicU32,
     is_closing: AtomicBool,
+    /// Whether the handler was called since all was written: then what is written next may be its response.
+    has_answer: AtomicBool,
+    /// Whether the client may be sending what nobody will read.
+    is_sending: AtomicBool,
 }
 
 /// A request is under way as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Busy(Arc<ConnectionState>);
-
-struct ClientIo {
-    inner: TokioIo<TcpStream>,
-    state: Arc<ConnectionState>,
-}
 
 /// What the connection waits for; each value differs from the one before when a new wait begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,10 +99,7 @@ pub(crate) async fn serve<H, F>(
     H: Fn(Request<Incoming>) -> F,
     F: Future<Output = Result<Response<ResponseBody>, Infallible>>,
 {
-    let io = ClientIo {
-        inner: TokioIo::new(stream),
-        state: Arc::clone(&state),
-    };
+    let io = ClientIo::new(stream, Arc::clone(&state));
     let connection = http1::Builder::new()
         .header_read_timeout(None)
         .max_header_size(limits.header_bytes_max)
@@ -166,12 +158,39 @@ impl ConnectionState {
             is_write_blocked: AtomicBool::new(false),
             writes: AtomicU32::new(0),
             is_closing: AtomicBool::new(false),
+            has_answer: AtomicBool::new(false),
+            is_sending: AtomicBool::new(false),
         }
     }
 
     /// Whether the next response must be the last.
     pub(crate) fn is_closing(&self) -> bool {
         self.is_closing.load(Relaxed)
+    }
+
+    /// Notes whether the client has more of its request to send.
+    pub(crate) fn set_sending(&self, is_sending: bool) {
+        self.is_sending.store(is_sending, Relaxed);
+    }
+
+    fn is_sending(&self) -> bool {
+        self.is_sending.load(Relaxed)
+    }
+
+    fn has_answer(&self) -> bool {
+        self.has_answer.load(Relaxed)
+    }
+
+    /// Notes that the parser has answered: the connection ends, and nobody reads what the client still sends.
+    fn note_own_answer(&self) {
+        self.phase.store(BUSY, Relaxed);
+        self.is_sending.store(true, Relaxed);
+    }
+
+    fn note_flush(&self) {
+        if self.phase.load(Relaxed) != BUSY {
+            self.has_answer.store(false, Relaxed);
+        }
     }
 
     fn wait(&self) -> Wait {
@@ -212,6 +231,7 @@ impl ConnectionState {
 impl Busy {
     pub(crate) fn new(state: Arc<ConnectionState>) -> Self {
         state.phase.store(BUSY, Relaxed);
+        state.has_answer.store(true, Relaxed);
         Self(state)
     }
 }
@@ -285,49 +305,5 @@ impl Limits {
             Wait::Write { .. } => Some(self.write_timeout),
             Wait::Busy => None,
         }
-    }
-}
-
-impl Read for ClientIo {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        self.state.note_read();
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Write for ClientIo {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.inner).poll_write(cx, buf);
-        self.state.note_write(poll)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
-        self.state.note_write(poll)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }

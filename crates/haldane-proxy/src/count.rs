@@ -42,6 +42,8 @@ pub enum Fault {
     Body,
     /// What came back was no HTTP/1.1 response to the request.
     Protocol,
+    /// All connections that the endpoint may have were in use, and none came free in time; nothing was sent.
+    Saturated,
 }
 
 /// A limit of the proxy that a client met. None of these counts for a version.
@@ -61,6 +63,8 @@ pub enum Limit {
     Connections,
     /// The request had no single meaning.
     BadRequest,
+    /// The request had been here before.
+    Loop,
     /// No route led anywhere.
     NotFound,
     /// A connection could not be accepted.
@@ -99,7 +103,8 @@ pub struct VersionReading {
     pub unmeasured: u64,
     /// Requests that this version holds right now, unmeasured ones included.
     pub in_flight: u64,
-    /// From the first byte sent to the last byte of the body, of attempts that ended with a response or a [`Fault::Timeout`].
+    /// From the choice of an endpoint to the last byte of the body, so with the wait for a connection, of attempts that ended with a
+    /// response or a [`Fault::Timeout`].
     pub latency: Histogram,
 }
 
@@ -116,6 +121,8 @@ pub struct FaultCounts {
     pub body: u64,
     /// See [`Fault::Protocol`].
     pub protocol: u64,
+    /// See [`Fault::Saturated`].
+    pub saturated: u64,
 }
 
 /// The counters of all versions and threads.
@@ -134,7 +141,7 @@ type Shards = Vec<Arc<Shard>>;
 #[derive(Debug)]
 pub(crate) struct Shard {
     status: [AtomicU64; 5],
-    faults: [AtomicU64; 5],
+    faults: [AtomicU64; 6],
     aborted_by_client: AtomicU64,
     unavailable: AtomicU64,
     resent: AtomicU64,
@@ -172,7 +179,7 @@ pub(crate) struct ConnectionCount(Arc<Counters>);
 
 impl Limit {
     /// All limits.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::HeaderTime,
         Self::HeaderSize,
         Self::BodyTime,
@@ -180,6 +187,7 @@ impl Limit {
         Self::WriteTime,
         Self::Connections,
         Self::BadRequest,
+        Self::Loop,
         Self::NotFound,
         Self::Accept,
         Self::Resources,
@@ -196,6 +204,7 @@ impl Limit {
             Self::WriteTime => "write_time",
             Self::Connections => "connections",
             Self::BadRequest => "bad_request",
+            Self::Loop => "loop",
             Self::NotFound => "not_found",
             Self::Accept => "accept",
             Self::Resources => "resources",
@@ -248,7 +257,7 @@ impl VersionReading {
         for (sum, count) in self.status.iter_mut().zip(&shard.status) {
             *sum = sum.saturating_add(count.load(Relaxed));
         }
-        let [connect, reset, timeout, body, protocol] =
+        let [connect, reset, timeout, body, protocol, saturated] =
             shard.faults.each_ref().map(|count| count.load(Relaxed));
         let faults = FaultCounts {
             connect,
@@ -256,6 +265,7 @@ impl VersionReading {
             timeout,
             body,
             protocol,
+            saturated,
         };
         self.faults = self.faults.saturating_add(faults);
         let counts = shard.latency.iter().map(|count| count.load(Relaxed));
@@ -287,17 +297,19 @@ impl FaultCounts {
             .saturating_add(self.timeout)
             .saturating_add(self.body)
             .saturating_add(self.protocol)
+            .saturating_add(self.saturated)
     }
 
     /// Returns each fault with its label.
     #[must_use]
-    pub const fn labeled(&self) -> [(&'static str, u64); 5] {
+    pub const fn labeled(&self) -> [(&'static str, u64); 6] {
         [
             ("connect", self.connect),
             ("reset", self.reset),
             ("timeout", self.timeout),
             ("body", self.body),
             ("protocol", self.protocol),
+            ("saturated", self.saturated),
         ]
     }
 
@@ -308,6 +320,7 @@ impl FaultCounts {
             timeout: with(self.timeout, other.timeout),
             body: with(self.body, other.body),
             protocol: with(self.protocol, other.protocol),
+            saturated: with(self.saturated, other.saturated),
         }
     }
 
@@ -469,6 +482,7 @@ impl Shard {
             Outcome::Fault(Fault::Timeout) => (self.faults.get(2), true),
             Outcome::Fault(Fault::Body) => (self.faults.get(3), false),
             Outcome::Fault(Fault::Protocol) => (self.faults.get(4), false),
+            Outcome::Fault(Fault::Saturated) => (self.faults.get(5), false),
             Outcome::AbortedByClient => (Some(&self.aborted_by_client), false),
         };
         if let Some(count) = count {

@@ -2,10 +2,14 @@
 //!
 //! What is tried again, and what never:
 //! - No connection: nothing was sent, so any request goes to another endpoint, then to stable.
+//! - All connections in use that the endpoint may have, and none free in time: the endpoint has the fewest requests of its version, so
+//!   the others are as full. The request goes to stable; where stable itself is full, it is refused with 503. Who still waits for a
+//!   version when its share falls to zero goes to stable at once, so that the version gets no request after that.
 //! - A kept connection that closed before it took the request, or (for a repeatable request) before it answered: once more on a
 //!   fresh connection to the same endpoint. It says nothing about the version, so it isn't counted against it.
 //! - A fresh connection that broke before the head of a response: a repeatable request goes once more to stable; where stable itself
-//!   broke it, to another endpoint of stable. What broke one replica of the canary may break the next.
+//!   broke it, to another endpoint of stable. What broke one replica of the canary may break the next. The client sees no error, but
+//!   the judge does: the break stays counted as a failure of the version that broke it, and the answer is stable's.
 //!
 //! Repeatable is a request without body whose method is idempotent.
 //!
@@ -27,9 +31,10 @@ use crate::{
     connection::after,
     count::{Attempt, Fault, Hold, Outcome},
     lane::{Lane, Spot},
-    pool::{ConnectError, Lease, Pending},
+    pool::{ConnectError, Lease, Pending, Want},
     refuse::Answer,
     sanitize::{self, Target},
+    table::Timeouts,
 };
 
 /// Endpoints of one version that one request tries. More would multiply the load on a version that is down already.
@@ -74,6 +79,8 @@ enum Next {
     Elsewhere,
     /// Another endpoint, but no third one after another reset.
     ElsewhereOnce,
+    /// Stable, if this is another version.
+    Stable,
 }
 
 /// Sends `job` to `arm` of `lane`, or to stable where that can't serve it.
@@ -110,6 +117,7 @@ pub(crate) async fn forward(
             match next {
                 Next::GiveUp => return Err(last),
                 Next::Elsewhere => {}
+                Next::Stable => break,
                 Next::ElsewhereOnce => {
                     may_repeat = false;
                     // What broke one replica of the canary may break the next; stable is the safe side.
@@ -138,20 +146,34 @@ async fn exchange(
     tasks: &TaskTracker,
 ) -> Result<(Response<Incoming>, Lease), Failure> {
     let timeouts = lane.route.timeouts();
-    if let Some(lease) = spot.pool.take(job.is_repeatable) {
-        match send(lease, spot, job, timeouts.response_head).await {
-            Err(Failure::Stale | Failure::Unsent) => {
-                if let Some(arm) = lane.arms.get(arm) {
-                    arm.shard.count_resent();
-                }
+    let want = job.want();
+    let lease = match spot.pool.take(want) {
+        Some(lease) => lease,
+        None => connect(spot, want, timeouts, tasks).await?,
+    };
+    let is_reused = lease.is_reused;
+    match send(lease, spot, job, timeouts.response_head).await {
+        Err(Failure::Stale | Failure::Unsent) if is_reused => {
+            if let Some(arm) = lane.arms.get(arm) {
+                arm.shard.count_resent();
             }
-            done => return done,
         }
+        done => return done,
     }
-    let connect = spot.pool.connect(timeouts.connect, tasks);
-    let lease = connect.await.map_err(Failure::Connect)?;
-    spot.endpoint.absolve();
+    let lease = connect(spot, Want::Fresh, timeouts, tasks).await?;
     send(lease, spot, job, timeouts.response_head).await
+}
+
+async fn connect(
+    spot: &Spot,
+    want: Want,
+    timeouts: Timeouts,
+    tasks: &TaskTracker,
+) -> Result<Lease, Failure> {
+    let lease = spot.pool.connect(want, timeouts.connect, tasks).await;
+    let lease = lease.map_err(Failure::Connect)?;
+    spot.endpoint.absolve();
+    Ok(lease)
 }
 
 /// Sends `job` over one connection and awaits the head of the response.
@@ -168,13 +190,17 @@ async fn send(
         Some(watch) => with_body(response, watch, response_head).await,
     };
     match response {
-        Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            Err(Failure::Fault(Fault::Protocol))
-        }
+        Some(Ok(response)) if is_foreign(&response) => Err(Failure::Fault(Fault::Protocol)),
         Some(Ok(response)) => Ok((response, lease)),
         Some(Err(error)) => Err(job.failure(error, lease.is_reused)),
         None => Err(Failure::Fault(Fault::Timeout)),
     }
+}
+
+/// Whether a response speaks of something that no request of ours asks for.
+fn is_foreign(response: &Response<Incoming>) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS
+        || !sanitize::is_plainly_framed(response.headers())
 }
 
 /// Awaits the head of a response while the body of the request is still on its way: as long as that moves, or waits for the client,
@@ -256,6 +282,14 @@ impl Job {
         }
     }
 
+    const fn want(&self) -> Want {
+        if self.is_repeatable {
+            Want::Any
+        } else {
+            Want::Recent
+        }
+    }
+
     /// Returns the request for `spot`. A repeatable job stays whole; of another, headers and body go along.
     fn next_request(&mut self, spot: &Spot) -> Request<RequestBody> {
         let headers = if self.is_repeatable {
@@ -325,6 +359,14 @@ impl Failure {
                 spot.endpoint.suspect();
                 Next::Elsewhere
             }
+            Self::Connect(ConnectError::Withdrawn) => {
+                attempt.cancel();
+                Next::Stable
+            }
+            Self::Connect(ConnectError::Saturated) => {
+                attempt.end(Outcome::Fault(Fault::Saturated));
+                Next::Stable
+            }
             Self::Stale | Self::Unsent => {
                 attempt.end(Outcome::Fault(Fault::Reset));
                 Next::Elsewhere
@@ -350,6 +392,9 @@ impl Failure {
         match self {
             Self::Connect(ConnectError::Refused) => Answer::Fault(Fault::Connect),
             Self::Connect(ConnectError::TimedOut) => Answer::ConnectTimeout,
+            Self::Connect(ConnectError::Saturated | ConnectError::Withdrawn) => {
+                Answer::Fault(Fault::Saturated)
+            }
             Self::Connect(ConnectError::OutOfResources) => Answer::OutOfResources,
             Self::Stale | Self::Unsent => Answer::Fault(Fault::Reset),
             Self::Fault(fault) => Answer::Fault(*fault),

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use haldane_core::Weight;
 use http::{HeaderMap, HeaderValue};
 
 use crate::{
@@ -102,6 +103,32 @@ impl Lane {
         best.map(|(_, at, spot)| (at, spot))
     }
 
+    /// Whether a request waits for a connection.
+    pub(crate) fn has_waiting(&self) -> bool {
+        let mut spots = self.arms.iter().flat_map(|arm| &arm.spots);
+        spots.any(|spot| spot.pool.has_waiting())
+    }
+
+    /// Lets nobody wait any more for a version that gets no share under `next`; stable takes them.
+    pub(crate) fn turn_away(&self, next: Option<&ServiceRoute>) {
+        let fallback = self.arms.get(self.route.fallback());
+        let is_stables = |pool: &Arc<Pool>| {
+            let mut spots = fallback.iter().flat_map(|arm| &arm.spots);
+            spots.any(|spot| Arc::ptr_eq(&spot.pool, pool))
+        };
+        for (arm, lane_arm) in self.route.arms().iter().zip(&self.arms) {
+            let mut arms = next.into_iter().flat_map(ServiceRoute::arms);
+            let is_served =
+                arms.any(|other| other.version == arm.version && other.share != Weight::ZERO);
+            if is_served {
+                continue;
+            }
+            for spot in lane_arm.spots.iter().filter(|spot| !is_stables(&spot.pool)) {
+                spot.pool.turn_away();
+            }
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Draws> {
         self.draws.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -147,12 +174,17 @@ impl Tier {
 mod tests {
     use std::{net::SocketAddr, time::Duration};
 
-    use haldane_core::Weight;
-
     use super::*;
     use crate::{
-        pool::Pending,
+        pool::{Pending, PoolLimits},
         table::{Arm, Override, ServiceSpec, Timeouts},
+    };
+
+    const NONE: PoolLimits = PoolLimits {
+        idle_timeout: Duration::ZERO,
+        idle_max: 0,
+        open_max: 0,
+        waiting_max: 0,
     };
 
     /// Arms: 0 is stable with `stable` endpoints, 1 the canary with two.
@@ -176,7 +208,7 @@ mod tests {
         .unwrap();
         let spot = |endpoint: &Endpoint| Spot {
             endpoint: endpoint.clone(),
-            pool: Arc::new(Pool::new(endpoint.addr(), Duration::ZERO, 0)),
+            pool: Arc::new(Pool::new(endpoint.addr(), NONE)),
         };
         let arms = route.arms().iter().map(|arm| LaneArm {
             shard: Arc::default(),

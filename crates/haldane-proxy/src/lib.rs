@@ -44,6 +44,8 @@
 //!   has no body and an idempotent method.
 //! - A version with share zero gets no request, unless a rule or a permitted override leads there.
 //! - Traffic moves from the canary to stable when the canary can't serve it, never the other way.
+//! - No burst opens more connections to an endpoint than it may have; what must wait for one, waits for a bounded time.
+//! - A request that comes by a second time is refused.
 //! - Publishing a table loses no request and touches no listener.
 //! - No lock on the way of a request is shared between threads.
 
@@ -66,11 +68,13 @@ mod sanitize;
 mod socket;
 mod split;
 mod table;
+mod via;
 mod worker;
 
 pub use config::{
     BODY_BYTES_MAX, CLIENT_IDLE_TIMEOUT, CLIENT_WRITE_TIMEOUT, CONNECTIONS_MAX, Config,
-    HEADER_BYTES_MAX, HEADER_READ_TIMEOUT, Limits, UPSTREAM_IDLE_MAX, UPSTREAM_IDLE_TIMEOUT,
+    HEADER_BYTES_MAX, HEADER_READ_TIMEOUT, Limits, UPSTREAM_CONNECTIONS_MAX, UPSTREAM_IDLE_MAX,
+    UPSTREAM_IDLE_TIMEOUT, UPSTREAM_WAITING_MAX,
 };
 pub use count::{Fault, FaultCounts, Limit, Reading, VersionReading};
 pub use endpoint::{AuthorityError, Endpoint};

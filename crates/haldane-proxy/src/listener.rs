@@ -13,20 +13,30 @@ use std::{
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{net::TcpListener, time::sleep};
+use tokio::{
+    net::TcpListener,
+    time::{Instant, sleep},
+};
 use tokio_util::{
     sync::CancellationToken,
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
-use tracing::{debug, warn};
+use tracing::warn;
 
-use crate::{count::Limit, worker::Worker};
+use crate::{connection::after, count::Limit, worker::Worker};
 
 /// Connections that the kernel holds for each thread until they are accepted. It caps this at `net.core.somaxconn`.
 const BACKLOG: i32 = 4_096;
 
-/// Pause after a failed accept. The usual cause, no file descriptors, lasts until a connection ends.
+/// Pause after a failed accept. The usual cause, no file descriptors, lasts until a connection ends; meanwhile clients wait in the
+/// kernel's queue, and asking again at once would only burn the time that others need to end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a listener that closes goes on after failed accepts, for the sake of what the kernel has accepted already.
+const REST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often failed accepts are told of: often enough to be seen, rarely enough not to fill the log while it lasts.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Why an address can't be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +62,13 @@ pub(crate) struct Listener {
 /// A place among the connections of a listener.
 #[derive(Debug)]
 pub(crate) struct Seat(Arc<AtomicUsize>);
+
+/// Failed accepts that nobody was told of yet.
+#[derive(Debug, Default)]
+struct Untold {
+    count: u64,
+    told: Option<Instant>,
+}
 
 #[derive(Clone, Copy, Debug)]
 enum Doing {
@@ -174,6 +191,7 @@ pub(crate) async fn accept(
         Ok(socket) => socket,
         Err(error) => return warn!(%addr, %error, "Can not accept connections"),
     };
+    let mut untold = Untold::default();
     loop {
         tokio::select! {
             biased;
@@ -182,28 +200,71 @@ pub(crate) async fn accept(
                 Ok((stream, peer)) => worker.serve(stream, peer, &listener),
                 Err(error) => {
                     worker.counters().hit(Limit::Accept);
-                    debug!(%addr, %error, "Connection not accepted");
-                    sleep(ACCEPT_PAUSE).await;
+                    if let Some(failed) = untold.add(Instant::now()) {
+                        warn!(%addr, %error, failed, "Connections not accepted");
+                    }
+                    if !is_of_one_connection(&error) {
+                        sleep(ACCEPT_PAUSE).await;
+                    }
                 }
             }
         }
     }
     if let Ok(socket) = socket.into_std() {
-        accept_rest(&worker, &listener, &socket);
+        accept_rest(&worker, &listener, &socket).await;
     }
     drop(until);
 }
 
 /// Serves what waits in the kernel's queue, which would be reset with the socket's end.
-fn accept_rest(worker: &Arc<Worker>, listener: &Arc<Listener>, socket: &std::net::TcpListener) {
-    while let Ok((stream, peer)) = socket.accept() {
-        let stream = stream
-            .set_nonblocking(true)
-            .and_then(|()| tokio::net::TcpStream::from_std(stream));
-        match stream {
-            Ok(stream) => worker.serve(stream, peer, listener),
-            Err(_) => worker.counters().hit(Limit::Accept),
+async fn accept_rest(
+    worker: &Arc<Worker>,
+    listener: &Arc<Listener>,
+    socket: &std::net::TcpListener,
+) {
+    let end = after(Instant::now(), REST_PATIENCE);
+    loop {
+        let accepted = socket.accept().and_then(|(stream, peer)| {
+            stream.set_nonblocking(true)?;
+            Ok((tokio::net::TcpStream::from_std(stream)?, peer))
+        });
+        match accepted {
+            Ok((stream, peer)) => worker.serve(stream, peer, listener),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) => {
+                worker.counters().hit(Limit::Accept);
+                if Instant::now() >= end {
+                    return warn!(addr = %listener.addr(), %error, "Connections lost");
+                }
+                if !is_of_one_connection(&error) {
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
         }
+    }
+}
+
+/// Whether only the connection that was to be accepted is gone, so that the next one may be fine.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
+impl Untold {
+    /// Adds a failure; returns how many there are to tell of, if it is time.
+    fn add(&mut self, now: Instant) -> Option<u64> {
+        self.count = self.count.saturating_add(1);
+        let is_time = self
+            .told
+            .is_none_or(|told| now.saturating_duration_since(told) >= TELL_EVERY);
+        is_time.then(|| {
+            self.told = Some(now);
+            std::mem::take(&mut self.count)
+        })
     }
 }
 
@@ -214,13 +275,14 @@ mod tests {
     use arc_swap::ArcSwap;
 
     use super::*;
-    use crate::{config::Config, count::Counters, table::Table, worker::Shared};
+    use crate::{config::Config, count::Counters, table::Table, via::Pseudonym, worker::Shared};
 
     #[tokio::test]
     async fn what_the_kernel_has_accepted_is_served_after_the_close() {
         let shared = Shared {
             table: ArcSwap::from_pointee(Table::empty()),
             counters: Arc::new(Counters::new(1)),
+            pseudonym: Pseudonym::new(),
             config: Config::default(),
         };
         let worker = Arc::new(Worker::new(Arc::new(shared), 0));
@@ -242,6 +304,18 @@ mod tests {
         client.read_to_string(&mut response).unwrap();
         assert!(response.starts_with("HTTP/1.1 404 "), "{response}");
         assert!(response.contains("connection: close"), "{response}");
+    }
+
+    #[test]
+    fn failures_are_told_of_at_once_and_then_together() {
+        let mut untold = Untold::default();
+        let began = Instant::now();
+        assert_eq!(untold.add(began), Some(1));
+        for ms in 1..200 {
+            assert_eq!(untold.add(began + Duration::from_millis(ms * 50)), None);
+        }
+        assert_eq!(untold.add(began + TELL_EVERY), Some(200));
+        assert_eq!(untold.add(began + TELL_EVERY), None);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::{
     count::{Counters, Reading},
     listener::{ListenError, Listener, bind},
     table::Table,
+    via::Pseudonym,
     worker::{Command, Shared, Worker},
 };
 
@@ -87,6 +88,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             table: ArcSwap::from_pointee(Table::empty()),
             counters: Arc::new(Counters::new(count)),
+            pseudonym: Pseudonym::new(),
             config,
         });
         let stop = CancellationToken::new();

@@ -1,7 +1,7 @@
 //! The proxy's own answers, which say that they are its own (RFC 9209) and why.
 //!
-//! **Invariant:** every response with a status that no endpoint gave carries `proxy-status: haldane; error=…`, but for those that the
-//! HTTP parser gives (400, 414, 431 to what is no request).
+//! **Invariant:** every response with a status that no endpoint gave carries `proxy-status: haldane; error=…`. Those that the HTTP
+//! parser gives (400, 414, 431 to what is no request) get it on their way out, see [`crate::connection`].
 
 use bytes::Bytes;
 use http::{
@@ -16,6 +16,9 @@ use crate::{
 };
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// What a response says of a request that is wrong in itself.
+pub(crate) const BAD_REQUEST: &str = "haldane; error=http_request_error";
 
 /// Why the proxy answers itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +40,7 @@ impl Answer {
     /// Returns the limit that the client met, if it met one.
     pub(crate) const fn limit(self) -> Option<Limit> {
         match self {
+            Self::Refused(Refusal::Loop) => Some(Limit::Loop),
             Self::Refused(_) => Some(Limit::BadRequest),
             Self::NoRoute => Some(Limit::NotFound),
             Self::BodyTooLarge => Some(Limit::BodySize),
@@ -64,12 +68,8 @@ impl Answer {
 
     /// Returns status, `proxy-status` and text.
     const fn parts(self) -> (StatusCode, &'static str, &'static str) {
-        const BAD_REQUEST: &str = "haldane; error=http_request_error";
         match self {
-            Self::Refused(refusal) => {
-                let (status, text) = refusal.parts();
-                (status, BAD_REQUEST, text)
-            }
+            Self::Refused(refusal) => refusal.parts(),
             Self::NoRoute => (
                 StatusCode::NOT_FOUND,
                 "haldane; error=destination_not_found",
@@ -128,6 +128,11 @@ const fn fault_parts(fault: Fault) -> (StatusCode, &'static str, &'static str) {
             "haldane; error=http_response_incomplete",
             "the response broke off\n",
         ),
+        Fault::Saturated => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "haldane; error=connection_limit_reached",
+            "the endpoint has all connections that it may have\n",
+        ),
         Fault::Protocol => (
             StatusCode::BAD_GATEWAY,
             "haldane; error=http_protocol_error",
@@ -137,13 +142,25 @@ const fn fault_parts(fault: Fault) -> (StatusCode, &'static str, &'static str) {
 }
 
 impl Refusal {
-    const fn parts(self) -> (StatusCode, &'static str) {
-        match self {
+    const fn parts(self) -> (StatusCode, &'static str, &'static str) {
+        let (status, text) = match self {
             Self::TwoHosts => (StatusCode::BAD_REQUEST, "more than one host\n"),
             Self::NoHost => (StatusCode::BAD_REQUEST, "no host\n"),
             Self::BadHost => (StatusCode::BAD_REQUEST, "the host is not valid\n"),
             Self::BadTarget => (StatusCode::BAD_REQUEST, "the target is not valid\n"),
             Self::Connect => (StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not served\n"),
-        }
+            Self::Coding => (
+                StatusCode::NOT_IMPLEMENTED,
+                "no transfer coding but chunked is served\n",
+            ),
+            Self::Loop => {
+                return (
+                    StatusCode::LOOP_DETECTED,
+                    "haldane; error=proxy_loop_detected",
+                    "the service leads back to this proxy\n",
+                );
+            }
+        };
+        (status, BAD_REQUEST, text)
     }
 }

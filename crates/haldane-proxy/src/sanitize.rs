@@ -1,7 +1,8 @@
 //! Makes sure that what is forwarded is what was parsed: one request in, one request out, with one meaning.
 //!
-//! hyper refuses wrong framing. Left to us: exactly one host, no headers that belong to the connection, no forged `X-Forwarded-*`,
-//! and no target that only a forward proxy understands.
+//! hyper refuses wrong framing. Left to us: exactly one host, no transfer coding but `chunked` (hyper undoes only that, and the header
+//! that names the others ends here), no headers that belong to the connection, no forged `X-Forwarded-*`, and no target that only a
+//! forward proxy understands.
 
 use std::net::IpAddr;
 
@@ -14,6 +15,8 @@ use http::{
     request,
     uri::PathAndQuery,
 };
+
+use crate::via::Via;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -55,6 +58,10 @@ pub(crate) enum Refusal {
     BadTarget,
     /// `CONNECT`, which only a forward proxy serves.
     Connect,
+    /// A body in a transfer coding other than `chunked`.
+    Coding,
+    /// The request has been here before.
+    Loop,
 }
 
 /// What the request is about, with the header that says so.
@@ -101,14 +108,39 @@ impl Target {
 /// Makes `parts` fit to be forwarded, but for the `Host` header, which depends on the endpoint.
 ///
 /// # Errors
-/// When the request has no single meaning.
-pub(crate) fn request(parts: &mut request::Parts, client: &Client) -> Result<Target, Refusal> {
+/// When the request has no single meaning, or has been here before.
+pub(crate) fn request(
+    parts: &mut request::Parts,
+    client: &Client,
+    via: &Via,
+) -> Result<Target, Refusal> {
     let target = target(parts)?;
+    if !is_plainly_framed(&parts.headers) {
+        return Err(Refusal::Coding);
+    }
+    // Before anything is stripped: `Connection` may name `Via`.
+    if via.is_in(&parts.headers) {
+        return Err(Refusal::Loop);
+    }
     strip_hop_by_hop(&mut parts.headers);
+    via.add_to(&mut parts.headers, parts.version);
     // The proxy itself says "continue" when the body is first asked for.
     parts.headers.remove(EXPECT);
     set_forwarded(&mut parts.headers, client, target.host.as_ref());
     Ok(target)
+}
+
+/// Whether the body, if any, has no transfer coding, or exactly `chunked`.
+pub(crate) fn is_plainly_framed(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(only), None) => only
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    }
 }
 
 /// Makes the headers of a response fit to be passed to the client.
@@ -229,6 +261,7 @@ fn set_forwarded(headers: &mut HeaderMap, client: &Client, host: Option<&HeaderV
     for name in &FORWARDED_HEADERS {
         headers.remove(name);
     }
+    remove_disguised(headers);
     headers.insert(X_FORWARDED_FOR, client.addr.clone());
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
     if let Some(host) = host {
@@ -236,11 +269,27 @@ fn set_forwarded(headers: &mut HeaderMap, client: &Client, host: Option<&HeaderV
     }
 }
 
+/// Removes headers that many an application takes for the ones we set: CGI and its heirs make no difference between `-` and `_`.
+fn remove_disguised(headers: &mut HeaderMap) {
+    if !headers.keys().any(|name| name.as_str().contains('_')) {
+        return;
+    }
+    let is_ours = |name: &&HeaderName| {
+        let plain = name.as_str().replace('_', "-");
+        name.as_str() != plain && FORWARDED_HEADERS.iter().any(|ours| *ours == *plain)
+    };
+    let disguised: Vec<HeaderName> = headers.keys().filter(is_ours).cloned().collect();
+    for name in disguised {
+        headers.remove(name);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use http::Request;
+    use http::{Request, header::VIA};
 
     use super::*;
+    use crate::via::Pseudonym;
 
     const PEER: &str = "192.0.2.7";
 
@@ -256,10 +305,14 @@ mod tests {
         Client::new(PEER.parse().unwrap(), is_trusted)
     }
 
+    fn via() -> Via {
+        Via::new(Pseudonym::new())
+    }
+
     /// Checks the outcome: `uri host`, or the refusal.
     fn check(method: &str, uri: &str, headers: &[(&str, &str)], expected: Result<&str, Refusal>) {
         let mut parts = parts(method, uri, headers);
-        let outcome = request(&mut parts, &client(false))
+        let outcome = request(&mut parts, &client(false), &via())
             .map(|target| format!("{} {}", parts.uri, target.host_name()));
         assert_eq!(
             outcome.as_deref().map_err(|e| *e),
@@ -317,9 +370,21 @@ mod tests {
         check("OPTIONS", "*", &[("host", "h")], Ok("* h"));
     }
 
+    #[test]
+    fn a_request_that_comes_again_is_refused_even_if_it_hides_that() {
+        let via = via();
+        let mut first = parts("GET", "/", &[("host", "h")]);
+        request(&mut first, &client(false), &via).unwrap();
+        let line = first.headers.get(VIA).unwrap().to_str().unwrap();
+        let again = [("host", "h"), ("via", line), ("connection", "via")];
+        let outcome = request(&mut parts("GET", "/", &again), &client(false), &via);
+        assert_eq!(outcome, Err(Refusal::Loop));
+    }
+
     fn headers_after(headers: &[(&str, &str)], is_trusted: bool) -> Vec<String> {
         let mut parts = parts("GET", "/", headers);
-        request(&mut parts, &client(is_trusted)).unwrap();
+        request(&mut parts, &client(is_trusted), &via()).unwrap();
+        parts.headers.remove(VIA).unwrap();
         let line = |(name, value): (&HeaderName, &HeaderValue)| {
             format!("{name}: {}", value.to_str().unwrap())
         };
@@ -376,6 +441,48 @@ mod tests {
             "x-forwarded-proto: http",
         ];
         assert_eq!(headers_after(&FORGED, false), expected);
+    }
+
+    #[test]
+    fn a_disguise_does_not_help() {
+        let headers = [
+            ("host", "h"),
+            ("x_forwarded_for", "10.0.0.1"),
+            ("x-forwarded_host", "evil"),
+            ("x_real_ip", "10.0.0.1"),
+            ("x_own", "1"),
+        ];
+        let expected = [
+            "host: h",
+            "x-forwarded-for: 192.0.2.7",
+            "x-forwarded-host: h",
+            "x-forwarded-proto: http",
+            "x_own: 1",
+        ];
+        assert_eq!(headers_after(&headers, false), expected);
+    }
+
+    #[test]
+    fn only_chunked_is_a_known_coding() {
+        for (coding, expected) in [
+            ("chunked", None),
+            ("Chunked ", None),
+            ("gzip, chunked", Some(Refusal::Coding)),
+            ("chunked, chunked", Some(Refusal::Coding)),
+            ("gzip", Some(Refusal::Coding)),
+            ("", Some(Refusal::Coding)),
+        ] {
+            let headers = [("host", "h"), ("transfer-encoding", coding)];
+            let outcome = request(&mut parts("POST", "/", &headers), &client(false), &via());
+            assert_eq!(outcome.err(), expected, "{coding:?}");
+        }
+        let twice = [
+            ("host", "h"),
+            ("transfer-encoding", "chunked"),
+            ("transfer-encoding", "chunked"),
+        ];
+        let outcome = request(&mut parts("POST", "/", &twice), &client(false), &via());
+        assert_eq!(outcome, Err(Refusal::Coding));
     }
 
     #[test]

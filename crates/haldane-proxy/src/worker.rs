@@ -30,10 +30,11 @@ use crate::{
     forward::{Job, forward},
     lane::{Draws, Lane, LaneArm, Spot},
     listener::{Listener, accept},
-    pool::Pool,
+    pool::{Pool, PoolLimits},
     refuse::Answer,
     sanitize,
     table::Table,
+    via::{Pseudonym, Via},
 };
 
 /// How often idle connections to endpoints are looked through, and a thread without traffic takes notice of a new table.
@@ -44,6 +45,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Shared {
     pub(crate) table: ArcSwap<Table>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) pseudonym: Pseudonym,
     pub(crate) config: Config,
 }
 
@@ -53,6 +55,7 @@ pub(crate) struct Worker {
     shared: Arc<Shared>,
     thread: usize,
     view: Mutex<View>,
+    via: Via,
     /// Connections of clients, awaited when the proxy drains.
     pub(crate) clients: TaskTracker,
     /// Connections to endpoints. They end when their last request does.
@@ -98,6 +101,7 @@ impl Worker {
             pools: HashMap::new(),
         };
         Self {
+            via: Via::new(shared.pseudonym.clone()),
             shared,
             thread,
             view: Mutex::new(view),
@@ -124,6 +128,7 @@ impl Worker {
                         accepts.spawn(accept(Arc::clone(&self), listener, socket, until));
                     }
                     Some(Command::Settle(done)) => {
+                        drop(self.view());
                         // Each request takes the newest table; those begun before this command have taken hold of their version.
                         // Nobody waits any more: nothing to say.
                         done.send(()).unwrap_or_default();
@@ -196,6 +201,10 @@ impl View {
     fn renew(&mut self, table: Arc<Table>, shared: &Shared, thread: usize) {
         let mut old_draws = std::mem::take(&mut self.draws);
         let old_pools = std::mem::take(&mut self.pools);
+        for lane in self.lanes.iter().filter(|lane| lane.has_waiting()) {
+            let mut services = table.services();
+            lane.turn_away(services.find(|next| next.name() == lane.route.name()));
+        }
         self.lanes.clear();
         for route in table.service_arcs() {
             let seed = seed_of(shared.config.seed, thread, route.name());
@@ -265,7 +274,9 @@ impl Visit {
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Source>, Answer> {
         let (mut parts, body) = request.into_parts();
-        let target = sanitize::request(&mut parts, &self.client).map_err(Answer::Refused)?;
+        self.state.set_sending(!body.is_end_stream());
+        let target = sanitize::request(&mut parts, &self.client, &self.worker.via)
+            .map_err(Answer::Refused)?;
         // From here to the first await in `forward`, where the version takes hold of the request, nothing else runs on this thread.
         // `Proxy::settle` relies on that.
         let path = parts.uri.path();
@@ -281,19 +292,23 @@ impl Visit {
         let is_measured = lane.route.is_measured(path);
         let arm = lane.choose(&parts.headers, parts.uri.query(), is_measured);
         let body_idle = lane.route.timeouts().body_idle;
-        let body = (!body.is_end_stream())
-            .then(|| Box::new(ClientBody::new(body, body_bytes_max, body_idle)));
+        let body = (!body.is_end_stream()).then(|| {
+            let state = Arc::clone(&self.state);
+            Box::new(ClientBody::new(body, body_bytes_max, body_idle, state))
+        });
         let job = Job::new(parts, target, body, is_measured);
         forward(&lane, arm, job, &self.worker.upstreams).await
     }
 }
 
 fn new_pool(addr: SocketAddr, config: &Config) -> Arc<Pool> {
-    Arc::new(Pool::new(
-        addr,
-        config.upstream_idle_timeout,
-        config.upstream_idle_max,
-    ))
+    let limits = PoolLimits {
+        idle_timeout: config.upstream_idle_timeout,
+        idle_max: config.upstream_idle_max,
+        open_max: config.upstream_connections_max.get(),
+        waiting_max: config.upstream_waiting_max,
+    };
+    Arc::new(Pool::new(addr, limits))
 }
 
 /// Returns a seed that differs by thread and service (FNV-1a).

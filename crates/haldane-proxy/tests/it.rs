@@ -7,6 +7,12 @@
     reason = "clippy exempts test functions, but not the functions that they share"
 )]
 
+#[path = "it/attacks.rs"]
+mod attacks;
+#[path = "it/circle.rs"]
+mod circle;
+#[path = "it/descriptors.rs"]
+mod descriptors;
 #[path = "it/endpoint.rs"]
 mod endpoint;
 #[path = "it/faults.rs"]
@@ -21,6 +27,8 @@ mod limits;
 mod rig;
 #[path = "it/routing.rs"]
 mod routing;
+#[path = "it/saturation.rs"]
+mod saturation;
 #[path = "it/streaming.rs"]
 mod streaming;
 #[path = "it/vectors.rs"]

@@ -4,7 +4,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     thread,
 };
@@ -33,6 +33,9 @@ pub(crate) struct TestEndpoint {
 struct Inner {
     is_dead: AtomicBool,
     seen: Mutex<Vec<Message>>,
+    opened: AtomicUsize,
+    open: AtomicUsize,
+    most_open: AtomicUsize,
     connections: Mutex<Vec<TcpStream>>,
 }
 
@@ -78,6 +81,21 @@ impl TestEndpoint {
         self.inner.seen.lock().unwrap().len()
     }
 
+    /// Returns how many connections there have been.
+    pub(crate) fn opened(&self) -> usize {
+        self.inner.opened.load(SeqCst)
+    }
+
+    /// Returns how many connections there are.
+    pub(crate) fn open(&self) -> usize {
+        self.inner.open.load(SeqCst)
+    }
+
+    /// Returns how many connections there have been at once.
+    pub(crate) fn most_open(&self) -> usize {
+        self.inner.most_open.load(SeqCst)
+    }
+
     /// Stops listening and cuts all connections, as the death of a process does.
     pub(crate) fn kill(&self) {
         if self.inner.is_dead.swap(true, SeqCst) {
@@ -98,6 +116,9 @@ impl Drop for TestEndpoint {
 }
 
 fn serve(stream: TcpStream, inner: &Inner, act: &dyn Fn(&Message, usize) -> Act) {
+    inner.opened.fetch_add(1, SeqCst);
+    let open = inner.open.fetch_add(1, SeqCst) + 1;
+    inner.most_open.fetch_max(open, SeqCst);
     let mut wire = Wire::new(stream);
     // An idle connection of the proxy is no failure of the test.
     wire.stream.set_read_timeout(None).unwrap();
@@ -126,6 +147,7 @@ fn serve(stream: TcpStream, inner: &Inner, act: &dyn Fn(&Message, usize) -> Act)
     }
     // The copy kept for `kill` would hold the connection open.
     drop(wire.stream.shutdown(Shutdown::Both));
+    inner.open.fetch_sub(1, SeqCst);
 }
 
 /// Returns a 200 with a body.

@@ -23,6 +23,7 @@ const NONE: FaultCounts = FaultCounts {
     timeout: 0,
     body: 0,
     protocol: 0,
+    saturated: 0,
 };
 
 #[test]
@@ -285,6 +286,44 @@ fn a_get_that_was_reset_goes_to_another_endpoint_once() {
     let before = bad.count();
     assert_eq!(rig.connect().get("/", "").unwrap().status(), 502);
     assert_eq!(bad.count() - before, 2);
+}
+
+/// What spares the client must not spare the canary: each break is a failure that the judge sees, at the version that broke.
+#[test]
+fn a_get_that_the_canary_resets_goes_to_stable_and_counts_against_the_canary() {
+    let stable = TestEndpoint::named("v1");
+    let replicas = [(); 2].map(|()| TestEndpoint::start(|_, _| Act::Close));
+    let addrs = replicas.each_ref().map(|replica| replica.addr);
+    let rig = Rig::with(spec(vec![
+        arm("v1", 0, &[stable.addr]),
+        arm("v2", 10_000, &addrs),
+    ]));
+    let mut client = rig.connect();
+    for sent in 1..=10 {
+        let response = client.get("/", "").unwrap();
+        assert_eq!((response.status(), response.text().as_str()), (200, "v1"));
+        // The other replica is not asked: it would break as well.
+        let asked: usize = replicas.iter().map(TestEndpoint::count).sum();
+        assert_eq!((asked, stable.count()), (sent, sent));
+    }
+    let (v1, v2) = (rig.version("v1"), rig.version("v2"));
+    assert_eq!(
+        (v2.requests(), v2.failures(), v2.faults.reset),
+        (10, 10, 10)
+    );
+    assert_eq!(v2.resent, 0, "a fresh connection is no stale one");
+    assert_eq!((v1.requests(), v1.failures()), (10, 0));
+
+    // Stable breaks it, too: that is the end, and each has its own failure.
+    stable.kill();
+    let broken = TestEndpoint::start(|_, _| Act::Close);
+    rig.publish(spec(vec![
+        arm("v1", 0, &[broken.addr, broken.addr]),
+        arm("v2", 10_000, &addrs),
+    ]));
+    assert_eq!(client.get("/", "").unwrap().status(), 502);
+    assert_eq!((broken.count(), rig.version("v1").faults.reset), (1, 1));
+    assert_eq!(rig.version("v2").faults.reset, 11);
 }
 
 #[test]

@@ -141,7 +141,7 @@ pub(crate) fn nowhere() -> SocketAddr {
 }
 
 /// Waits until `is_so`, but not forever.
-pub(crate) fn await_that(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn await_that(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
