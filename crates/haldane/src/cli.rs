@@ -15,6 +15,7 @@ mod figure;
 mod get;
 pub(crate) mod globals;
 mod history;
+mod line;
 mod lint;
 pub(crate) mod live;
 mod logs;
@@ -22,10 +23,12 @@ mod monitor;
 pub(crate) mod paint;
 pub(crate) mod place;
 mod plan;
+pub(crate) mod quantity;
 mod reference;
 mod result;
 mod schema;
 mod simulate;
+mod snapshot;
 mod source;
 mod status;
 mod steer;
@@ -44,9 +47,20 @@ pub(crate) use self::{
     globals::{GlobalArgs, Globals},
 };
 
+/// Where a newcomer begins.
+const BEGINNING: &str = "\
+Begin with:
+  haldane demo                    see it work; needs nothing
+  haldane lint -f haldane.yaml    check the release file of your own services
+  haldane up -f haldane.yaml      run them; then, in another terminal:
+  haldane deploy NAME --version v2 --run './program --port $PORT' --wait
+  haldane monitor NAME            watch a rollout
+
+Each command's --help has examples.";
+
 /// Ships new versions safely: beside the old one, with a little real traffic, judged, then promoted or rolled back
-#[derive(Debug, clap::Parser)]
-#[command(name = "haldane", version, disable_help_subcommand = true)]
+#[derive(Debug, clap::Args)]
+#[command(name = "haldane", version, disable_help_subcommand = true, after_help = after_help())]
 pub(crate) struct Cli {
     /// The options that every command has.
     #[command(flatten)]
@@ -54,6 +68,16 @@ pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Returns what stands below the list of commands.
+fn after_help() -> String {
+    let codes = exit::MEANINGS.map(|(exit, meaning)| format!("  {}  {meaning}", exit.code()));
+    format!(
+        "{BEGINNING}\n\nExit codes:\n{}\n\nVariables:\n{}",
+        codes.join("\n"),
+        line::VARIABLES
+    )
 }
 
 /// What a person can ask for.
@@ -66,7 +90,10 @@ Examples:
   haldane demo --canary errors       a version whose requests fail is rolled back
   haldane demo --canary errors=10%
   haldane demo --canary slow --rps 200
-  haldane demo --canary crash -o json")]
+  haldane demo --canary crash -o json
+
+Needs no daemon, takes up to 90 seconds and leaves nothing behind. Exit code 0 when the version
+ended as one of its kind should, else 1.")]
     Demo(crate::demo::DemoArgs),
     /// Run the daemon in the foreground: proxy, processes, store and API
     #[command(after_help = "\
@@ -74,7 +101,10 @@ Examples:
   haldane up -f haldane.yaml
   haldane up                    go on with what the store knows
   kill -HUP PID                 read the release file again
-  HALDANE_LOG=debug haldane up -f haldane.yaml")]
+  HALDANE_LOG=debug haldane up -f haldane.yaml
+
+^C, SIGTERM and `haldane down` drain and stop everything that was started. After a kill -9 the
+versions' processes go on, and the next start takes them over.")]
     Up(crate::up::UpArgs),
     /// The demo's shop
     #[command(hide = true)]
@@ -83,7 +113,11 @@ Examples:
     #[command(hide = true)]
     Bench(crate::bench::BenchArgs),
     /// Stop everything that the daemon started, and the daemon
-    #[command(after_help = "Examples:\n  haldane down")]
+    #[command(after_help = "\
+Examples:
+  haldane down
+
+Returns when the daemon is gone; exit code 4 where it still is after ten minutes.")]
     Down,
     /// Make the daemon run what a release file says
     #[command(after_help = "\
@@ -93,19 +127,27 @@ Examples:
   haldane apply -f haldane.yaml --prune     remove services that left the file")]
     Apply(apply::Args),
     /// Check a release file
-    #[command(after_help = "Examples:\n  haldane lint -f haldane.yaml")]
+    #[command(after_help = "\
+Examples:
+  haldane lint -f haldane.yaml
+  cat haldane.yaml | haldane lint -f -
+
+Exit code 1 where there are mistakes; advice alone is 0.")]
     Lint(lint::Args),
     /// Begin the rollout of a version
     #[command(after_help = "\
-Without an option of the plan, the service's own plan from the release file is used. With one, the
-others have the defaults shown, and a person promotes unless --auto-promote is given.
+Without an option of the plan, the service's own plan from the release file is used. With one,
+the others have the defaults shown, and a person promotes unless --auto-promote is given.
 
 Examples:
   haldane deploy auth --version v2 --run './auth2 --port $PORT'
   haldane deploy auth --version v2 --url http://10.0.0.7:8080 --wait --timeout 1h
   haldane deploy auth --version v2 --run './auth2 --port $PORT' --traffic-steps 5,25,50,100 \\
       --step-duration 5 --error-threshold 3 --latency-p95 300 --auto-promote
-  haldane deploy auth --version v2 --steps 10,100 --hold 30s --dry-run")]
+  haldane deploy auth --version v2 --steps 10,100 --hold 30s --dry-run
+
+Exit code 0 when the rollout has begun; with --wait how it ended: 0 promoted, 1 failed, 3 rolled
+back, 4 not over within --timeout, 5 waiting for a person.")]
     Deploy(Box<deploy::Args>),
     /// Show services and their rollouts
     #[command(after_help = "\
@@ -114,7 +156,10 @@ Examples:
   haldane get auth
   haldane get -w                follow changes
   haldane get auth --diff       where what runs differs from the file
-  haldane get auth -o json")]
+  haldane get auth -o json
+
+STEP is the step at work of all, WEIGHT the canary's share as decided and OBSERVED as counted,
+READY the replicas ready of those wanted, stable's and, after a plus, the canary's.")]
     Get(get::Args),
     /// Say where a service stands and what comes next
     #[command(after_help = "Examples:\n  haldane status auth")]
@@ -156,8 +201,11 @@ Examples:
     /// Send all traffic back to stable, now, and end the rollout
     #[command(after_help = "Examples:\n  haldane abort auth --reason 'customers complain'")]
     Abort(steer::Target),
-    /// Begin the last rollout again
-    #[command(after_help = "Examples:\n  haldane retry auth --wait")]
+    /// Begin the last rollout again, with its plan unless options of one are given
+    #[command(after_help = "\
+Examples:
+  haldane retry auth --wait
+  haldane retry auth --steps 1,10,100 --hold 10m")]
     Retry(Box<steer::RetryArgs>),
     /// Go back to an earlier version, at once unless steps are given
     #[command(after_help = "\
@@ -169,11 +217,13 @@ Examples:
     #[command(after_help = "Examples:\n  haldane restart auth")]
     Restart(steer::Target),
     /// Set the canary's share of traffic by hand
-    #[command(
-        after_help = "Examples:\n  haldane set-weight auth 10% --reason 'more traffic before lunch'"
-    )]
+    #[command(after_help = "\
+Examples:
+  haldane set-weight auth 10% --reason 'more traffic before lunch'
+  haldane set-weight auth 50bps          half a percent")]
     SetWeight(steer::SetWeightArgs),
     /// Show plans in their long form
+    #[command(after_help = "Examples:\n  haldane plan show\n  haldane plan show fast")]
     Plan(plan::Args),
     /// Tell what a plan would do with a version that fails so often: how long it takes, and whom it hits
     #[command(after_help = "\
@@ -193,7 +243,11 @@ Examples:
   haldane completions zsh > ~/.zfunc/_haldane")]
     Completions(completions::Args),
     /// Tell what may keep Haldane from working here, and what to do about it
-    #[command(after_help = "Examples:\n  haldane doctor -f haldane.yaml")]
+    #[command(after_help = "\
+Examples:
+  haldane doctor -f haldane.yaml
+
+Exit code 1 where a check fails; warnings alone are 0.")]
     Doctor(doctor::Args),
     /// Write the reference of all commands as Markdown
     #[command(hide = true)]
@@ -208,7 +262,10 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Exit> {
     match command {
         Command::Demo(args) => crate::demo::run(&args, globals, out).await,
-        Command::Up(args) => crate::up::run(args, globals).await,
+        Command::Up(args) => {
+            globals.place.check()?;
+            crate::up::run(args, globals).await
+        }
         Command::Shop(args) => crate::demo::shop::run(args).await,
         Command::Bench(args) => crate::bench::run(&args, globals, out).await,
         Command::Down => down::run(globals, out).await,

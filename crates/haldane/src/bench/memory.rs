@@ -11,12 +11,12 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     figures::{Figures, thousandths},
-    stand::{Stand, StandPlan, finish, shop_processes, steady_load, this_program},
+    stand::{Stand, StandPlan, finish, shop_processes, this_program},
 };
 use crate::{
     cli::exit::talk,
     demo::{
-        load::{LoadRun, TIMEOUT_DEFAULT},
+        load::{Arrivals, LoadPlan, LoadRun, TIMEOUT_DEFAULT},
         shop::Behavior,
     },
 };
@@ -66,7 +66,7 @@ pub(super) async fn run(figures: &mut Figures) -> anyhow::Result<()> {
 
 /// Looks at the daemon while it has load, a reader of events and a rollout.
 async fn watch(stand: &Stand) -> anyhow::Result<Vec<Memory>> {
-    let load = LoadRun::start(steady_load(stand.target()?, RATE))?;
+    let load = LoadRun::start(LoadPlan::of_shop(stand.target()?, RATE, Arrivals::Constant))?;
     let rollout =
         json!({ "steps": ["10%", "25%", "50%", "100%"], "hold": "5s", "promote": "auto" });
     stand.deploy("v2", Behavior::Good, rollout).await?;

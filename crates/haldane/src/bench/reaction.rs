@@ -22,12 +22,12 @@ use tokio::{
 
 use super::{
     figures::Figures,
-    stand::{Stand, StandPlan, finish, shop_processes, steady_load, this_program},
+    stand::{Stand, StandPlan, finish, shop_processes, this_program},
 };
 use crate::{
     cli::exit::talk,
     demo::{
-        load::{LoadRun, TIMEOUT_DEFAULT},
+        load::{Arrivals, LoadPlan, LoadRun, TIMEOUT_DEFAULT},
         shop::{self, Behavior, Share, ShopArgs},
     },
 };
@@ -83,7 +83,11 @@ async fn reactions(stand: &Stand, rounds: u32) -> anyhow::Result<(Vec<f64>, Vec<
 
 /// Returns the time from the canary's first bad answer to its last request.
 async fn rollback(stand: &Stand, version: &str) -> anyhow::Result<Duration> {
-    let load = LoadRun::start(steady_load(stand.target()?, 100.0))?;
+    let load = LoadRun::start(LoadPlan::of_shop(
+        stand.target()?,
+        100.0,
+        Arrivals::Constant,
+    ))?;
     sleep(COOL_DOWN).await;
     let half: Share = "0.5".parse()?;
     let rollout = json!({ "steps": ["10%", "100%"], "hold": "5m", "guards": { "errorRate": "5%" }, "promote": "auto" });
@@ -107,7 +111,11 @@ async fn rollback(stand: &Stand, version: &str) -> anyhow::Result<Duration> {
 /// Returns the time from asking for the abort to the canary's last request.
 async fn abort(stand: &Stand, version: &str) -> anyhow::Result<Duration> {
     // Half a millisecond between requests to the canary, so that the last one tells the time as finely.
-    let load = LoadRun::start(steady_load(stand.target()?, 2_000.0))?;
+    let load = LoadRun::start(LoadPlan::of_shop(
+        stand.target()?,
+        2_000.0,
+        Arrivals::Constant,
+    ))?;
     let rollout = json!({ "steps": ["90%", "100%"], "hold": "5m", "guards": { "errorRate": "5%" }, "promote": "auto" });
     stand.deploy(version, Behavior::Good, rollout).await?;
     stand.until_applied(Weight::from_percent(90)).await?;

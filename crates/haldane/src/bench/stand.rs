@@ -25,10 +25,7 @@ use tokio::{
 
 use crate::{
     cli::{client::Client, exit::talk},
-    demo::{
-        load::{Arrivals, LoadPlan, TIMEOUT_DEFAULT},
-        shop::Behavior,
-    },
+    demo::shop::Behavior,
 };
 
 /// The service's name.
@@ -290,26 +287,6 @@ pub(super) fn this_program() -> anyhow::Result<PathBuf> {
 /// Returns the `stable` part of a release file: the shop as processes of the daemon.
 pub(super) fn shop_processes(version: &str) -> anyhow::Result<Value> {
     Ok(json!({ "version": version, "run": shop_command(version, Behavior::Good)?, "replicas": 2 }))
-}
-
-/// Returns load of so many requests per second on kept connections.
-pub(super) fn steady_load(target: SocketAddr, rate_per_second: f64) -> LoadPlan {
-    LoadPlan {
-        target,
-        host: None,
-        rate_per_second,
-        arrivals: Arrivals::Constant,
-        fresh_connection_share: 0.2,
-        post_share: 0.0,
-        timeout: TIMEOUT_DEFAULT,
-        // Only answers that are wrong count as bad.
-        slow: TIMEOUT_DEFAULT,
-        paths: ["/", "/products", "/products/3", "/cart"]
-            .map(str::to_owned)
-            .to_vec(),
-        seed: 1,
-        in_flight_max: 10_000,
-    }
 }
 
 fn path(rest: &str) -> String {

@@ -14,13 +14,13 @@ use tokio::time::sleep;
 use super::{
     BenchArgs,
     figures::{Figures, thousandths},
-    stand::{Stand, StandPlan, finish, shop_processes, steady_load, this_program},
+    stand::{Stand, StandPlan, finish, shop_processes, this_program},
 };
 use crate::{
     cli::exit::talk,
     demo::{
         load::{
-            LoadPlan, LoadRun, TIMEOUT_DEFAULT,
+            Arrivals, LoadPlan, LoadRun, TIMEOUT_DEFAULT,
             report::{LoadReport, Observed},
         },
         shop::Behavior,
@@ -253,7 +253,7 @@ impl Load {
                 fresh_connection_share: 0.5,
                 post_share: 0.1,
                 seed,
-                ..steady_load(*target, share)
+                ..LoadPlan::of_shop(*target, share, Arrivals::Constant)
             };
             Ok(LoadRun::start(plan)?)
         });

@@ -9,25 +9,20 @@ use super::{
     globals::Globals,
     result,
     source::Source,
+    words::count,
 };
 
 /// Makes the daemon run what a release file says.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The release file; - for standard input
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        default_value = "haldane.yaml",
-        env = "HALDANE_FILE"
-    )]
+    #[arg(short, long, value_name = "FILE", default_value = "haldane.yaml")]
     file: PathBuf,
     /// Stop and remove services that are no longer in the file
-    #[arg(long, env = "HALDANE_PRUNE")]
+    #[arg(long)]
     prune: bool,
     /// Only tell what would change
-    #[arg(long, env = "HALDANE_DRY_RUN")]
+    #[arg(long)]
     dry_run: bool,
 }
 
@@ -43,9 +38,9 @@ pub(crate) async fn run(
             talk(problem);
         }
         anyhow::bail!(
-            "{} has {} mistake(s); nothing was changed",
+            "{} has {}; nothing was changed",
             source.name(),
-            problems.len()
+            count(problems.len(), "mistake", "mistakes")
         );
     }
     let request = ApplyRequest {
@@ -95,7 +90,7 @@ mod tests {
         let (exit, _) = daemon.run(&format!("apply -f {}", path.display())).await;
         let error = exit.unwrap_err().to_string();
         assert!(
-            error.ends_with("mistake(s); nothing was changed"),
+            error.ends_with(" has 3 mistakes; nothing was changed"),
             "{error}"
         );
         assert_eq!(daemon.asked(), []);

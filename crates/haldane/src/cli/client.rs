@@ -9,6 +9,7 @@ mod follow;
 use std::{
     collections::VecDeque,
     io,
+    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -54,6 +55,14 @@ pub(crate) enum ClientError {
     Denied {
         /// The socket.
         socket: PathBuf,
+    },
+    /// Something else is where the socket should be.
+    #[error("{} is a {what}, not a socket; --socket takes the daemon's, which is `haldane.sock` in its data directory", socket.display())]
+    NotSocket {
+        /// The path.
+        socket: PathBuf,
+        /// What is there.
+        what: &'static str,
     },
     /// The socket cannot be connected to.
     #[error("connecting to {}", socket.display())]
@@ -212,6 +221,11 @@ impl Client {
     fn unreachable(&self, source: io::Error) -> ClientError {
         let socket = self.socket.clone();
         let kind = source.kind();
+        if kind == io::ErrorKind::ConnectionRefused
+            && let Some(what) = what_else(&socket)
+        {
+            return ClientError::NotSocket { socket, what };
+        }
         if [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused].contains(&kind) {
             return ClientError::NoDaemon { socket };
         }
@@ -268,6 +282,15 @@ impl Stream {
                 Err(other) => ClientError::Unreadable(anyhow::anyhow!(other)),
             })
     }
+}
+
+/// Returns what a path is that is no socket.
+fn what_else(path: &Path) -> Option<&'static str> {
+    let kind = path.metadata().ok()?.file_type();
+    if kind.is_socket() {
+        return None;
+    }
+    Some(if kind.is_dir() { "directory" } else { "file" })
 }
 
 async fn within<T>(limit: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {

@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::Context;
+use clap::ArgGroup;
 use haldane_api::{
     command, file,
     http::{Answer, DeployRequest},
@@ -25,36 +26,38 @@ use super::{
     globals::Globals,
     result,
     wait::{self, WaitArgs},
+    words::count,
 };
 
 /// Begins the rollout of a version.
 #[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("what").args(["run", "url", "dry_run"]).required(true).multiple(true))]
 pub(crate) struct Args {
     /// The service
     name: ServiceName,
-    /// The version's name
-    #[arg(long, value_name = "VERSION", env = "HALDANE_VERSION")]
+    /// The version's name, as it is shown and as `undo --to` takes it
+    #[arg(long, value_name = "VERSION")]
     version: VersionName,
     /// The program and its arguments, with `$PORT` for the port to listen on; in single quotes, so that your shell leaves `$PORT` alone
-    #[arg(long, value_name = "COMMAND", required_unless_present_any = ["url", "dry_run"], conflicts_with = "url", env = "HALDANE_RUN")]
+    #[arg(long, value_name = "COMMAND", conflicts_with = "url")]
     run: Option<String>,
-    /// Where the version runs already; may be given several times
-    #[arg(long, value_name = "URL", env = "HALDANE_URL", value_delimiter = ',')]
+    /// Instead of --run: where the version runs already, such as http://10.0.0.7:8080; may be given several times
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
     url: Vec<String>,
-    /// How many replicas at full size; by default as many as stable has
-    #[arg(long, value_name = "N", env = "HALDANE_REPLICAS")]
+    /// How many replicas at full size, 1 to 256; by default as many as stable has
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(file::REPLICAS_MAX)))]
     replicas: Option<u32>,
-    /// An environment variable of the program; may be given several times
-    #[arg(long, value_name = "NAME=VALUE", value_parser = variable, env = "HALDANE_ENV")]
+    /// A variable that is added to the service's environment; a name that is already there gets this value. May be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
     /// The program's working directory; by default the service's
-    #[arg(long, value_name = "DIR", env = "HALDANE_DIR")]
+    #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Why, for those who read the history later
-    #[arg(long, value_name = "TEXT", env = "HALDANE_REASON")]
+    #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Only show what the plan would do and when
-    #[arg(long, conflicts_with = "wait", env = "HALDANE_DRY_RUN")]
+    /// Only show what the plan would do and when; the daemon is not asked, and nothing is changed
+    #[arg(long, conflicts_with = "wait")]
     dry_run: bool,
     /// With --dry-run and no option of the plan: the release file that has the service's own plan
     #[arg(
@@ -62,8 +65,7 @@ pub(crate) struct Args {
         long,
         value_name = "FILE",
         requires = "dry_run",
-        default_value = "haldane.yaml",
-        env = "HALDANE_FILE"
+        default_value = "haldane.yaml"
     )]
     file: PathBuf,
     #[command(flatten)]
@@ -136,8 +138,8 @@ impl Args {
         let file = file::parse(&text);
         let file = file.map_err(|problems| {
             anyhow::anyhow!(
-                "{shown} has {} mistakes; see `haldane lint -f {shown}`",
-                problems.len()
+                "{shown} has {}; see `haldane lint -f {shown}`",
+                count(problems.len(), "mistake", "mistakes")
             )
         })?;
         let service = file.services.get(&self.name);

@@ -40,13 +40,7 @@ const OTHERS: u32 = 0o077;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The release file to look at
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        default_value = "haldane.yaml",
-        env = "HALDANE_FILE"
-    )]
+    #[arg(short, long, value_name = "FILE", default_value = "haldane.yaml")]
     file: PathBuf,
 }
 

@@ -22,6 +22,16 @@ pub(crate) enum Exit {
     Waiting,
 }
 
+/// Each end of a command and what it means to a script.
+pub(crate) const MEANINGS: [(Exit, &str); 6] = [
+    (Exit::Done, "done"),
+    (Exit::Failed, "failed"),
+    (Exit::Usage, "wrong usage"),
+    (Exit::Aborted, "the rollout was aborted or rolled back"),
+    (Exit::TimedOut, "timed out"),
+    (Exit::Waiting, "waiting for a person"),
+];
+
 /// What was asked makes no sense; the text says why, and what would.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

@@ -2,13 +2,14 @@
 
 use std::io::Write;
 
-use haldane_api::http::{JudgementView, ServiceView};
+use haldane_api::http::JudgementView;
 use haldane_core::ServiceName;
 
 use super::{
     exit::Exit,
     globals::Globals,
     paint, result,
+    snapshot::{Snapshot, write_verdict},
     table::{Cell, Table},
     words::{NOTHING, clean, date_and_time, wrap},
 };
@@ -26,17 +27,15 @@ pub(crate) async fn run(
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
-    let service: ServiceView = globals
-        .client()
-        .get(&format!("/v1/services/{}", args.name))
-        .await?;
-    result::write(globals, out, &service.rollout, |out| {
-        write(&service, globals, out)
+    let snapshot = Snapshot::ask(&globals.client(), &args.name).await?;
+    result::write(globals, out, &snapshot.service.rollout, |out| {
+        write(&snapshot, globals, out)
     })?;
     Ok(Exit::Done)
 }
 
-fn write(service: &ServiceView, globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
+fn write(snapshot: &Snapshot, globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
+    let service = &snapshot.service;
     let Some(rollout) = &service.rollout else {
         writeln!(
             out,
@@ -45,15 +44,8 @@ fn write(service: &ServiceView, globals: &Globals, out: &mut impl Write) -> anyh
         )?;
         return Ok(());
     };
-    let phase = globals.paint.phase(&rollout.phase);
-    writeln!(
-        out,
-        "{} ({} → {}): {phase}: {}",
-        rollout.id,
-        rollout.stable,
-        rollout.canary,
-        clean(&rollout.message)
-    )?;
+    let subject = format!("{} ({} → {})", rollout.id, rollout.stable, rollout.canary);
+    snapshot.write_phase(&subject, rollout, globals, out)?;
     match &rollout.judgement {
         Some(judgement) => write_evidence(judgement, globals, out)?,
         None => writeln!(
@@ -75,8 +67,7 @@ fn write_evidence(
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let verdict = globals.paint.verdict(judgement.verdict);
-    writeln!(out, "Verdict: {verdict}: {}", clean(&judgement.reason))?;
+    write_verdict(judgement, globals, out)?;
     if let (Some(from), Some(to)) = (judgement.from, judgement.to) {
         let (from, to) = (
             date_and_time(from, &globals.zone),

@@ -4,7 +4,7 @@ mod detail;
 
 use std::{collections::BTreeMap, io::Write};
 
-use haldane_api::http::{RolloutView, ServiceView, StepState};
+use haldane_api::http::{RolloutView, ServiceView, StepState, VersionView};
 use haldane_core::ServiceName;
 use tokio::task::JoinSet;
 
@@ -15,6 +15,7 @@ use super::{
     live, paint,
     paint::Tone,
     result,
+    snapshot::Snapshot,
     table::{Cell, Table},
     words::{NOTHING, bps_or_nothing, clean, span, time_of_day},
 };
@@ -25,10 +26,10 @@ pub(crate) struct Args {
     /// The service; all of them by default
     name: Option<ServiceName>,
     /// Go on showing changes: full-screen on a terminal, a line for each change elsewhere
-    #[arg(short, long, conflicts_with = "diff", env = "HALDANE_WATCH")]
+    #[arg(short, long, conflicts_with = "diff")]
     watch: bool,
     /// Show where what runs differs from the file that was applied last
-    #[arg(long, env = "HALDANE_DIFF")]
+    #[arg(long)]
     diff: bool,
 }
 
@@ -39,9 +40,12 @@ pub(crate) async fn run(
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
     let client = globals.client();
-    let services: Vec<ServiceView> = match &args.name {
-        Some(name) => vec![client.get(&format!("/v1/services/{name}")).await?],
-        None => client.get("/v1/services").await?,
+    let (services, one) = match &args.name {
+        Some(name) => {
+            let one = Snapshot::ask(&client, name).await?;
+            (vec![one.service.clone()], Some(one))
+        }
+        None => (client.get("/v1/services").await?, None),
     };
     if args.watch {
         return watch(args.name.as_ref(), services, globals, out).await;
@@ -49,11 +53,11 @@ pub(crate) async fn run(
     if args.diff {
         return diff(&services, globals, out);
     }
-    match (&args.name, services.first()) {
-        (Some(_), Some(service)) => result::write(globals, out, service, |out| {
-            detail::write(service, globals, out)
+    match &one {
+        Some(one) => result::write(globals, out, &one.service, |out| {
+            detail::write(one, globals, out)
         })?,
-        (Some(_) | None, _) => result::write(globals, out, &services, |out| {
+        None => result::write(globals, out, &services, |out| {
             write_services(&services, globals, out)
         })?,
     }
@@ -171,7 +175,8 @@ pub(crate) fn write_services(
         return Ok(());
     }
     let mut table = Table::new([
-        "NAME", "PHASE", "STEP", "WEIGHT", "OBSERVED", "STABLE", "CANARY", "AGE", "MESSAGE",
+        "NAME", "PHASE", "STEP", "WEIGHT", "OBSERVED", "STABLE", "CANARY", "READY", "AGE",
+        "MESSAGE",
     ]);
     for service in services {
         table.push(row(service));
@@ -181,11 +186,11 @@ pub(crate) fn write_services(
 }
 
 /// Returns the row of a service in the table of all.
-pub(crate) fn row(service: &ServiceView) -> [Cell; 9] {
+pub(crate) fn row(service: &ServiceView) -> [Cell; 10] {
     let stable = service.stable.version.as_str();
     let Some(rollout) = &service.rollout else {
         let nothing = || Cell::from(NOTHING);
-        let message = "no rollout so far";
+        let message = "no rollout";
         return [
             service.name.as_str().into(),
             nothing(),
@@ -194,31 +199,54 @@ pub(crate) fn row(service: &ServiceView) -> [Cell; 9] {
             nothing(),
             stable.into(),
             nothing(),
+            ready_text(service).into(),
             nothing(),
             message.into(),
         ];
     };
     let (_, tone) = paint::phase(&rollout.phase);
     let age = span(rollout.started_at, rollout.ended_at.unwrap_or(service.at));
+    let nothing = || NOTHING.to_owned();
+    let (canary, weight, observed) = if rollout.canary == service.stable.version {
+        // What was the canary has become stable: there is none that could have a share.
+        (nothing(), nothing(), nothing())
+    } else {
+        (
+            rollout.canary.to_string(),
+            rollout.weight_bps.to_string(),
+            bps_or_nothing(rollout.observed_bps),
+        )
+    };
     [
         service.name.as_str().into(),
         Cell::new(tone, &rollout.phase),
         step_text(rollout).into(),
-        rollout.weight_bps.to_string().into(),
-        bps_or_nothing(rollout.observed_bps).into(),
+        weight.into(),
+        observed.into(),
         stable.into(),
-        rollout.canary.as_str().into(),
+        canary.into(),
+        ready_text(service).into(),
         age.into(),
         rollout.message.as_str().into(),
     ]
 }
 
-/// Returns how far a rollout is: `3/8`.
+/// Returns how many replicas are ready of those that are wanted, stable's and then the canary's: `2/2`, `2/2+1/1`.
+fn ready_text(service: &ServiceView) -> String {
+    let ready = |version: &VersionView| {
+        let (ready, wanted) = (version.replicas_ready, version.replicas_wanted);
+        format!("{ready}/{wanted}")
+    };
+    let all = std::iter::once(&service.stable).chain(&service.canary);
+    all.map(ready).collect::<Vec<_>>().join("+")
+}
+
+/// Returns how far a rollout is: `3/8`, and [`NOTHING`] before the first step and after the last.
 pub(crate) fn step_text(rollout: &RolloutView) -> String {
-    let step = rollout
-        .step
-        .map_or_else(|| NOTHING.to_owned(), |step| step.to_string());
-    format!("{step}/{}", rollout.steps.len())
+    rollout.step.map_or_else(
+        || NOTHING.to_owned(),
+        |step| format!("{step}/{}", rollout.steps.len()),
+    )
 }
 
 /// Returns sign, word and tone of a step.
@@ -259,6 +287,23 @@ mod tests {
         let (exit, out) = daemon().run("get").await;
         assert_eq!(exit.unwrap(), Exit::Done);
         insta::assert_snapshot!(out);
+    }
+
+    #[tokio::test]
+    async fn a_canary_that_was_promoted_is_one_no_more() {
+        let mut service = service_json("Completed");
+        service["stable"]["version"] = json!("v2");
+        service["canary"] = Value::Null;
+        service["rollout"]["step"] = Value::Null;
+        service["rollout"]["weightBps"] = json!(10_000);
+        let services = json!([service]);
+        let daemon = Daemon::start([("GET /v1/services", Reply::json(200, &services))]);
+        let expected = "\
+NAME  PHASE      STEP  WEIGHT  OBSERVED  STABLE  CANARY  READY  AGE  MESSAGE
+auth  Completed  -     -       -         v2      -       2/2    10m
+    holding at 25% for 5m
+";
+        assert_eq!(daemon.run("get").await.1, expected);
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use super::{
     place::{Place, PlaceArgs, Surroundings},
 };
 
-/// The width of lines where nobody says otherwise.
+/// The width of lines on a terminal that does not tell its own.
 const WIDTH: u16 = 80;
 
 /// The options that every command has.
@@ -60,7 +60,7 @@ pub(crate) struct Globals {
     pub format: Format,
     /// Who asks.
     pub actor: String,
-    /// How many characters fit a line.
+    /// How many characters fit a line; all of them where no terminal shows it.
     pub width: usize,
     /// Whether a person looks at stdout, on something that can be drawn on.
     pub is_terminal: bool,
@@ -76,19 +76,19 @@ impl Globals {
     /// # Errors
     /// When there is no directory for the daemon to live in.
     pub(crate) fn try_new(args: &GlobalArgs) -> anyhow::Result<Self> {
-        let is_terminal =
-            stdout().is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let is_seen = stdout().is_terminal();
+        let is_terminal = is_seen && env::var_os("TERM").is_none_or(|term| term != "dumb");
         // Only a terminal is asked for its size: elsewhere the question would start a program.
         let size = is_terminal
             .then(ratatui::crossterm::terminal::size)
             .and_then(Result::ok)
-            .filter(|(width, _)| *width > 0);
+            .map(|(width, _)| width);
         let has_color = is_terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Ok(Self {
             place: Place::try_new(&args.place, &Surroundings::of_process())?,
             format: args.output,
             actor: args.actor.clone().unwrap_or_else(user_at_host),
-            width: usize::from(size.map_or(WIDTH, |(width, _)| width)),
+            width: width(is_seen, size),
             is_terminal,
             paint: if has_color { Paint::Color } else { Paint::Mono },
             zone: TimeZone::system(),
@@ -99,6 +99,14 @@ impl Globals {
     pub(crate) fn client(&self) -> Client {
         Client::new(&self.place.socket)
     }
+}
+
+/// Returns how wide lines are: a program that reads them, or a person who reads a file later, gets them whole.
+fn width(is_terminal: bool, told: Option<u16>) -> usize {
+    if !is_terminal {
+        return usize::MAX;
+    }
+    usize::from(told.filter(|width| *width > 0).unwrap_or(WIDTH))
 }
 
 fn user_at_host() -> String {
@@ -116,4 +124,21 @@ fn user_at_host() -> String {
         .map(|host| host.trim().to_owned())
         .filter(|host| !host.is_empty());
     format!("{user}@{}", host.as_deref().unwrap_or("localhost"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_terminal_cuts_lines() {
+        for (is_terminal, told, expected) in [
+            (false, None, usize::MAX),
+            (true, Some(132), 132),
+            (true, Some(0), 80),
+            (true, None, 80),
+        ] {
+            assert_eq!(width(is_terminal, told), expected, "{told:?}");
+        }
+    }
 }

@@ -14,6 +14,9 @@ use super::{
     words::{clean, date_and_time, day_and_minute, span, wrap},
 };
 
+/// The most rollouts that the daemon tells at once.
+pub(super) const HISTORY_MAX: u32 = 100;
+
 /// What the texts of decisions are indented by.
 const INDENT: &str = "      ";
 
@@ -24,8 +27,8 @@ pub(crate) struct Args {
     name: ServiceName,
     /// The rollout whose decisions are shown: its id, such as auth-7, or its number
     id: Option<String>,
-    /// How many rollouts are shown, newest first
-    #[arg(long, value_name = "N", default_value_t = 20, env = "HALDANE_LIMIT")]
+    /// How many rollouts are shown, newest first, 1 to 100
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=i64::from(HISTORY_MAX)))]
     limit: u32,
 }
 

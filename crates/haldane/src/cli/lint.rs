@@ -11,13 +11,7 @@ use super::{exit::Exit, globals::Globals, paint::Tone, result, source::Source};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The release file; - for standard input
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        default_value = "haldane.yaml",
-        env = "HALDANE_FILE"
-    )]
+    #[arg(short, long, value_name = "FILE", default_value = "haldane.yaml")]
     file: PathBuf,
 }
 

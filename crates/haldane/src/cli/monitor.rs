@@ -32,18 +32,17 @@ pub(crate) struct Args {
     /// The service
     name: ServiceName,
     /// How often figures are written to the export, and to stdout where that is no terminal; a bare number is seconds
-    #[arg(long, value_name = "TIME", value_parser = seconds, default_value = "5", env = "HALDANE_INTERVAL")]
+    #[arg(long, value_name = "TIME", value_parser = seconds, default_value = "5s")]
     interval: Duration,
-    /// When to stop; a bare number is minutes. By default never
-    #[arg(long, value_name = "TIME", value_parser = minutes, env = "HALDANE_DURATION")]
+    /// When to stop, such as 90s; a bare number is minutes. By default never
+    #[arg(long, value_name = "TIME", value_parser = minutes)]
     duration: Option<Duration>,
-    /// Write the figures to a file as CSV
+    /// Write the figures to a file as CSV; without a name to haldane-metrics.csv
     #[arg(
         long,
         value_name = "FILE",
         num_args = 0..=1,
         default_missing_value = "haldane-metrics.csv",
-        env = "HALDANE_EXPORT_METRICS"
     )]
     export_metrics: Option<PathBuf>,
 }

@@ -38,6 +38,14 @@ pub(crate) struct Surroundings {
     pub home: Option<PathBuf>,
 }
 
+/// Something else is where the data directory should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the data directory cannot be {}: {} is no directory; give another with --data-dir", data_dir.display(), wrong.display())]
+pub(crate) struct NotDirectory {
+    data_dir: PathBuf,
+    wrong: PathBuf,
+}
+
 /// There is no directory to fall back on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no home directory to keep data in; give --data-dir")]
@@ -51,6 +59,18 @@ impl Place {
         let socket = args.socket.clone();
         let socket = socket.unwrap_or_else(|| data_dir.join(SOCKET_NAME));
         Ok(Self { data_dir, socket })
+    }
+
+    /// Checks that the data directory is one, or can become one, before a daemon is started in it.
+    pub(crate) fn check(&self) -> Result<(), NotDirectory> {
+        let there = self.data_dir.ancestors().find(|path| path.exists());
+        match there.filter(|path| !path.is_dir()) {
+            Some(wrong) => Err(NotDirectory {
+                data_dir: self.data_dir.clone(),
+                wrong: wrong.to_owned(),
+            }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -94,6 +114,26 @@ mod tests {
         };
         let place = Place::try_new(&PlaceArgs { socket, data_dir }, &surroundings)?;
         Ok([place.data_dir, place.socket].map(|path| path.display().to_string()))
+    }
+
+    #[test]
+    fn a_file_is_no_data_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let check = |data_dir: PathBuf| {
+            let socket = data_dir.join(SOCKET_NAME);
+            Place { data_dir, socket }.check()
+        };
+        assert_eq!(check(dir.path().to_owned()), Ok(()));
+        assert_eq!(check(dir.path().join("new/one")), Ok(()));
+        let told = check(file.clone()).unwrap_err().to_string();
+        let name = file.display();
+        let expected = format!(
+            "the data directory cannot be {name}: {name} is no directory; give another with --data-dir"
+        );
+        assert_eq!(told, expected);
+        assert!(check(file.join("in")).is_err());
     }
 
     #[test]

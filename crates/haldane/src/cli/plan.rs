@@ -42,13 +42,7 @@ struct ShowArgs {
     /// A preset's name, or with -f a service of the file
     name: Option<String>,
     /// The release file; - for standard input
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        requires = "name",
-        env = "HALDANE_FILE"
-    )]
+    #[arg(short, long, value_name = "FILE", requires = "name")]
     file: Option<PathBuf>,
 }
 

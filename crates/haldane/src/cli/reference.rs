@@ -6,7 +6,11 @@ use std::io::Write;
 
 use clap::{Arg, ArgAction, Command, CommandFactory};
 
-use super::{Cli, exit::Exit};
+use super::{
+    Cli,
+    exit::{Exit, MEANINGS},
+    line::VARIABLES,
+};
 
 /// Runs the command.
 pub(crate) fn run(out: &mut impl Write) -> anyhow::Result<Exit> {
@@ -15,27 +19,18 @@ pub(crate) fn run(out: &mut impl Write) -> anyhow::Result<Exit> {
     );
     let mut root = Cli::command();
     root.build();
+    text.push_str(&format!("\n{VARIABLES}\n"));
     write_options(&root, true, "Options of every command", &mut text);
     for command in shown(&root) {
         write_command(command, "haldane", &mut text);
     }
-    text.push_str(EXIT_CODES);
+    text.push_str("\n## Exit codes\n\n| code | meaning |\n|---|---|\n");
+    for (exit, meaning) in MEANINGS {
+        text.push_str(&format!("| {} | {meaning} |\n", exit.code()));
+    }
     out.write_all(text.as_bytes())?;
     Ok(Exit::Done)
 }
-
-const EXIT_CODES: &str = "
-## Exit codes
-
-| code | meaning |
-|---|---|
-| 0 | done |
-| 1 | failed |
-| 2 | wrong usage |
-| 3 | the rollout was aborted or rolled back |
-| 4 | timed out |
-| 5 | waiting for a person |
-";
 
 fn write_command(command: &Command, parent: &str, text: &mut String) {
     let name = format!("{parent} {}", command.get_name());
@@ -44,23 +39,8 @@ fn write_command(command: &Command, parent: &str, text: &mut String) {
         .map(ToString::to_string)
         .unwrap_or_default();
     text.push_str(&format!("\n## `{name}`\n\n{about}.\n"));
-    let mut usage = name.clone();
-    for arg in command.get_positionals() {
-        let value = arg
-            .get_value_names()
-            .and_then(|names| names.first())
-            .map_or("", |name| name.as_str());
-        usage.push_str(&if arg.is_required_set() {
-            format!(" <{value}>")
-        } else {
-            format!(" [{value}]")
-        });
-    }
-    if shown(command).next().is_some() {
-        usage.push_str(" <COMMAND>");
-    } else if command.get_opts().any(is_own) || command.get_arguments().any(is_own) {
-        usage.push_str(" [OPTIONS]");
-    }
+    let usage = command.clone().render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage: ");
     text.push_str(&format!("\n```\n{usage}\n```\n"));
     write_options(command, false, "", text);
     if let Some(examples) = command.get_after_help() {
@@ -143,10 +123,6 @@ fn meaning(arg: &Arg) -> String {
     text.replace('|', "\\|")
 }
 
-fn is_own(arg: &Arg) -> bool {
-    !arg.is_global_set() && !arg.is_positional() && !arg.is_hide_set() && arg.get_id() != "help"
-}
-
 fn shown(command: &Command) -> impl Iterator<Item = &Command> {
     command
         .get_subcommands()
@@ -157,6 +133,10 @@ fn shown(command: &Command) -> impl Iterator<Item = &Command> {
 mod tests {
     use super::*;
     use crate::cli::testing::Daemon;
+
+    fn is_own(arg: &Arg) -> bool {
+        !arg.is_global_set() && !arg.is_positional() && !arg.is_hide_set() && arg.get_id() != "help"
+    }
 
     #[tokio::test]
     async fn every_command_and_option_is_in_the_reference() {
@@ -175,8 +155,9 @@ mod tests {
                     wrong.push(format!("{name} {option} is missing"));
                 }
                 let env = arg.get_env().unwrap_or_default().to_string_lossy();
-                if !env.starts_with("HALDANE_") {
-                    wrong.push(format!("{name} {option} has no variable HALDANE_…"));
+                let prefix = format!("HALDANE_{}_", name.replace('-', "_").to_uppercase());
+                if !env.starts_with(&prefix) {
+                    wrong.push(format!("{name} {option} has no variable {prefix}…"));
                 }
             }
             let examples = command.get_after_help().map(ToString::to_string);

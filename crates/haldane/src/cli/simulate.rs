@@ -21,6 +21,7 @@ use super::{
     exit::{Exit, UsageError},
     globals::Globals,
     plan::{of_file, of_preset},
+    quantity::number,
     result,
     source::Source,
 };
@@ -32,48 +33,37 @@ pub(crate) struct Args {
     #[arg(requires = "file")]
     name: Option<String>,
     /// The release file that has the plan; - for standard input
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        requires = "name",
-        env = "HALDANE_FILE"
-    )]
+    #[arg(short, long, value_name = "FILE", requires = "name")]
     file: Option<PathBuf>,
     /// A preset as the plan; `haldane plan show` lists them
-    #[arg(
-        long,
-        value_name = "NAME",
-        conflicts_with = "file",
-        env = "HALDANE_PRESET"
-    )]
+    #[arg(long, value_name = "NAME", conflicts_with = "file")]
     preset: Option<String>,
-    /// The share of requests that stable fails
-    #[arg(long, value_name = "SHARE", default_value = "0.1%", value_parser = share, env = "HALDANE_BASE")]
+    /// The share of requests that stable fails, such as 0.1%
+    #[arg(long, value_name = "SHARE", default_value = "0.1%", value_parser = share)]
     base: u64,
-    /// The share of requests that the canary fails
-    #[arg(long, value_name = "SHARE", value_parser = share, env = "HALDANE_CANARY")]
+    /// The share of requests that the canary fails, such as 5%
+    #[arg(long, value_name = "SHARE", value_parser = share)]
     canary: u64,
     /// Requests per second to the service
-    #[arg(long, value_name = "N", default_value_t = 100.0, value_parser = rate, env = "HALDANE_RPS")]
+    #[arg(long, value_name = "N", default_value_t = 100.0, value_parser = rate)]
     rps: f64,
-    /// The median of stable's latency
-    #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = latency, env = "HALDANE_LATENCY")]
+    /// The median of stable's latency, such as 50ms
+    #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = latency)]
     latency: Duration,
     /// The spread of both versions' latency: the standard deviation of its logarithm
-    #[arg(long, value_name = "SIGMA", default_value_t = 0.5, value_parser = spread, env = "HALDANE_LATENCY_SPREAD")]
+    #[arg(long, value_name = "SIGMA", default_value_t = 0.5, value_parser = spread)]
     latency_spread: f64,
-    /// The canary's median: a multiple of stable's or a time
-    #[arg(long, value_name = "LIMIT", default_value = "1x", value_parser = canary_latency, env = "HALDANE_CANARY_LATENCY")]
+    /// The canary's median: a multiple of stable's such as 2x, or a time such as 120ms
+    #[arg(long, value_name = "LIMIT", default_value = "1x", value_parser = canary_latency)]
     canary_latency: Limit,
-    /// How many rollouts are played
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000), env = "HALDANE_RUNS")]
+    /// How many rollouts are played, 1 to 100000
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     runs: u32,
     /// Where chance begins; the same seed gives the same answer
-    #[arg(long, value_name = "N", default_value_t = 1, env = "HALDANE_SEED")]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Accepted, so that the options of a `deploy` can be tried as they are
-    #[arg(long, value_name = "TEXT", hide = true, env = "HALDANE_REASON")]
+    #[arg(long, value_name = "TEXT", hide = true)]
     reason: Option<String>,
     // The last, because its heading holds for all that follow.
     #[command(flatten)]
@@ -196,17 +186,6 @@ fn rate(text: &str) -> Result<f64, String> {
 
 fn spread(text: &str) -> Result<f64, String> {
     number(text, 0.0..=3.0)
-}
-
-fn number(text: &str, range: std::ops::RangeInclusive<f64>) -> Result<f64, String> {
-    let number = text.parse().ok().filter(|number| range.contains(number));
-    number.ok_or_else(|| {
-        format!(
-            "expected a number from {} to {}",
-            range.start(),
-            range.end()
-        )
-    })
 }
 
 fn latency(text: &str) -> Result<Duration, String> {

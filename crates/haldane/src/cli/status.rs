@@ -2,14 +2,14 @@
 
 use std::io::Write;
 
-use haldane_api::http::ServiceView;
 use haldane_core::ServiceName;
 
 use super::{
     exit::Exit,
     globals::Globals,
     result,
-    words::{bps_or_nothing, clean},
+    snapshot::{Snapshot, write_verdict},
+    words::{bps, clean},
 };
 
 /// Says where a service stands and what comes next.
@@ -25,15 +25,15 @@ pub(crate) async fn run(
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
-    let service: ServiceView = globals
-        .client()
-        .get(&format!("/v1/services/{}", args.name))
-        .await?;
-    result::write(globals, out, &service, |out| write(&service, globals, out))?;
+    let snapshot = Snapshot::ask(&globals.client(), &args.name).await?;
+    result::write(globals, out, &snapshot.service, |out| {
+        write(&snapshot, globals, out)
+    })?;
     Ok(Exit::Done)
 }
 
-fn write(service: &ServiceView, globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
+fn write(snapshot: &Snapshot, globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
+    let service = &snapshot.service;
     for notice in &service.notices {
         writeln!(out, "Notice: {}", clean(notice))?;
     }
@@ -50,22 +50,20 @@ fn write(service: &ServiceView, globals: &Globals, out: &mut impl Write) -> anyh
         )?;
         return Ok(());
     };
-    let phase = globals.paint.phase(&rollout.phase);
+    snapshot.write_phase(service.name.as_str(), rollout, globals, out)?;
+    let observed = rollout
+        .observed_bps
+        .map(|observed| format!(", {} observed", bps(observed)));
     writeln!(
         out,
-        "{}: {phase}: {}",
-        service.name,
-        clean(&rollout.message)
-    )?;
-    let observed = bps_or_nothing(rollout.observed_bps);
-    writeln!(
-        out,
-        "{} → {} at {}, {observed} observed",
-        rollout.stable, rollout.canary, rollout.weight_bps
+        "{} → {} at {}{}",
+        rollout.stable,
+        rollout.canary,
+        rollout.weight_bps,
+        observed.unwrap_or_default()
     )?;
     if let Some(judgement) = &rollout.judgement {
-        let verdict = globals.paint.verdict(judgement.verdict);
-        writeln!(out, "Verdict: {verdict}: {}", clean(&judgement.reason))?;
+        write_verdict(judgement, globals, out)?;
     }
     writeln!(out, "{}", clean(&rollout.next))?;
     Ok(())
@@ -91,5 +89,14 @@ Verdict: fail: errorRate 6.2% is beyond 5%
 send 100% at 12:04:00, unless a guard breaks
 ";
         assert_eq!(out, expected);
+    }
+
+    #[tokio::test]
+    async fn a_share_that_nobody_counted_is_not_told() {
+        let mut service = service_json("Completed");
+        service["rollout"]["observedBps"] = serde_json::Value::Null;
+        let daemon = Daemon::start([("GET /v1/services/auth", Reply::json(200, &service))]);
+        let out = daemon.run("status auth").await.1;
+        assert_eq!(out.lines().nth(1), Some("v1 → v2 at 25%"), "{out}");
     }
 }

@@ -4,18 +4,17 @@
 
 use std::io::Write;
 
-use haldane_api::{
-    http::{Answer, CommandName, CommandRequest},
-    text::parse_weight,
-};
+use haldane_api::http::{Answer, CommandName, CommandRequest, RolloutHistory};
 use haldane_core::{ServiceName, VersionName, Weight};
 
 use super::{
     deploy::PlanFlags,
-    exit::Exit,
+    exit::{Exit, talk},
     globals::Globals,
-    result,
+    history::HISTORY_MAX,
+    quantity, result,
     wait::{self, WaitArgs},
+    words::clean,
 };
 
 /// Whom a command is for, and why it is given.
@@ -24,7 +23,7 @@ pub(crate) struct Target {
     /// The service
     name: ServiceName,
     /// Why, for those who read the history later
-    #[arg(long, value_name = "TEXT", env = "HALDANE_REASON")]
+    #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
 
@@ -34,10 +33,10 @@ pub(crate) struct PromoteArgs {
     #[command(flatten)]
     target: Target,
     /// Leave out all further steps and send all traffic to the canary
-    #[arg(long, env = "HALDANE_FULL")]
+    #[arg(long)]
     full: bool,
     /// Only if this step (counted from 1) is still the current one
-    #[arg(long, value_name = "N", env = "HALDANE_STEP")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     step: Option<u32>,
 }
 
@@ -59,7 +58,7 @@ pub(crate) struct UndoArgs {
     #[command(flatten)]
     target: Target,
     /// The version to go back to; by default the one before
-    #[arg(long, value_name = "VERSION", env = "HALDANE_TO")]
+    #[arg(long, value_name = "VERSION")]
     to: Option<VersionName>,
     #[command(flatten)]
     wait: WaitArgs,
@@ -73,8 +72,8 @@ pub(crate) struct UndoArgs {
 pub(crate) struct SetWeightArgs {
     #[command(flatten)]
     target: Target,
-    /// The canary's share of traffic, such as 10%
-    #[arg(value_parser = parse_weight)]
+    /// The canary's share of traffic: percent such as 10% or 12.5%, or basis points such as 1250bps
+    #[arg(value_parser = quantity::weight)]
     weight: Weight,
 }
 
@@ -128,6 +127,17 @@ pub(crate) async fn undo(
         rollout: args.plan.rollout(),
         ..plain
     };
+    if let Some(version) = &args.to {
+        let path = format!(
+            "/v1/services/{}/history?limit={HISTORY_MAX}",
+            args.target.name
+        );
+        // A history that can't be read is no reason not to go back.
+        let past: Vec<RolloutHistory> = globals.client().get(&path).await.unwrap_or_default();
+        if let Some(warning) = warning(&past, version) {
+            talk(&warning);
+        }
+    }
     begin(&args.target, &request, &args.wait, globals, out).await
 }
 
@@ -169,6 +179,21 @@ pub(crate) fn path(service: &ServiceName) -> String {
     format!("/v1/services/{service}/commands")
 }
 
+/// Returns what a person should know who goes back to a version that did not stand its trial; the newest rollout is the first.
+fn warning(past: &[RolloutHistory], version: &VersionName) -> Option<String> {
+    let last = past.iter().find(|one| one.canary == *version)?;
+    let what = match last.phase.as_str() {
+        "RolledBack" => "was rolled back",
+        "Failed" => "failed",
+        _ => return None,
+    };
+    Some(format!(
+        "warning: {version} {what} in {} ({}); going back to it all the same",
+        last.id,
+        clean(&last.message)
+    ))
+}
+
 fn plain(command: CommandName, target: &Target, globals: &Globals) -> CommandRequest {
     CommandRequest {
         reason: target.reason.clone(),
@@ -208,15 +233,20 @@ mod tests {
 
     async fn asked(line: &str) -> (String, Value) {
         let answer = json!({ "messages": ["done"], "rollout": "auth-7", "isDurable": true });
-        let daemon =
-            Daemon::start([("POST /v1/services/auth/commands", Reply::json(200, &answer))]);
+        let daemon = Daemon::start([
+            ("POST /v1/services/auth/commands", Reply::json(200, &answer)),
+            (
+                "GET /v1/services/auth/history",
+                Reply::json(200, &json!([])),
+            ),
+        ]);
         let (exit, out) = daemon.run(line).await;
         assert_eq!(
             (exit.unwrap(), out.as_str()),
             (Exit::Done, "done\n"),
             "{line}"
         );
-        let (call, mut body) = daemon.asked().remove(0);
+        let (call, mut body) = daemon.asked().pop().unwrap();
         // What is not set is left out, so that the table below shows what is.
         let map = body.as_object_mut().unwrap();
         map.retain(|_, value| !value.is_null() && *value != json!(false));
@@ -245,6 +275,10 @@ mod tests {
                 json!({ "command": "SetWeight", "weightBps": 1_250 }),
             ),
             (
+                "set-weight auth 1250bps",
+                json!({ "command": "SetWeight", "weightBps": 1_250 }),
+            ),
+            (
                 "undo auth --to v1 --steps 50,100 --hold 1 --auto-promote",
                 json!({
                     "command": "Undo", "to": "v1",
@@ -260,6 +294,36 @@ mod tests {
                 "{line}"
             );
         }
+    }
+
+    #[test]
+    fn going_back_to_what_was_rolled_back_is_worth_a_warning() {
+        let past = |number: u64, canary: &str, phase: &str| -> RolloutHistory {
+            let one = json!({
+                "id": format!("auth-{number}"), "kind": "deploy", "by": "ann", "reason": null, "stable": "v1", "canary": canary,
+                "phase": phase, "message": "error rate 30%", "startedAt": "2026-11-21T11:50:00Z", "endedAt": null, "entries": [],
+            });
+            serde_json::from_value(one).unwrap()
+        };
+        let past = [
+            past(4, "v2", "Completed"),
+            past(3, "v3", "RolledBack"),
+            past(2, "v2", "RolledBack"),
+            past(1, "v4", "Failed"),
+        ];
+        let told = |version: &str| warning(&past, &version.parse().unwrap());
+        assert_eq!(
+            told("v3").as_deref(),
+            Some(
+                "warning: v3 was rolled back in auth-3 (error rate 30%); going back to it all the same"
+            )
+        );
+        assert_eq!(
+            told("v4").as_deref(),
+            Some("warning: v4 failed in auth-1 (error rate 30%); going back to it all the same")
+        );
+        assert_eq!(told("v2"), None, "it was promoted since");
+        assert_eq!(told("v1"), None, "it was never on trial here");
     }
 
     #[tokio::test]
@@ -292,9 +356,6 @@ mod tests {
     fn a_weight_needs_its_percent_sign() {
         let line = ["haldane", "set-weight", "auth", "10"];
         let error = <crate::cli::Cli as clap::Parser>::try_parse_from(line).unwrap_err();
-        assert!(
-            error.to_string().contains("expected a share such as 5%"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("such as 5000bps"), "{error}");
     }
 }

@@ -4,16 +4,19 @@ use std::io::{self, Write};
 
 use super::{
     paint::{Paint, Tone},
-    words::{clean, cut},
+    words::{clean, wrap},
 };
 
 /// What stands between two columns.
 const GAP: usize = 2;
 
-/// The last column is never cut below this.
+/// The last column has at least this room, however narrow the line is.
 const LAST_CHARS_MIN: usize = 12;
 
-/// A table with a header; the last column takes what is left of the line.
+/// What a cell below its line is indented by.
+const BELOW: &str = "    ";
+
+/// A table with a header; the last column takes what is left of the line, or the next one.
 #[derive(Debug)]
 pub(crate) struct Table {
     header: Vec<Cell>,
@@ -57,7 +60,7 @@ impl Table {
         self.rows.push(row.into_iter().collect());
     }
 
-    /// Writes the table in lines of at most so many characters.
+    /// Writes the table in lines of at most so many characters; a last cell that does not fit its line goes below it.
     pub(crate) fn write(&self, out: &mut impl Write, width: usize, paint: Paint) -> io::Result<()> {
         let lines = || std::iter::once(&self.header).chain(&self.rows);
         let mut widths = vec![0; self.header.len()];
@@ -66,22 +69,31 @@ impl Table {
                 *width = cell.text.chars().count().max(*width);
             }
         }
-        if let Some((last, others)) = widths.split_last_mut() {
-            let taken: usize = others.iter().map(|width| width.saturating_add(GAP)).sum();
-            *last = width.saturating_sub(taken).max(LAST_CHARS_MIN);
-        }
+        widths.pop();
+        let taken: usize = widths.iter().map(|width| width.saturating_add(GAP)).sum();
+        let room = width.saturating_sub(taken).max(LAST_CHARS_MIN);
         for line in lines() {
+            let Some((last, others)) = line.split_last() else {
+                continue;
+            };
             let mut text = String::new();
-            for (index, (cell, width)) in line.iter().zip(&widths).enumerate() {
-                let is_last = index.saturating_add(1) == line.len();
-                let shown = cut(&cell.text, *width);
-                let used = shown.chars().count();
-                text.push_str(&paint.tone(cell.tone, &shown));
-                if !is_last {
-                    text.push_str(&" ".repeat(width.saturating_sub(used).saturating_add(GAP)));
-                }
+            for (cell, width) in others.iter().zip(&widths) {
+                let used = cell.text.chars().count();
+                text.push_str(&paint.tone(cell.tone, &cell.text));
+                text.push_str(&" ".repeat(width.saturating_sub(used).saturating_add(GAP)));
+            }
+            if last.text.chars().count() <= room {
+                text.push_str(&paint.tone(last.tone, &last.text));
+                writeln!(out, "{}", text.trim_end())?;
+                continue;
             }
             writeln!(out, "{}", text.trim_end())?;
+            for piece in wrap(
+                &last.text,
+                width.saturating_sub(BELOW.len()).max(LAST_CHARS_MIN),
+            ) {
+                writeln!(out, "{BELOW}{}", paint.tone(last.tone, &piece))?;
+            }
         }
         Ok(())
     }
@@ -114,15 +126,22 @@ mod tests {
     }
 
     #[test]
-    fn the_last_column_takes_what_is_left() {
+    fn a_last_cell_that_does_not_fit_goes_below_its_line() {
         let expected = "\
 NAME         PHASE        MESSAGE
 auth         Progressing  holding at 25% for five minutes
 a-long-name  -
 ";
         assert_eq!(written(80), expected);
-        let narrow = expected.replace("at 25% for five minutes", "at…");
-        assert_eq!(written(38), narrow);
-        assert_eq!(written(10), narrow, "a message is not cut to nothing");
+        assert_eq!(written(usize::MAX), expected);
+        let below = "\
+NAME         PHASE        MESSAGE
+auth         Progressing
+    holding at 25% for five minutes
+a-long-name  -
+";
+        assert_eq!(written(38), below);
+        let narrow = below.replace("at 25% for five ", "at\n    25% for five\n    ");
+        assert_eq!(written(10), narrow, "words keep some room");
     }
 }

@@ -39,10 +39,10 @@ const REPLACED: &str = "Replaced";
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct WaitArgs {
     /// Wait until the rollout is over (exit code 0 promoted, 3 rolled back, 1 failed) or waits for a person (5)
-    #[arg(long, env = "HALDANE_WAIT")]
+    #[arg(long)]
     wait: bool,
-    /// With --wait: how long to wait at most, such as 30m (exit code 4)
-    #[arg(long, value_name = "TIME", value_parser = time, requires = "wait", env = "HALDANE_TIMEOUT")]
+    /// With --wait: how long to wait at most, such as 30m (exit code 4); by default as long as it takes
+    #[arg(long, value_name = "TIME", value_parser = time, requires = "wait")]
     timeout: Option<Duration>,
 }
 
@@ -205,7 +205,9 @@ async fn next_until(seen: &mut mpsc::Receiver<Seen>, end: Instant) -> Option<See
 fn is_final(error: &ClientError) -> bool {
     match error {
         ClientError::Refused { status, .. } => status.is_client_error(),
-        ClientError::Denied { .. } | ClientError::Unreadable(_) => true,
+        ClientError::Denied { .. } | ClientError::NotSocket { .. } | ClientError::Unreadable(_) => {
+            true
+        }
         ClientError::NoDaemon { .. }
         | ClientError::Connect { .. }
         | ClientError::Broken(_)

@@ -1,5 +1,7 @@
 //! Figures and times as words.
 
+use std::fmt::Display;
+
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 
 /// Stands where there is nothing to tell.
@@ -22,6 +24,16 @@ pub(crate) fn span(from: Timestamp, to: Timestamp) -> String {
         (0, _, _) => two(hours, 'h', minutes % 60, 'm'),
         _ => two(days, 'd', hours % 24, 'h'),
     }
+}
+
+/// Returns a number of things in words: `1 mistake`, `2 mistakes`.
+pub(crate) fn count<T: Copy + Display + PartialEq + From<u8>>(
+    number: T,
+    one: &str,
+    many: &str,
+) -> String {
+    let noun = if number == T::from(1) { one } else { many };
+    format!("{number} {noun}")
 }
 
 /// Returns a share of basis points in percent: `24.83%`.
@@ -131,6 +143,15 @@ mod tests {
         );
         assert_eq!(wrap("", 4), [""]);
         assert_eq!(clean("a\x1b[31mb\nc"), "a [31mb c");
+    }
+
+    #[test]
+    fn one_thing_is_not_many() {
+        let words = |number: u32| count(number, "copy", "copies");
+        assert_eq!(
+            [0, 1, 2].map(words),
+            ["0 copies", "1 copy", "2 copies"].map(str::to_owned)
+        );
     }
 
     #[test]

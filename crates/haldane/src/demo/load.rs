@@ -42,10 +42,13 @@ const POST_PATH: &str = "/checkout";
 const POST_BYTES_MAX: usize = 16 * 1_024;
 
 /// The slowest schedule; anything slower is no load.
-const RATE_MIN: f64 = 0.01;
+pub(crate) const RATE_MIN: f64 = 0.01;
 
 /// The fastest schedule: above what one client can start.
-const RATE_MAX: f64 = 1_000_000.0;
+pub(crate) const RATE_MAX: f64 = 1_000_000.0;
+
+/// How many of the shop's users wait at once at most: more than any rate here needs, less than a process may have files.
+const IN_FLIGHT_MAX: usize = 10_000;
 
 /// The end of every schedule, 30 years after its start: keeps time arithmetic in range.
 const SCHEDULE_SECONDS_MAX: f64 = 1e9;
@@ -75,6 +78,27 @@ pub(crate) struct LoadPlan {
     pub(crate) seed: u64,
     /// How many requests may wait for their answer at once; those beyond are counted as `not_sent`.
     pub(crate) in_flight_max: usize,
+}
+
+impl LoadPlan {
+    /// Returns load as the users of the shop make it: pages by GET, mostly on kept connections; only answers that are wrong are bad.
+    pub(crate) fn of_shop(target: SocketAddr, rate_per_second: f64, arrivals: Arrivals) -> Self {
+        Self {
+            target,
+            host: None,
+            rate_per_second,
+            arrivals,
+            fresh_connection_share: 0.2,
+            post_share: 0.0,
+            timeout: TIMEOUT_DEFAULT,
+            slow: TIMEOUT_DEFAULT,
+            paths: ["/", "/products", "/products/3", "/cart"]
+                .map(str::to_owned)
+                .to_vec(),
+            seed: 1,
+            in_flight_max: IN_FLIGHT_MAX,
+        }
+    }
 }
 
 /// How the starts of requests are spread over time.

@@ -5,6 +5,7 @@ use std::io::Write;
 use haldane_api::http::ServiceView;
 
 use super::{load::report::LoadReport, run::Stage};
+use crate::cli::words::count;
 
 /// Writes a line whenever the rollout moves.
 #[derive(Debug)]
@@ -37,9 +38,9 @@ impl<W: Write> Stage for PlainStage<W> {
             let dropped = load.dropped;
             writeln!(
                 self.out,
-                "{:6.1} s  {news}  ({} requests, {dropped} dropped)",
+                "{:6.1} s  {news}  ({}, {dropped} dropped)",
                 load.elapsed.as_secs_f64(),
-                load.sent
+                count(load.sent, "request", "requests")
             )?;
             self.last = news;
         }

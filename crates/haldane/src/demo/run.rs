@@ -204,19 +204,8 @@ async fn history(engine: &Engine, service: &ServiceName) -> anyhow::Result<Rollo
 
 fn load_plan(target: SocketAddr, rps: f64) -> LoadPlan {
     LoadPlan {
-        target,
-        host: None,
-        rate_per_second: rps,
-        arrivals: Arrivals::Poisson,
-        fresh_connection_share: 0.2,
-        post_share: 0.0,
-        timeout: TIMEOUT_DEFAULT,
         slow: SLOW,
-        paths: ["/", "/products", "/products/3", "/cart"]
-            .map(str::to_owned)
-            .to_vec(),
-        seed: 1,
-        in_flight_max: 10_000,
+        ..LoadPlan::of_shop(target, rps, Arrivals::Poisson)
     }
 }
 

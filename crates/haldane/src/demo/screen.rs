@@ -7,6 +7,7 @@ use super::{load::report::LoadReport, run::Stage};
 use crate::cli::{
     live::{self, Act, Model, Msg, screen::Screen},
     paint::Paint,
+    words::count,
 };
 
 /// Draws the rollout and the load on the whole terminal.
@@ -52,10 +53,10 @@ impl Stage for ScreenStage {
 
 fn load_line(load: &LoadReport) -> String {
     format!(
-        "load: {} requests in {:.0} s, {} dropped, {} errors of the shop",
-        load.sent,
+        "load: {} in {:.0} s, {} dropped, {} of the shop",
+        count(load.sent, "request", "requests"),
         load.elapsed.as_secs_f64(),
         load.dropped,
-        load.upstream_errors
+        count(load.upstream_errors, "error", "errors")
     )
 }

@@ -9,6 +9,7 @@ use super::{
     load::report::LoadReport,
     run::{NEW, OLD},
 };
+use crate::cli::words::count;
 
 /// What happened.
 #[derive(Clone, Debug, Serialize)]
@@ -127,12 +128,14 @@ impl Told {
                 self.seconds_to_decision, self.seconds_total
             ),
             format!(
-                "Who met it: {} of {} requests went to {NEW}, and {} of them got an error from it.",
-                self.canary_requests, self.requests, self.canary_bad
+                "Who met it: {} of {} went to {NEW}, and {} of them got an error from it.",
+                self.canary_requests,
+                count(self.requests, "request", "requests"),
+                self.canary_bad
             ),
             format!(
-                "Dropped: {} requests were left without an answer, as the client counts.",
-                self.dropped
+                "Dropped: {} left without an answer, as the client counts.",
+                count(self.dropped, "request was", "requests were")
             ),
         ]
     }

@@ -36,6 +36,23 @@ async fn a_missing_or_dead_socket_says_how_to_start_a_daemon() {
 }
 
 #[tokio::test]
+async fn what_is_no_socket_is_not_taken_for_a_missing_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("haldane.yaml");
+    std::fs::write(&file, "services: {}").unwrap();
+    for (path, expected) in [
+        (dir.path().to_owned(), "is a directory, not a socket"),
+        (file.clone(), "is a file, not a socket"),
+        (file.join("haldane.sock"), "connecting to"),
+    ] {
+        let asked = Client::new(&path).get::<DaemonView>("/v1/daemon").await;
+        let error = asked.unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(!matches!(error, ClientError::NoDaemon { .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_is_told_with_its_problems() {
     let refusal = json!({ "error": "2 mistakes", "problems": ["1:2: a", "3:4: b"] });
     let daemon = Daemon::start([("POST /v1/apply", Reply::json(400, &refusal))]);

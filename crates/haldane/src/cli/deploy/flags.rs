@@ -14,39 +14,37 @@ use serde_json::{Map, Value, json};
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Plan (instead of the service's own)")]
 pub(crate) struct PlanFlags {
-    /// The canary's shares of traffic, one after the other [default with any of these options: 5,25,50,100]
+    /// The canary's shares of traffic in percent, one after the other [default with any of these options: 5,25,50,100]
     #[arg(
         long,
         visible_alias = "steps",
         value_name = "SHARES",
         value_parser = shares,
-        env = "HALDANE_TRAFFIC_STEPS"
     )]
     traffic_steps: Option<Shares>,
-    /// How long each share holds; a bare number is minutes [default with any of these options: 5]
-    #[arg(long, visible_alias = "hold", value_name = "TIME", value_parser = minutes, env = "HALDANE_STEP_DURATION")]
+    /// How long each share holds, such as 90s; a bare number is minutes [default with any of these options: 5m]
+    #[arg(long, visible_alias = "hold", value_name = "TIME", value_parser = minutes)]
     step_duration: Option<Duration>,
     /// Promote without asking when all steps went well; without it a person promotes
-    #[arg(long, env = "HALDANE_AUTO_PROMOTE")]
+    #[arg(long)]
     auto_promote: bool,
-    /// Roll back above this share of failed requests; a bare number is percent [default: 5]
-    #[arg(long, value_name = "LIMIT", value_parser = error_rate, env = "HALDANE_ERROR_THRESHOLD")]
+    /// Roll back above this share of failed requests; a bare number is percent [default: 5%]
+    #[arg(long, value_name = "LIMIT", value_parser = error_rate)]
     error_threshold: Option<String>,
-    /// Roll back above this 95th percentile of latency; a bare number is milliseconds [default: only warn above 500]
-    #[arg(long, value_name = "LIMIT", value_parser = p95, env = "HALDANE_LATENCY_P95")]
+    /// Roll back above this 95th percentile of latency, such as 300ms, or 1.5x for a multiple of stable's; a bare number is milliseconds [default: only warn above 500ms]
+    #[arg(long, value_name = "LIMIT", value_parser = p95)]
     latency_p95: Option<String>,
-    /// Roll back above this 99th percentile of latency; a bare number is milliseconds [default: 1000]
-    #[arg(long, value_name = "LIMIT", value_parser = p99, env = "HALDANE_LATENCY_P99")]
+    /// Roll back above this 99th percentile of latency; a bare number is milliseconds [default: 1s]
+    #[arg(long, value_name = "LIMIT", value_parser = p99)]
     latency_p99: Option<String>,
-    /// Roll back below this share of good requests; a bare number is percent
-    #[arg(long, value_name = "LIMIT", value_parser = success_rate, env = "HALDANE_SUCCESS_RATE")]
+    /// Roll back below this share of good requests; a bare number is percent. By default there is no such limit
+    #[arg(long, value_name = "LIMIT", value_parser = success_rate)]
     success_rate: Option<String>,
     /// Judge nothing: go through the steps by time alone; needs --reason
     #[arg(
         long,
         requires = "reason",
         conflicts_with_all = ["error_threshold", "latency_p95", "latency_p99", "success_rate"],
-        env = "HALDANE_SKIP_ANALYSIS"
     )]
     skip_analysis: bool,
 }

@@ -8,7 +8,7 @@ use haldane_core::{
     plan::{Ask, Hold, Mode, OnFailure, Plan, Scale, Step},
 };
 
-use crate::cli::{globals::Globals, table::Table};
+use crate::cli::{globals::Globals, table::Table, words::count};
 
 /// How far a plan is at the earliest.
 #[derive(Debug, Default)]
@@ -174,7 +174,10 @@ pub(in crate::cli) fn text(step: &Step) -> String {
         ),
         Step::Experiment(experiment) => {
             let time = show_duration(experiment.analysis.duration);
-            format!("compare {} copies for {time}", experiment.arms.len())
+            format!(
+                "compare {} for {time}",
+                count(experiment.arms.len(), "copy", "copies")
+            )
         }
         Step::HeaderRoute(route) if route.matches.is_empty() => {
             format!("end the header route {:?}", route.name)
@@ -205,7 +208,7 @@ fn scale_text(scale: Scale) -> String {
         Scale::Full => "to stable's size".to_owned(),
         Scale::MatchWeight => "with its weight".to_owned(),
         Scale::ShareOfStable(share) => format!("to {share} of stable's size"),
-        Scale::Replicas(count) => format!("to {count} replicas"),
+        Scale::Replicas(replicas) => format!("to {}", count(replicas, "replica", "replicas")),
     }
 }
 

@@ -2,23 +2,24 @@
 
 use std::io::Write;
 
-use haldane_api::http::{RolloutView, ServiceView, VersionView};
-use jiff::Timestamp;
+use haldane_api::http::{RolloutView, VersionView};
 
 use super::{step_sign, step_text};
 use crate::cli::{
     globals::Globals,
     paint::Tone,
+    snapshot::Snapshot,
     table::write_branches,
     words::{NOTHING, bps_or_nothing, clean, span},
 };
 
 /// Writes all that there is to say of a service.
 pub(super) fn write(
-    service: &ServiceView,
+    snapshot: &Snapshot,
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
+    let service = &snapshot.service;
     writeln!(
         out,
         "{}  {}",
@@ -26,7 +27,7 @@ pub(super) fn write(
         service.listen.join(", ")
     )?;
     if let Some(rollout) = &service.rollout {
-        write_standing(rollout, service.at, globals, out)?;
+        write_standing(snapshot, rollout, globals, out)?;
     }
     writeln!(out, "Versions:")?;
     let canary = service
@@ -63,12 +64,12 @@ pub(super) fn write(
 }
 
 fn write_standing(
+    snapshot: &Snapshot,
     rollout: &RolloutView,
-    now: Timestamp,
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let phase = globals.paint.phase(&rollout.phase);
+    let phase = snapshot.phase(rollout, globals);
     let reason = rollout
         .reason
         .as_ref()
@@ -92,7 +93,7 @@ fn write_standing(
         out,
         "Rollout:  {}, {by}, {} ago",
         rollout.id,
-        span(rollout.started_at, now)
+        span(rollout.started_at, snapshot.service.at)
     )?;
     writeln!(out, "Step:     {}", step_text(rollout))?;
     writeln!(

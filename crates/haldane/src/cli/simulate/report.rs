@@ -11,7 +11,7 @@ use crate::cli::{
     deploy::step_text,
     globals::Globals,
     table::{Cell, Table},
-    words::{NOTHING, span, wrap},
+    words::{NOTHING, count, span, wrap},
 };
 
 /// What was asked for, beyond the scenario.
@@ -115,11 +115,11 @@ impl Report {
         let share = |ppm| Unit::Share.show(ppm);
         writeln!(
             out,
-            "{} rollouts of a canary that fails {} of its requests, beside a stable that fails {},\nat {} requests per second.\n",
-            self.runs,
+            "{} of a canary that fails {} of its requests, beside a stable that fails {},\nat {} per second.\n",
+            count(self.runs, "rollout", "rollouts"),
             share(scenario.canary.error_ppm),
             share(scenario.stable.error_ppm),
-            scenario.requests_per_second,
+            count(scenario.requests_per_second, "request", "requests"),
         )?;
         self.write_outcomes(globals, out)?;
         writeln!(out)?;
