@@ -39,7 +39,7 @@ pub struct ServiceView {
     /// Its name.
     #[schema(value_type = String)]
     pub name: ServiceName,
-    /// Where it listens.
+    /// Where it listens: the addresses that are really bound, so with the port that was chosen for port 0.
     pub listen: Vec<String>,
     /// The version serving users.
     pub stable: VersionView,
@@ -296,7 +296,7 @@ pub struct DeployRequest {
     pub version: VersionName,
     /// Program and arguments; exactly one of this and `urls`.
     pub run: Option<Vec<String>>,
-    /// Environment of the program.
+    /// What is added to the environment that stable's program has; a name that is there already gets this value.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// Its working directory; the service's by default.

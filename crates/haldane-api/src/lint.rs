@@ -2,6 +2,8 @@
 //!
 //! Only what is likely to hurt in production and can be told from the file alone; a linter that cries often is turned off.
 
+mod comparison;
+
 use std::time::Duration;
 
 use haldane_core::{
@@ -108,6 +110,7 @@ pub fn lint_plan(path: &str, plan: &Plan) -> Vec<Advice> {
         let message = "a multiple of stable's errors: when stable has none, one failed request breaks the guard; use points such as +1pp, or a fixed share";
         add(&format!("guards.{}", guard.metric), message.to_owned());
     }
+    advice.extend(comparison::lint_comparison(path, plan));
     advice
 }
 

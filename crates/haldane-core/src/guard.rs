@@ -288,4 +288,79 @@ mod tests {
         assert_eq!(Limit::Points(50_000).value(10_000), 60_000);
         assert_eq!(Limit::Times(u32::MAX).value(u64::MAX), u64::MAX);
     }
+
+    #[test]
+    fn each_metric_is_of_requests_or_of_replicas() {
+        let of_requests = Metric::ALL.map(|metric| (metric.name(), metric.is_of_requests()));
+        assert_eq!(
+            of_requests,
+            [
+                ("errorRate", true),
+                ("successRate", true),
+                ("mean", true),
+                ("p50", true),
+                ("p95", true),
+                ("p99", true),
+                ("cpu", false),
+                ("memory", false),
+                ("restarts", false),
+                ("ready", false),
+            ]
+        );
+    }
+
+    #[test]
+    fn limits_are_written_for_people() {
+        let five = Limit::Absolute(50_000);
+        let ten = Limit::Absolute(100_000);
+        for (metric, pass, fail, is_relative, text) in [
+            (Metric::ErrorRate, five, five, false, "at most 5%"),
+            (Metric::SuccessRate, five, five, false, "at least 5%"),
+            (
+                Metric::P95,
+                Limit::Times(2_000),
+                Limit::Times(2_000),
+                true,
+                "at most 2x stable",
+            ),
+            (
+                Metric::Ready,
+                Limit::Times(1_500),
+                Limit::Times(1_500),
+                true,
+                "at least 1.5x stable",
+            ),
+            (
+                Metric::ErrorRate,
+                Limit::Points(5_000),
+                ten,
+                true,
+                "at most stable +0.5pp (fails beyond 10%)",
+            ),
+            (
+                Metric::P99,
+                five,
+                ten,
+                false,
+                "at most 50ms (fails beyond 100ms)",
+            ),
+        ] {
+            let guard = Guard {
+                metric,
+                pass,
+                fail,
+                failures: 0,
+                severity: Severity::Critical,
+            };
+            assert_eq!(guard.limit_text(), text);
+            assert_eq!(pass.is_relative(), is_relative, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_padded_where_a_table_asks_for_it() {
+        assert_eq!(format!("{:>10}", Metric::P95), "       p95");
+        assert_eq!(format!("{:<9}|", Severity::Critical), "critical |");
+        assert_eq!(Severity::Warn.to_string(), "warn");
+    }
 }

@@ -146,6 +146,14 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_service_has_room_for_every_number() {
+        let service: ServiceName = "a".repeat(NAME_BYTES_MAX).parse().unwrap();
+        let id = RolloutId::new(&service, u64::MAX);
+        assert_eq!(id.as_str().parse(), Ok(id.clone()));
+        assert!(format!("{id}0").parse::<RolloutId>().is_err());
+    }
+
+    #[test]
     fn a_stored_name_is_checked_again() {
         assert!(serde_json::from_str::<ServiceName>("\"../etc\"").is_err());
     }

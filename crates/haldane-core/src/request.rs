@@ -1,11 +1,12 @@
 //! What becomes of a wish for a version, given what runs.
 //!
 //! One service has at most one live rollout. A newer version takes the place of the one on trial: traffic goes back to stable,
-//! verified, before the newer one begins; so no user ever meets three versions.
+//! verified, before the newer one begins; so no user ever meets three versions. Meanwhile the newer one is *queued*, and the last
+//! wish counts. Who ends the rollout by hand wants stable and nothing after it, so that ends the wish as well.
 
 use crate::{
     name::VersionName,
-    rollout::{Phase, Promotion, Stage, State},
+    rollout::{Action, Phase, Promotion, Stage, State},
 };
 
 /// What to do about a wish for a version.
@@ -55,6 +56,21 @@ pub fn admit(stable: &VersionName, live: Option<&State>, wanted: &VersionName) -
     }
 }
 
+/// Whether this command also takes back the wish for the version that is queued behind the rollout.
+#[must_use]
+pub const fn cancels_queued(action: &Action) -> bool {
+    match action {
+        Action::Abort | Action::BackToStable => true,
+        Action::Promote { .. }
+        | Action::PromoteFull { .. }
+        | Action::Pause
+        | Action::Resume
+        | Action::Restart
+        | Action::SetWeight(_)
+        | Action::Supersede(_) => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
@@ -62,7 +78,8 @@ mod tests {
     use super::*;
     use crate::{
         plan::{Rules, preset},
-        rollout::{self, Action, Actor, Command, Input},
+        rollout::{self, Actor, Command, Input},
+        weight::Weight,
     };
 
     fn version(text: &str) -> VersionName {
@@ -97,6 +114,24 @@ mod tests {
                 expected,
                 "{wanted}"
             );
+        }
+    }
+
+    #[test]
+    fn only_who_wants_stable_takes_back_what_is_queued() {
+        let all = [
+            (Action::Promote { step: None }, false),
+            (Action::PromoteFull { step: None }, false),
+            (Action::Pause, false),
+            (Action::Resume, false),
+            (Action::Abort, true),
+            (Action::Restart, false),
+            (Action::SetWeight(Weight::ZERO), false),
+            (Action::Supersede(version("v3")), false),
+            (Action::BackToStable, true),
+        ];
+        for (action, expected) in all {
+            assert_eq!(cancels_queued(&action), expected, "{}", action.name());
         }
     }
 }

@@ -29,7 +29,7 @@ pub use self::{
     effect::{CanarySize, CanaryWish, Effect, Traffic, WorkloadWish, describe, effects},
     input::{
         Action, Calendar, Command, Facts, GateAnswer, GateKey, Input, Refusal, Replicas,
-        TrafficSeen, Workloads,
+        TrafficSeen, Trouble, TroubleKind, Workloads,
     },
     invariant::{Violation, invariants, is_lawful},
     outlook::{Outlook, outlook},

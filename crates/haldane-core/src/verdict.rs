@@ -69,3 +69,28 @@ impl fmt::Display for Verdict {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_are_written_for_people() {
+        let all = [
+            Verdict::Pass,
+            Verdict::Fail,
+            Verdict::Inconclusive,
+            Verdict::NoData,
+        ];
+        let texts = all.map(|verdict| format!("{verdict:>12}"));
+        assert_eq!(
+            texts,
+            [
+                "        pass",
+                "        fail",
+                "inconclusive",
+                "     no data"
+            ]
+        );
+    }
+}

@@ -5,7 +5,8 @@
 //! change or a failed commit is made good by the next one.
 //!
 //! **Invariants:** a decision is durable before its effects begin, except that weight may be lowered first; while such a lowering is
-//! not durable, nothing follows for its rollout but what takes traffic away; a rollout whose stored state makes no sense gets no traffic.
+//! not durable, nothing follows for its rollout but what takes traffic away; a rollout whose stored state makes no sense gets no traffic;
+//! without a store nothing is decided, and what a release file says serves alone.
 
 mod apply;
 mod beginning;
@@ -47,6 +48,9 @@ const TURN: Duration = Duration::from_millis(100);
 
 /// The time between two publications of views.
 const VIEW: Duration = Duration::from_millis(250);
+
+/// What people are told of each service while there is no store.
+const WITHOUT_STORE: &str = "the daemon runs without its store: what the release file says serves alone, and no rollout can begin; see `haldane doctor`";
 
 /// What the driver needs to begin.
 pub struct Setup {
@@ -168,13 +172,21 @@ impl Driver {
 
     fn take(&mut self, event: Event) {
         let now = self.now();
+        // Who has the answer to a request sees what it brought about.
         match event {
-            Event::Apply(request, reply) => answer(reply, self.apply(&request, now)),
+            Event::Apply(request, reply) => {
+                let result = self.apply(&request, now);
+                self.publish(now);
+                answer(reply, result);
+            }
             Event::Deploy(service, request, reply) => {
-                answer(reply, self.deploy(&service, request, now))
+                let result = self.deploy(&service, request, now);
+                self.publish(now);
+                answer(reply, result);
             }
             Event::Command(service, request, reply) => {
                 let result = self.command(&service, &request, now);
+                self.publish(now);
                 answer(reply, result);
             }
             Event::History {
@@ -186,10 +198,12 @@ impl Driver {
                 answer(reply, self.history(&service, limit, has_entries));
             }
             Event::Rollout(id, reply) => answer(reply, self.rollout(&id)),
-            Event::Gate(gate) => self.hear_gate(gate, now),
-            Event::Changed => {}
+            Event::Gate(gate) => {
+                self.hear_gate(gate, now);
+                self.publish(now);
+            }
+            Event::Changed => self.publish(now),
         }
-        self.publish(now);
     }
 
     /// Returns the time by which rollouts live; while none goes on, it is the wall clock's.
@@ -207,10 +221,17 @@ impl Driver {
     }
 
     fn publish(&mut self, now: Timestamp) {
+        let listeners = self.ports.traffic.listeners();
         let views: Views = self
             .homes
             .iter()
-            .map(|(name, home)| (name.clone(), view::service(name, home, now)))
+            .map(|(name, home)| {
+                let mut view = view::service(name, home, &listeners, now);
+                if self.store.absence().is_some() {
+                    view.notices.push(WITHOUT_STORE.to_owned());
+                }
+                (name.clone(), view)
+            })
             .collect();
         self.views.send_replace(Arc::new(views));
     }
@@ -218,6 +239,10 @@ impl Driver {
     /// Makes rows durable, and tells people when that begins or ceases to fail.
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
         let result = self.store.commit(writes);
+        if self.store.absence().is_some() {
+            // That was said at the start, and is shown all the time.
+            return result;
+        }
         let fault = result.as_ref().err().map(StoreError::to_chain);
         if self.commit_fault != fault {
             match &fault {
@@ -234,9 +259,13 @@ impl Driver {
 
     /// Shows what is wrong with the store.
     fn show_store(&self) {
-        let faults: Vec<&str> = self
-            .commit_fault
+        let absence = self
+            .store
+            .absence()
+            .map(|why| format!("the daemon was started without its store ({why})"));
+        let faults: Vec<&str> = absence
             .iter()
+            .chain(&self.commit_fault)
             .chain(self.unreadable.values())
             .map(String::as_str)
             .collect();

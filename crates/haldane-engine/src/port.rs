@@ -10,7 +10,7 @@ use haldane_api::file::{Notify as NotifyTarget, Service, VersionSpec};
 use haldane_core::{
     RolloutId, ServiceName, VersionName,
     plan::Gate,
-    rollout::{GateKey, Replicas, Traffic as Routing},
+    rollout::{GateKey, Replicas, Traffic as Routing, Trouble},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -53,6 +53,9 @@ pub trait Workloads: Send {
     /// Returns how a version's replicas are.
     fn seen(&mut self, service: &ServiceName, version: &VersionName) -> Replicas;
 
+    /// Returns why some replicas of a version are not ready, as far as is known of those that were asked for last.
+    fn trouble(&mut self, service: &ServiceName, version: &VersionName) -> Option<Trouble>;
+
     /// Forgets a service; what runs of it is stopped.
     fn remove(&mut self, service: &ServiceName);
 }
@@ -84,6 +87,9 @@ pub trait Traffic: Send {
     /// # Errors
     /// In words, when an address cannot be had; what was listened on before goes on.
     fn configure(&mut self, services: &BTreeMap<ServiceName, Service>) -> Result<(), String>;
+
+    /// Returns the addresses that are really listened on, by those that were asked for.
+    fn listeners(&mut self) -> BTreeMap<SocketAddr, SocketAddr>;
 
     /// Routes a service like this.
     fn ensure(&mut self, service: &ServiceName, route: &Route);
@@ -148,6 +154,8 @@ pub struct GateSubject {
     pub stable_url: Option<String>,
     /// An address of the canary, where one is ready.
     pub canary_url: Option<String>,
+    /// The directory that a command is run in, where one is known.
+    pub dir: Option<String>,
 }
 
 /// Tells people what happens.

@@ -22,6 +22,9 @@ const FORM: u32 = 1;
 pub(crate) struct ServiceRecord {
     /// What the file that was last applied says of it.
     pub(crate) file: Service,
+    /// Where that file lies; `None` in what was written before this was kept.
+    #[serde(default)]
+    pub(crate) base_dir: Option<String>,
     /// Who is told of it, as that file says for all its services.
     pub(crate) notify: Vec<Notify>,
     /// The version that serves.

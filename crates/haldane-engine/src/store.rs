@@ -4,6 +4,7 @@
 //!
 //! **Invariant:** what [`Store::commit`] was given is durable when it returns, all of it or none of it.
 
+pub mod absent;
 pub mod lock;
 pub mod sqlite;
 
@@ -14,6 +15,11 @@ use jiff::Timestamp;
 
 /// A durable store of services, rollouts and their history.
 pub trait Store {
+    /// Returns why there is no store, if there is none: then nothing can be decided, and nothing is known.
+    fn absence(&self) -> Option<&str> {
+        None
+    }
+
     /// Writes all rows in one transaction and returns when they are durable.
     ///
     /// # Errors
@@ -155,6 +161,20 @@ pub enum StoreError {
         directory: String,
         /// The process that holds it, as it wrote itself.
         pid: String,
+    },
+    /// The data directory is something else.
+    #[error("the data directory {path} is not a directory")]
+    NotADirectory {
+        /// The path.
+        path: String,
+    },
+    /// There is no store, because it could not be opened.
+    #[error(
+        "the daemon was started without its store ({why}); mend the store or move it away, and start the daemon again"
+    )]
+    Absent {
+        /// Why it could not be opened.
+        why: String,
     },
     /// The store was written by a newer release.
     #[error(

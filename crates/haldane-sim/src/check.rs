@@ -106,6 +106,7 @@ pub(crate) fn turn(plan: &Plan, state: &State, world: &World) -> Result<(), Viol
     let has_none_ready = state
         .facts
         .workloads
+        .as_ref()
         .is_some_and(|seen| seen.canary.ready == 0);
     ensure(
         !has_none_ready || target.weight.is_zero() || matches!(state.phase, Phase::Completed(_)),

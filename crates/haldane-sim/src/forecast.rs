@@ -367,7 +367,12 @@ impl<'a> World<'a> {
             is_fixed: false,
         };
         Facts {
-            workloads: Some(Workloads { stable, canary }),
+            workloads: Some(Workloads {
+                stable,
+                canary,
+                canary_full: REPLICAS,
+                canary_trouble: None,
+            }),
             traffic: Some(TrafficSeen {
                 applied: self.traffic.clone(),
                 stable_in_flight: 0,

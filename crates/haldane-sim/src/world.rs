@@ -145,6 +145,8 @@ impl World {
         Workloads {
             stable: fleet::all_ready(self.stable),
             canary: self.canary.seen(self.now, &mut self.faults),
+            canary_full: self.stable,
+            canary_trouble: self.canary.trouble(self.now),
         }
     }
 

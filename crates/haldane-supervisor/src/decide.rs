@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     time::{Duration, Instant},
 };
 
@@ -39,6 +40,15 @@ pub(crate) enum Cause {
     Asked,
     /// It ended by itself or never became healthy: the next start backs off.
     Failed,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Asked => "asked",
+            Self::Failed => "failed",
+        })
+    }
 }
 
 /// One replica of the version.

@@ -16,9 +16,10 @@ use jiff::Timestamp;
 use rustix::process::Signal;
 
 use crate::{
-    decide::{self, Action, Phase, View},
+    decide::{self, Action, Cause, Phase, View},
     fleet::replica::Replica,
     home::{Home, Record, ReplicaKey, Start},
+    job::Jobs,
     logs, port,
     process::{self, Process},
     seen::{ReplicaId, ReplicaSeen},
@@ -92,6 +93,11 @@ impl Fleet {
             self.sweep();
         }
         self.next_deadline(now)
+    }
+
+    /// Returns who runs single commands for this daemon.
+    pub(crate) fn jobs(&self) -> Jobs {
+        Jobs::new(self.home.jobs())
     }
 
     pub(crate) fn seen(&self) -> Vec<ReplicaSeen> {
@@ -179,7 +185,10 @@ impl Fleet {
             Action::Remove => self.remove(key),
             Action::Drain => self.with(key, |replica| replica.drain(now)),
             Action::Terminate(cause) => self.with(key, |replica| {
-                tracing::info!(?key, ?cause, "Replica is told to end");
+                tracing::info!(%key, %cause, "Replica is told to end");
+                if cause == Cause::Failed {
+                    replica.was_never_healthy();
+                }
                 replica.phase = Phase::Terminating {
                     until: decide::after(now, replica.spec.stop_grace),
                     cause,
@@ -187,7 +196,7 @@ impl Fleet {
                 replica.signal(Signal::TERM);
             }),
             Action::Kill(cause) => self.with(key, |replica| {
-                tracing::warn!(?key, ?cause, "Replica did not end in time and is killed");
+                tracing::warn!(%key, %cause, "Replica did not end in time and is killed");
                 replica.phase = Phase::Killing { cause };
                 replica.signal(Signal::KILL);
             }),
@@ -214,7 +223,7 @@ impl Fleet {
         match launch(&self.home, key, replica, &taken) {
             Ok((process, record)) => {
                 let (run, port, pid) = (record.run, record.port, process.mark().pid);
-                tracing::info!(?key, run, pid, port, "Replica started");
+                tracing::info!(%key, run, pid, port, "Replica started");
                 replica.started(process, &record, now);
             }
             Err(error) => replica.failed_to_start(key, &error, now, &self.config),
@@ -225,7 +234,7 @@ impl Fleet {
         self.rotate_log(key);
         self.replicas.remove(key);
         if let Err(error) = self.home.remove(key) {
-            tracing::warn!(?key, %error, "Replica record was not removed");
+            tracing::warn!(%key, %error, "Replica record was not removed");
         }
         let service = &key.version.service;
         let is_used =
@@ -246,21 +255,29 @@ impl Fleet {
         };
         let path = logs::path(self.home.dir(), key);
         if let Err(error) = logs::rotate(&path, replica.spec.log) {
-            tracing::warn!(?key, %error, "Log was not rotated");
+            tracing::warn!(%key, %error, "Log was not rotated");
         }
     }
 
-    /// Kills the processes of this data directory that belong to no replica.
+    /// Kills the processes of this data directory that belong to no replica and to no command of this daemon: what is left of
+    /// replicas without a record, and of commands that the daemon before ran when it was killed.
     fn sweep(&self) {
         let processes = self
             .replicas
             .values()
             .filter_map(|replica| replica.process.as_ref());
         let known: BTreeSet<&str> = processes.map(Process::token).collect();
-        let is_stray = |token: &str| self.home.is_ours(token) && !known.contains(token);
+        let is_stray = |token: &str| {
+            self.home.is_ours(token)
+                && !known.contains(token)
+                && !token.starts_with(self.home.jobs())
+        };
         let count = process::kill_by_token(is_stray);
         if count > 0 {
-            tracing::warn!(count, "Processes without a replica were killed");
+            tracing::warn!(
+                count,
+                "Processes that an earlier daemon left without a record were killed"
+            );
         }
     }
 
@@ -297,7 +314,7 @@ fn launch(
     save(home, &record);
     let path = logs::path(home.dir(), key);
     let log = logs::open(&path)
-        .inspect_err(|error| tracing::warn!(?key, %error, "Output is lost: no log"));
+        .inspect_err(|error| tracing::warn!(%key, %error, "Output is lost: no log"));
     let place = Place {
         key,
         port,
@@ -316,7 +333,7 @@ fn launch(
 /// A child without a record costs one restart: the next daemon finds it by its token, and replaces it.
 fn save(home: &Home, record: &Record) {
     if let Err(error) = home.save(record) {
-        tracing::error!(key = ?record.key(), %error, "Replica record was not saved");
+        tracing::error!(key = %record.key(), %error, "Replica record was not saved");
     }
 }
 

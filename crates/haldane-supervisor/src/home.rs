@@ -7,6 +7,7 @@
 //! **Invariant:** a record counts only in the directory it was written in: a copied directory doesn't own the original's children.
 
 use std::{
+    fmt,
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
@@ -28,7 +29,7 @@ use crate::{
 const RECORD_FORMAT: u32 = 1;
 
 /// How often a held lock is tried again: a child between fork and exec holds it for moments after its daemon's death.
-const LOCK_TRIES: u32 = 20;
+const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Why a data directory can't be opened.
@@ -63,6 +64,13 @@ pub enum OpenError {
 pub(crate) struct ReplicaKey {
     pub(crate) version: VersionKey,
     pub(crate) index: u32,
+}
+
+impl fmt::Display for ReplicaKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let VersionKey { service, version } = &self.version;
+        write!(f, "{service}/{version}/{}", self.index)
+    }
 }
 
 /// What is known on disk about a replica's last start.
@@ -114,6 +122,8 @@ pub(crate) struct Home {
     boot: String,
     /// The beginning of every token of this directory.
     prefix: String,
+    /// The beginning of the tokens of single commands that this daemon runs.
+    jobs: String,
     /// Held until the daemon ends, however it ends.
     _lock: File,
 }
@@ -130,10 +140,13 @@ impl Home {
         // The inode tells a copy from the original.
         let inode = fs::metadata(dir).map_err(prepare(dir.to_owned()))?.ino();
         let boot = proc::boot().map_err(OpenError::Proc)?;
+        let prefix = format!("{id}.{inode}.");
+        let daemon = proc::unique().map_err(OpenError::Proc)?;
         Ok(Self {
             dir: dir.to_owned(),
             boot,
-            prefix: format!("{id}.{inode}."),
+            jobs: format!("{prefix}job.{daemon}."),
+            prefix,
             _lock: lock,
         })
     }
@@ -149,6 +162,11 @@ impl Home {
     /// Whether `token` was made for this directory.
     pub(crate) fn is_ours(&self, token: &str) -> bool {
         token.starts_with(&self.prefix)
+    }
+
+    /// Returns what the tokens of this daemon's single commands begin with.
+    pub(crate) fn jobs(&self) -> &str {
+        &self.jobs
     }
 
     /// Returns the intent to start a replica, with a token of its own. It isn't saved yet.

@@ -3,9 +3,10 @@
 //! Unlike a replica, a job belongs to this daemon: its output is read through a pipe, of which the end is kept, and nothing that it
 //! started outlives it. Its output goes on arriving while it runs, so it never waits for a reader, however loud it is.
 //!
-//! **Invariant:** [`run`] returns: a command that ignores SIGTERM is killed, and a process that keeps the pipe open isn't waited for.
+//! **Invariant:** [`Jobs::run`] returns: a command that ignores SIGTERM is killed, and a process that keeps the pipe open isn't waited for.
 //!
-//! What it can't do: end a job whose daemon was killed; that job runs on to its own end.
+//! What it can't do: end a job at the moment its daemon is killed. That job runs on until the data directory is opened again: it bears
+//! the directory's token, and the next daemon kills what bears the token of an earlier one's job, before it asks the gate anew.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +14,10 @@ use std::{
     os::unix::process::CommandExt,
     path::PathBuf,
     process::{Command, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -21,6 +25,8 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::Signal,
 };
+
+use tokio::sync::watch;
 
 use crate::{
     proc::{self, TOKEN_VARIABLE},
@@ -88,18 +94,73 @@ impl JobEnd {
     }
 }
 
-/// Runs a job to its end and returns how that was; blocks meanwhile.
+/// Runs the jobs of one daemon; clones are the same. [`Supervisor::jobs`] returns it.
 ///
-/// Once `cancel` is true, the job is killed. Whatever it has started is killed when it has ended, unless that left the job's
-/// process group *and* wiped its environment.
-#[must_use]
-pub fn run(job: &Job, cancel: &AtomicBool) -> JobEnd {
-    match start(job) {
-        Ok((process, pipe)) => attend(job, cancel, process, pipe),
-        Err(error) => JobEnd {
-            exit: JobExit::NotStarted(error),
-            output: String::new(),
-        },
+/// [`Supervisor::jobs`]: crate::Supervisor::jobs
+#[derive(Clone, Debug)]
+pub struct Jobs {
+    /// What the token of each job begins with.
+    prefix: Arc<str>,
+    /// How many run.
+    running: watch::Sender<usize>,
+}
+
+impl Jobs {
+    pub(crate) fn new(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.into(),
+            running: watch::Sender::new(0),
+        }
+    }
+
+    /// Waits until no job runs; those that are to end must have been cancelled.
+    pub async fn idle(&self) {
+        // It can't fail: this is a sender.
+        self.running
+            .subscribe()
+            .wait_for(|running| *running == 0)
+            .await
+            .ok();
+    }
+
+    /// Runs a job to its end and returns how that was; blocks meanwhile.
+    ///
+    /// Once `cancel` is true, the job is killed. Whatever it has started is killed when it has ended, unless that left the job's
+    /// process group *and* wiped its environment.
+    #[must_use]
+    pub fn run(&self, job: &Job, cancel: &AtomicBool) -> JobEnd {
+        let _running = Running::new(&self.running);
+        if cancel.load(Ordering::Relaxed) {
+            return JobEnd {
+                exit: JobExit::Cancelled,
+                output: String::new(),
+            };
+        }
+        let unique = proc::unique().map_err(StartError::Token);
+        match unique.and_then(|unique| start(job, format!("{}{unique}", self.prefix))) {
+            Ok((process, pipe)) => attend(job, cancel, process, pipe),
+            Err(error) => JobEnd {
+                exit: JobExit::NotStarted(error),
+                output: String::new(),
+            },
+        }
+    }
+}
+
+/// Counts a job while it lives.
+struct Running<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Running<'a> {
+    fn new(running: &'a watch::Sender<usize>) -> Self {
+        running.send_modify(|running| *running = running.saturating_add(1));
+        Self(running)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0
+            .send_modify(|running| *running = running.saturating_sub(1));
     }
 }
 
@@ -113,7 +174,7 @@ struct Output {
     bytes: usize,
 }
 
-fn start(job: &Job) -> Result<(Process, PipeReader), StartError> {
+fn start(job: &Job, token: String) -> Result<(Process, PipeReader), StartError> {
     let spec = spec(job);
     let variables: BTreeMap<&str, String> = job
         .env
@@ -125,7 +186,6 @@ fn start(job: &Job) -> Result<(Process, PipeReader), StartError> {
         program: prepared.program.clone(),
         source,
     };
-    let token = format!("job.{}", proc::unique().map_err(StartError::Token)?);
     let (pipe, writer) = io::pipe().map_err(execute)?;
     rustix::io::ioctl_fionbio(&pipe, true).map_err(|errno| execute(errno.into()))?;
     let mut command = Command::new(&prepared.program);

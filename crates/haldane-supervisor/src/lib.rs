@@ -29,7 +29,7 @@ mod user;
 mod variable;
 
 pub use home::OpenError;
-pub use seen::{Exit, LastExit, ReplicaId, ReplicaSeen, ReplicaState, Usage};
+pub use seen::{Exit, Failure, LastExit, ReplicaId, ReplicaSeen, ReplicaState, Usage};
 pub use spec::{Config, LogLimits, REPLICAS_MAX, VersionKey, VersionSpec, Wish, WishedVersion};
 pub use start::StartError;
 pub use supervisor::{Snapshot, Supervisor};

@@ -1,6 +1,6 @@
 //! What the host sees of the replicas.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use haldane_core::{ServiceName, VersionName};
 use jiff::Timestamp;
@@ -37,8 +37,26 @@ pub struct ReplicaSeen {
     pub started_at: Option<Timestamp>,
     /// How its last process ended.
     pub last_exit: Option<LastExit>,
-    /// Why the last start failed, until one succeeds.
-    pub last_error: Option<String>,
+    /// How many starts in a row came to nothing, without a good while in between.
+    pub failures: u32,
+    /// How the last of them came to nothing, until the replica is reported healthy.
+    pub last_failure: Option<Failure>,
+}
+
+/// How a start of a replica came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// There is no process.
+    NotStarted {
+        /// Why, for people.
+        why: String,
+        /// Whether another try can't help before somebody changes something: the program is missing, say.
+        is_lasting: bool,
+    },
+    /// The process ended by itself.
+    Ended(Exit),
+    /// The process was not reported healthy within this time, and was ended.
+    NeverHealthy(Duration),
 }
 
 /// What a replica is doing.
@@ -77,6 +95,16 @@ pub enum Exit {
     Signal(i32),
     /// It was started by an earlier daemon, so the kernel told its end to someone else.
     Unknown,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Unknown => f.write_str("unknown"),
+        }
+    }
 }
 
 /// What the processes of one replica use now.

@@ -11,6 +11,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use rustix::io::Errno;
+
 use crate::{
     home::ReplicaKey,
     proc::TOKEN_VARIABLE,
@@ -65,6 +67,27 @@ pub enum StartError {
     /// The child was gone before it could be looked at.
     #[error("the kernel doesn't show the child")]
     Vanished,
+}
+
+impl StartError {
+    /// Whether another try can't help before somebody changes something.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Empty
+            | Self::DirMissing(_)
+            | Self::ProgramMissing(_)
+            | Self::NotInPath { .. }
+            | Self::NotExecutable(_)
+            | Self::User(_) => true,
+            // A program that is just being written is busy; one that nobody can execute stays so.
+            Self::Execute { source, .. } => matches!(
+                source.raw_os_error().map(Errno::from_raw_os_error),
+                Some(Errno::NOENT | Errno::NOEXEC | Errno::ACCESS | Errno::NOTDIR | Errno::LOOP)
+            ),
+            Self::Port(_) | Self::Token(_) | Self::Vanished => false,
+        }
+    }
 }
 
 impl VersionSpec {

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use crate::{
     fleet::Fleet,
     home::OpenError,
+    job::Jobs,
     proc,
     seen::{ReplicaId, ReplicaSeen, Usage},
     spec::{Config, Wish},
@@ -44,6 +45,7 @@ pub struct Snapshot {
 pub struct Supervisor {
     desk: Arc<Desk>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
+    jobs: Jobs,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -66,6 +68,7 @@ impl Supervisor {
             replicas: fleet.seen(),
             wish: 0,
         };
+        let jobs = fleet.jobs();
         let (tx, snapshot) = watch::channel(Arc::new(first));
         let worker = Worker {
             fleet,
@@ -80,6 +83,7 @@ impl Supervisor {
         Ok(Self {
             desk,
             snapshot,
+            jobs,
             thread: Some(thread),
         })
     }
@@ -115,6 +119,12 @@ impl Supervisor {
         self.report(|papers| {
             papers.drained.insert(id.clone());
         });
+    }
+
+    /// Returns who runs single commands on behalf of this daemon.
+    #[must_use]
+    pub const fn jobs(&self) -> &Jobs {
+        &self.jobs
     }
 
     /// Returns the latest snapshot.

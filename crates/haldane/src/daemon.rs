@@ -1,7 +1,10 @@
 //! The daemon of the standalone home: everything wired together, from start to stop.
 //!
 //! Threads: the proxy's own data threads, the supervisor's, the driver's, and the control runtime that this module is called on.
-//! The order of a stop is the reverse of a start: no new decisions, no new requests, then no processes.
+//! The order of a stop is the reverse of a start: no new decisions, no new requests, then no processes, and the API last, so that who
+//! asked for the stop sees its end.
+//!
+//! **Invariant:** a store that cannot be opened is left as it is; the daemon then serves what its release file says and decides nothing.
 
 use std::{
     fs,
@@ -20,14 +23,14 @@ use haldane_engine::{
     driver::{Driver, Setup},
     handle::{Engine, Event, RequestError},
     port::Ports,
-    store::{lock::DirectoryLock, sqlite::SqliteStore},
+    store::{Store, absent::AbsentStore, lock::DirectoryLock, sqlite::SqliteStore},
 };
-use haldane_proxy::Proxy;
+use haldane_proxy::{Drained, Proxy};
 use haldane_server::{Server, ServerConfig};
 use haldane_supervisor::Supervisor;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     extras::DaemonExtras,
@@ -48,7 +51,7 @@ const DRIVER_LOOK: Duration = Duration::from_secs(1);
 /// How long a stop waits for requests in flight.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long a stop waits for processes, beyond what each service's own graces take.
+/// How long a stop waits for processes, beyond what the services' own graces take: for the kernel to end what was killed.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long a stop waits for the API's last answers.
@@ -80,18 +83,21 @@ pub(crate) struct Daemon {
     stop_driver: CancellationToken,
     driver: JoinHandle<std::io::Result<()>>,
     asked_to_stop: CancellationToken,
+    /// Why there is no store, if there is none.
+    store_absence: Option<String>,
     // Held until everything has stopped.
     _lock: DirectoryLock,
 }
 
 impl Daemon {
-    /// Starts a daemon that takes up what its store knows.
+    /// Starts a daemon that takes up what its store knows, or, where that cannot be opened, knows nothing.
     ///
     /// # Errors
     /// When the data directory is in use or unusable, or an address cannot be had.
     pub(crate) async fn start(config: DaemonConfig) -> anyhow::Result<Self> {
         let lock = DirectoryLock::take(&config.data_dir)?;
-        let store = SqliteStore::open(&config.data_dir, &lock)?;
+        let store = open_store(&config.data_dir, &lock)?;
+        let store_absence = store.absence().map(str::to_owned);
         let supervisor = Supervisor::open(
             &config.data_dir.join("supervisor"),
             haldane_supervisor::Config::default(),
@@ -109,13 +115,13 @@ impl Daemon {
             workloads: Box::new(machine.clone()),
             traffic: Box::new(machine.clone()),
             measurements: Box::new(machine.clone()),
-            gates: Box::new(gate_keeper(&late_engine)),
+            gates: Box::new(gate_keeper(&supervisor, &late_engine)),
             notify: Box::new(Notifier::new(&Handle::current())),
             clock: Box::new(WallClock),
         };
         let setup = Setup {
             ports,
-            store: Box::new(store),
+            store,
             abilities: ABILITIES,
             daemon: daemon_view(&config.data_dir),
         };
@@ -145,6 +151,7 @@ impl Daemon {
             stop_driver,
             driver,
             asked_to_stop,
+            store_absence,
             _lock: lock,
         })
     }
@@ -152,6 +159,11 @@ impl Daemon {
     /// Returns the handle on the driver.
     pub(crate) const fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Returns why the daemon has no store, if it has none.
+    pub(crate) fn store_absence(&self) -> Option<&str> {
+        self.store_absence.as_deref()
     }
 
     /// Returns the real address of a listener that was asked for.
@@ -175,30 +187,65 @@ impl Daemon {
     /// Drains, and stops everything that the daemon started.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         info!("Daemon stops");
-        self.stop_driver.cancel();
-        let driver = self.driver;
-        let ended = tokio::task::spawn_blocking(move || driver.join())
-            .await
-            .context("waiting for the driver")?;
-        let drained = self.proxy.drain(DRAIN_DEADLINE).await;
-        info!(?drained, "Requests ended");
+        let deadline = self.machine.stop_grace().saturating_add(STOP_DEADLINE);
+        let ended = end_driver(&self.stop_driver, self.driver).await;
+        match self.proxy.drain(DRAIN_DEADLINE).await {
+            Drained::Complete => info!("Requests ended"),
+            Drained::CutOff { connections } => {
+                warn!(connections, "Requests did not end in time and are cut off");
+            }
+        }
         self.supervisor.stop_all();
-        if tokio::time::timeout(STOP_DEADLINE, until_idle(&self.supervisor))
+        if tokio::time::timeout(deadline, until_idle(&self.supervisor))
             .await
             .is_err()
         {
             warn!("Some processes did not end in time; the next start takes them over");
         }
         self.server.stop(API_DEADLINE).await;
-        match ended {
-            Ok(result) => result.context("running the driver"),
-            Err(_) => bail!("the driver broke off"),
+        ended
+    }
+
+    /// Ends the daemon and lets go of the processes as they are, for the next start to take over.
+    pub(crate) async fn leave(self) -> anyhow::Result<()> {
+        info!("Daemon ends; processes go on");
+        let ended = end_driver(&self.stop_driver, self.driver).await;
+        self.server.stop(API_DEADLINE).await;
+        ended
+    }
+}
+
+async fn end_driver(
+    stop: &CancellationToken,
+    driver: JoinHandle<std::io::Result<()>>,
+) -> anyhow::Result<()> {
+    stop.cancel();
+    let ended = tokio::task::spawn_blocking(move || driver.join())
+        .await
+        .context("waiting for the driver")?;
+    match ended {
+        Ok(result) => result.context("running the driver"),
+        Err(_) => bail!("the driver broke off"),
+    }
+}
+
+/// Opens the store; one that is damaged or cannot be reached is left alone, and something that knows nothing stands in for it.
+fn open_store(data_dir: &Path, lock: &DirectoryLock) -> anyhow::Result<Box<dyn Store + Send>> {
+    match SqliteStore::open(data_dir, lock) {
+        Ok(store) => Ok(Box::new(store)),
+        Err(error) => {
+            let absent = AbsentStore::try_new(error)?;
+            let why = absent.absence().unwrap_or_default();
+            error!(%why, "Store cannot be opened; nothing is decided until it is mended and the daemon started again");
+            Ok(Box::new(absent))
         }
     }
 }
 
-/// Waits until all processes are gone; none needs to wait for requests, because the proxy has none left.
+/// Waits until all processes are gone; none needs to wait for requests, because the proxy has none left, and no gate's command has
+/// anybody who waits for its answer.
 async fn until_idle(supervisor: &Supervisor) {
+    supervisor.jobs().idle().await;
     let mut changes = supervisor.subscribe();
     while !supervisor.is_idle() {
         for replica in &changes.borrow_and_update().replicas {
@@ -254,13 +301,17 @@ fn start_proxy(config: &DaemonConfig) -> anyhow::Result<Proxy> {
     Proxy::start(proxy).context("starting the proxy")
 }
 
-fn gate_keeper(engine: &Arc<OnceLock<Engine>>) -> GateKeeper {
+fn gate_keeper(supervisor: &Supervisor, engine: &Arc<OnceLock<Engine>>) -> GateKeeper {
     let engine = Arc::clone(engine);
-    GateKeeper::new(&Handle::current(), move |answer| {
-        engine
-            .get()
-            .is_some_and(|engine| engine.tell(Event::Gate(answer)))
-    })
+    GateKeeper::new(
+        &Handle::current(),
+        supervisor.jobs().clone(),
+        move |answer| {
+            engine
+                .get()
+                .is_some_and(|engine| engine.tell(Event::Gate(answer)))
+        },
+    )
 }
 
 /// Opens the driver on its own thread, because it waits for the disk and for the proxy.
@@ -300,3 +351,6 @@ fn daemon_view(data_dir: &Path) -> DaemonView {
         store_fault: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

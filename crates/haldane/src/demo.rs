@@ -24,46 +24,30 @@ use self::{
     shop::{Behavior, Share},
     story::Told,
 };
-use crate::cli::{Exit, Globals, exit::talk, globals::Format};
+use crate::cli::{Exit, Globals, exit::talk, globals::Format, quantity::number, words::count};
 
 /// Options of `haldane demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct DemoArgs {
-    /// What is wrong with the new version: `good`, `errors`, `errors=SHARE`, `slow` or `crash`
-    #[arg(
-        long,
-        value_name = "KIND",
-        default_value = "good",
-        env = "HALDANE_DEMO_CANARY"
-    )]
+    /// What is wrong with the new version: `good` (nothing), `errors` (half of its requests fail), `errors=SHARE`, `slow` or `crash`
+    #[arg(long, value_name = "KIND", default_value = "good")]
     pub canary: Behavior,
     /// What is wrong with the old version
-    #[arg(
-        long,
-        value_name = "KIND",
-        default_value = "good",
-        hide = true,
-        env = "HALDANE_DEMO_STABLE"
-    )]
+    #[arg(long, value_name = "KIND", default_value = "good", hide = true)]
     pub stable: Behavior,
     /// The share of requests that fail in both versions, as in `0.1%` or `0.001`
-    #[arg(
-        long,
-        value_name = "SHARE",
-        default_value = "0",
-        env = "HALDANE_DEMO_BASE"
-    )]
+    #[arg(long, value_name = "SHARE", default_value = "0")]
     pub base: Share,
-    /// Requests per second
+    /// Requests per second from the demo's users
     #[arg(
         long,
         value_name = "N",
         default_value_t = 100.0,
-        env = "HALDANE_DEMO_RPS"
+        value_parser = rate,
     )]
     pub rps: f64,
     /// Plain lines instead of the live view
-    #[arg(long, env = "HALDANE_DEMO_PLAIN")]
+    #[arg(long)]
     pub plain: bool,
 }
 
@@ -81,8 +65,8 @@ pub(crate) async fn run(
     } else if is_for_people {
         writeln!(
             out,
-            "The shop's v1 serves; v2 comes beside it under {} requests per second.",
-            args.rps
+            "The shop's v1 serves; v2 comes beside it under {} per second.",
+            count(args.rps, "request", "requests")
         )?;
         until_interrupted(args, &mut PlainStage::new(&mut *out)).await?
     } else {
@@ -125,4 +109,8 @@ async fn until_interrupted(args: &DemoArgs, stage: &mut dyn Stage) -> anyhow::Re
         bail!("the demo ended, but its daemon did not: {error:#}");
     }
     Ok(told)
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    number(text, load::RATE_MIN..=load::RATE_MAX)
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -18,16 +18,16 @@ const ACTOR: &str = "haldane up";
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct UpArgs {
     /// The release file; applied at the start and on SIGHUP. Without one the daemon goes on with what its store knows
-    #[arg(short, long, value_name = "FILE", env = "HALDANE_FILE")]
+    #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Also serve `/metrics` and `/healthz` over TCP at this address
-    #[arg(long, value_name = "ADDR", env = "HALDANE_METRICS_LISTEN")]
+    /// Also serve `/metrics` and `/healthz` over TCP at this address, such as 127.0.0.1:9100; by default only on the socket
+    #[arg(long, value_name = "ADDR")]
     pub metrics_listen: Option<SocketAddr>,
-    /// How many data threads the proxy has; by default one per processor
-    #[arg(long, value_name = "N", env = "HALDANE_THREADS")]
+    /// How many data threads the proxy has, 1 to 256; by default one per processor
+    #[arg(long, value_name = "N", value_parser = crate::cli::quantity::threads)]
     pub threads: Option<NonZeroUsize>,
     /// Say in the header `x-haldane-version` of each response which version made it
-    #[arg(long, env = "HALDANE_EXPOSE_VERSION")]
+    #[arg(long)]
     pub expose_version: bool,
 }
 
@@ -45,7 +45,21 @@ pub(crate) async fn run(args: UpArgs, globals: &Globals) -> anyhow::Result<Exit>
         expose_version: args.expose_version,
     })
     .await?;
-    if let Some(file) = &args.file
+    if let Some(why) = daemon.store_absence().map(str::to_owned) {
+        let loaded = match &args.file {
+            Some(file) => load(&daemon, file).await,
+            None => Err(anyhow!("without a release file there is nothing to serve")),
+        };
+        if let Err(error) = loaded {
+            // What runs belongs to services that nobody here knows.
+            daemon.leave().await?;
+            return Err(error.context(format!("the store cannot be opened: {why}")));
+        }
+        talk(&format!(
+            "WARNING: the store cannot be opened: {why}\nit is left as it is; until it is mended or moved away, and the daemon \
+             started again, the release file's stable versions serve alone, and every command on rollouts is refused"
+        ));
+    } else if let Some(file) = &args.file
         && let Err(error) = load(&daemon, file).await
     {
         // What the store knows goes on serving: a file that is wrong now must not turn a restart into an outage.

@@ -197,7 +197,8 @@ fn percent_and_minutes(text: &str, between: &str) -> Option<(u8, Duration)> {
 }
 
 fn digits<T: std::str::FromStr>(text: &str) -> Option<T> {
-    if text.starts_with('+') || (text.len() > 1 && text.starts_with('0')) {
+    // No number here may be zero, so nothing that begins with one is a number.
+    if text.starts_with(['+', '0']) {
         return None;
     }
     text.parse().ok()
@@ -278,6 +279,31 @@ mod tests {
     }
 
     #[test]
+    fn a_preset_sets_what_it_is_named_for_and_keeps_the_rest() {
+        let asked = Rules {
+            canary_scale: Scale::Replicas(2),
+            bake: Duration::from_secs(7),
+            judge_from_step: 1,
+            ..Rules::default()
+        };
+        for (name, canary_scale, bake) in [
+            ("fast", Scale::Replicas(2), 7),
+            ("blue-green", Scale::Full, 30),
+            ("blue-green-canary", Scale::Full, 600),
+            ("Canary10Percent5Minutes", Scale::Replicas(2), 7),
+            ("Linear10PercentEvery1Minute", Scale::Replicas(2), 7),
+        ] {
+            let plan = find(name, asked.clone()).unwrap();
+            let expected = Rules {
+                canary_scale,
+                bake: Duration::from_secs(bake),
+                ..asked.clone()
+            };
+            assert_eq!(plan.rules(), &expected, "{name}");
+        }
+    }
+
+    #[test]
     fn names_outside_the_grammar_are_not_guessed() {
         for name in [
             "",
@@ -285,6 +311,9 @@ mod tests {
             "Canary100Percent5Minutes",
             "Canary+5Percent5Minutes",
             "Canary05Percent5Minutes",
+            "Canary5Percent05Minutes",
+            "Canary5Percent0Minutes",
+            "CanaryPercent5Minutes",
             "Canary10Percent2881Minutes",
             "Canary10Percent5Hours",
             "allatonce",

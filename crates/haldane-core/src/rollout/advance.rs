@@ -13,7 +13,7 @@ use crate::{
         state::{
             Approval, Ended, Pause, Paused, Phase, Progress, Reason, Resume, Rollback, State, Wait,
         },
-        world::{has_canary, is_applied, is_canary_ready, lost},
+        world::{cannot_start, has_canary, is_applied, is_canary_ready, lost, not_ready},
     },
     weight::Weight,
 };
@@ -209,13 +209,17 @@ fn prepare(plan: &Plan, state: &State, preparing: &super::Preparing, now: Timest
             _ => first,
         };
     }
+    let is_ready = is_canary_ready(plan, state);
+    if let Some(why) = cannot_start(state).filter(|_| !is_ready) {
+        return roll_back(plan, why, now);
+    }
     if preparing.wait.deadline > now {
         return state.phase.clone();
     }
-    let why = if is_canary_ready(plan, state) {
+    let why = if is_ready {
         Reason::TrafficNotApplied(Weight::ZERO)
     } else {
-        Reason::NotReady
+        not_ready(state)
     };
     roll_back(plan, why, now)
 }
@@ -299,7 +303,7 @@ fn rise(plan: &Plan, state: &State, progress: &Progress, now: Timestamp) -> Phas
         return enter(plan, progress.step, &raised, now);
     }
     if progress.deadline <= now {
-        roll_back(plan, Reason::NotReady, now)
+        roll_back(plan, not_ready(state), now)
     } else {
         state.phase.clone()
     }
@@ -411,7 +415,7 @@ fn expired(plan: &Plan, state: &State, progress: &Progress, now: Timestamp) -> P
             fail(plan, Resume::Step(*progress), weight, why, now)
         }
         // Only a step that resizes the canary waits with nothing in doubt.
-        Some(Evidence::Positive { .. }) | None => roll_back(plan, Reason::NotReady, now),
+        Some(Evidence::Positive { .. }) | None => roll_back(plan, not_ready(state), now),
     }
 }
 

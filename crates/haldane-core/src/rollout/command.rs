@@ -10,7 +10,7 @@ use crate::{
         promotion::{drain, promote},
         state::{
             Actor, Approval, Pause, Paused, Phase, Preparing, Progress, Promotion, Reason, Resume,
-            Stage, State,
+            Rollback, Stage, State,
         },
     },
     weight::Weight,
@@ -66,7 +66,10 @@ pub(super) fn obey(
 
 fn end(plan: &Plan, state: &State, why: Reason, now: Timestamp) -> Phase {
     match &state.phase {
-        Phase::RollingBack(_) => state.phase.clone(),
+        Phase::RollingBack(rollback) => Phase::RollingBack(Rollback {
+            why: last_word(&rollback.why, why),
+            ..rollback.clone()
+        }),
         Phase::Pending(_)
         | Phase::Preparing(_)
         | Phase::Progressing(_)
@@ -75,6 +78,16 @@ fn end(plan: &Plan, state: &State, why: Reason, now: Timestamp) -> Phase {
         | Phase::Completed(_)
         | Phase::RolledBack(_)
         | Phase::Failed(_) => roll_back(plan, why, now),
+    }
+}
+
+/// Returns why a rollout ends that is ending already: as it was, but an abort also ends the wish for the version that was to take
+/// its place ([`cancels_queued`](crate::request::cancels_queued)), and a version that never comes supersedes nothing.
+fn last_word(was: &Reason, wanted: Reason) -> Reason {
+    if matches!(was, Reason::Superseded(_)) && matches!(wanted, Reason::Aborted(_)) {
+        wanted
+    } else {
+        was.clone()
     }
 }
 
@@ -244,13 +257,12 @@ fn resume(plan: &Plan, state: &State, now: Timestamp) -> Result<Phase, Refusal> 
 }
 
 /// Goes on after a plain pause: what was waited for counts, the time of the pause does not.
+///
+/// Such a pause kept the weight; a step or promotion that had not got its weight yet begins anew.
 fn carry_on(plan: &Plan, paused: &Paused, from: Resume, now: Timestamp) -> Phase {
     let break_time = now.duration_since(paused.wait.since).unsigned_abs();
     match from {
-        Resume::Step(progress)
-            if progress.weight == paused.weight
-                && progress.weight == plan.weight_at(progress.step) =>
-        {
+        Resume::Step(progress) if progress.weight == plan.weight_at(progress.step) => {
             Phase::Progressing(Progress {
                 due: later(progress.due, break_time),
                 over: later(progress.over, break_time),
@@ -258,15 +270,11 @@ fn carry_on(plan: &Plan, paused: &Paused, from: Resume, now: Timestamp) -> Phase
                 ..progress
             })
         }
-        Resume::Promotion(promotion)
-            if promotion.weight == paused.weight && promotion.weight.is_full() =>
-        {
-            Phase::Promoting(Promotion {
-                due: later(promotion.due, break_time),
-                deadline: later(promotion.deadline, break_time),
-                ..promotion
-            })
-        }
+        Resume::Promotion(promotion) if promotion.weight.is_full() => Phase::Promoting(Promotion {
+            due: later(promotion.due, break_time),
+            deadline: later(promotion.deadline, break_time),
+            ..promotion
+        }),
         Resume::Step(_) | Resume::Promotion(_) => enter_again(plan, paused, now),
     }
 }

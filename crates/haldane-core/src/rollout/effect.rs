@@ -107,13 +107,13 @@ impl Traffic {
 }
 
 impl CanarySize {
-    /// Returns the number of replicas, given stable's.
+    /// Returns the number of replicas, given how many the canary has at its full size: the one that it has once it is promoted.
     #[must_use]
-    pub fn replicas(&self, stable: u32) -> u32 {
+    pub fn replicas(&self, full: u32) -> u32 {
         match self.scale {
-            Scale::Full => stable.max(1),
-            Scale::MatchWeight => self.weight.of(stable).max(1),
-            Scale::ShareOfStable(share) => share.of(stable).max(1),
+            Scale::Full => full.max(1),
+            Scale::MatchWeight => self.weight.of(full).max(1),
+            Scale::ShareOfStable(share) => share.of(full).max(1),
             Scale::Replicas(count) => count,
         }
     }
@@ -340,7 +340,7 @@ fn news(plan: &Plan, state: &State) -> Effect {
         Phase::Paused(paused) => (
             // One step may be paused more than once, each time for another reason.
             paused.wait.since.to_string(),
-            format!("paused: {}", paused.why),
+            format!("paused: {paused}"),
         ),
         Phase::Promoting(promotion) => (
             format!("{:?}", promotion.stage),

@@ -49,12 +49,38 @@ pub struct Facts {
 }
 
 /// How the replicas of both versions are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workloads {
     /// Of stable.
     pub stable: Replicas,
     /// Of the canary.
     pub canary: Replicas,
+    /// How many replicas the canary has at its full size.
+    #[serde(default)]
+    pub canary_full: u32,
+    /// Why the canary is not ready, as far as its home knows.
+    #[serde(default)]
+    pub canary_trouble: Option<Trouble>,
+}
+
+/// Why a version is not ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// What follows from it.
+    pub kind: TroubleKind,
+    /// What is wrong, for people.
+    pub said: String,
+}
+
+/// What follows from a trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TroubleKind {
+    /// It cannot be started before somebody changes something: its program is missing, say.
+    CannotStart,
+    /// A replica has failed so many times in a row: it was not started, ended by itself, or never became ready.
+    StartsFail(u32),
+    /// It runs, and is not ready yet.
+    NotReady,
 }
 
 /// How the replicas of one version are.
@@ -202,7 +228,7 @@ impl Facts {
         let mut facts = self.clone();
         match input {
             Input::Tick | Input::Command(_) => {}
-            Input::Workloads(seen) => facts.workloads = Some(*seen),
+            Input::Workloads(seen) => facts.workloads = Some(seen.clone()),
             Input::Traffic(seen) => facts.traffic = Some(seen.clone()),
             Input::Judged(judgement) => match judgement.subject {
                 crate::verdict::Subject::Background => facts.background = Some(judgement.clone()),

@@ -11,7 +11,6 @@ use crate::{
         state::{Approval, Pause, Paused, Phase, Progress, Promotion, Resume, Stage, State, Wait},
     },
     verdict::{Judgement, Share, Subject, Verdict},
-    weight::Weight,
 };
 
 /// A rule that was broken.
@@ -124,24 +123,23 @@ fn check_rise(plan: &Plan, before: &State, input: &Input, after: &State) -> Resu
     let is_override = matches!(input, Input::Command(command) if matches!(command.action, Action::SetWeight(weight) if weight == is));
     let by_plan = match &after.phase {
         Phase::Progressing(progress) => is == plan.weight_at(progress.step),
-        Phase::Promoting(_) => is == Weight::FULL || is == after.weight(),
-        // The canary came back, and the pause's weight was decided before.
-        Phase::Paused(paused) => before.lost.is_some() && before.weight() == paused.weight,
+        Phase::Promoting(_) => is.is_full(),
         Phase::Pending(_)
         | Phase::Preparing(_)
+        | Phase::Paused(_)
         | Phase::Completed(_)
         | Phase::RollingBack(_)
         | Phase::RolledBack(_)
         | Phase::Failed(_) => false,
     };
-    // Back from a loss, a step goes on at the weight that was decided before.
+    // Back from a loss, a rollout goes on at the weight that was decided before.
     let came_back = before.lost.is_some() && is == before.weight();
     ensure(
         by_plan || is_override || came_back,
         "weight rises only by the plan or by an override",
         || format!("{was} to {is}"),
     )?;
-    let ready = after.facts.workloads.map(|seen| seen.canary.ready);
+    let ready = after.facts.workloads.as_ref().map(|seen| seen.canary.ready);
     ensure(
         is_override || ready != Some(0),
         "no weight for a canary without ready replicas",
@@ -360,21 +358,26 @@ fn check_progress(plan: &Plan, state: &State, progress: &Progress) -> Result<(),
 
 fn check_paused(plan: &Plan, state: &State, paused: &Paused) -> Result<(), Violation> {
     check_wait(state, paused.wait)?;
-    let is_override = matches!(paused.why, Pause::Override(_));
-    match &paused.from {
+    let weight = match &paused.from {
         Resume::Step(progress) => {
             check_progress(plan, state, progress)?;
-            // A person may pause after setting the weight; the override then stands until the rollout is resumed.
-            let is_by_person =
-                is_override || matches!(paused.why, Pause::Operator(_) | Pause::Failure(_));
-            ensure(
-                is_by_person || paused.weight <= progress.weight,
-                "a pause keeps the weight or lowers it",
-                || format!("{} over {}", paused.weight, progress.weight),
-            )
+            progress.weight
         }
-        Resume::Promotion(promotion) => check_promotion(plan, state, promotion),
-    }
+        Resume::Promotion(promotion) => {
+            check_promotion(plan, state, promotion)?;
+            promotion.weight
+        }
+    };
+    let may_differ = match &paused.why {
+        // A failure may end an override, and leave its weight or take it away.
+        Pause::Override(_) | Pause::Failure(_) => true,
+        Pause::Operator(_) | Pause::Planned | Pause::Question(_) | Pause::Closed(_) => false,
+    };
+    ensure(
+        may_differ || paused.weight == weight,
+        "a pause keeps the weight unless a person set it or the canary failed",
+        || format!("{} instead of {weight}", paused.weight),
+    )
 }
 
 fn check_promotion(plan: &Plan, state: &State, promotion: &Promotion) -> Result<(), Violation> {

@@ -80,12 +80,12 @@ fn at_step(plan: &Plan, state: &State, progress: &Progress) -> Outlook {
         return Outlook::new(then, progress.due);
     }
     match (plan.step(progress.step), evidence(plan, state)) {
-        (Some(Step::Gate(gate)), _) => Outlook::new(
+        (Some(Step::Gate(gate)), _) if !has_opened(state, progress) => Outlook::new(
             format!(
                 "waits for gate {}, then {then}; ends without an answer",
                 gate.name
             ),
-            progress.deadline,
+            progress.over,
         ),
         (Some(Step::ScaleCanary(_)), _) if !is_canary_ready(plan, state) => Outlook::new(
             format!("waits for the canary's replicas, then {then}, or rolls back"),
@@ -97,6 +97,13 @@ fn at_step(plan: &Plan, state: &State, progress: &Progress) -> Outlook {
         ),
         (_, Some(Evidence::Positive { .. }) | None) => Outlook::new(then, progress.due),
     }
+}
+
+/// Whether the gate at this step said yes; as the last step it does not stand for the verdict.
+fn has_opened(state: &State, progress: &Progress) -> bool {
+    let key = state.gate_key(progress);
+    let answer = state.facts.gate.as_ref();
+    answer.is_some_and(|answer| answer.key == key && answer.is_open)
 }
 
 /// Returns what follows the end of this step.

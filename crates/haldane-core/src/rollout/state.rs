@@ -211,6 +211,10 @@ pub enum Reason {
     Judged(String),
     /// There was no evidence to go on by the deadline.
     NoEvidence(String),
+    /// The canary could not be started, or failed too often before it was ever ready.
+    CannotStart(String),
+    /// The canary was not ready by the deadline, for this reason.
+    Unready(String),
     /// The canary was not ready by the deadline.
     NotReady,
     /// The canary lost all its ready replicas and did not get one back by the deadline.
@@ -338,6 +342,14 @@ impl fmt::Display for Pause {
     }
 }
 
+impl fmt::Display for Paused {
+    /// Writes why it waits and since when: `paused by ann (lunch), since 2026-01-02T03:04:05Z`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Whole seconds: who reads this has waited longer than that.
+        write!(f, "{}, since {:.0}", self.why, self.wait.since)
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -349,6 +361,8 @@ impl fmt::Display for Reason {
             Self::Aborted(actor) => write!(f, "aborted by {actor}"),
             Self::Judged(why) => f.write_str(why),
             Self::NoEvidence(why) => write!(f, "no evidence to go on: {why}"),
+            Self::CannotStart(why) => write!(f, "the canary cannot start: {why}"),
+            Self::Unready(why) => write!(f, "the canary did not become ready in time: {why}"),
             Self::NotReady => f.write_str("the canary did not become ready in time"),
             Self::Lost => f.write_str("the canary lost all its ready replicas"),
             Self::TrafficNotApplied(weight) => {

@@ -9,7 +9,10 @@
 mod any;
 mod asked;
 mod commands;
+mod invariant;
+mod outlook;
 mod promotion;
 mod properties;
 mod script;
 mod steps;
+mod trouble;

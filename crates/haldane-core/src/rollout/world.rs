@@ -6,17 +6,21 @@ use crate::{
     plan::Plan,
     rollout::{
         effect,
-        input::Replicas,
-        state::{Phase, State, Wait},
+        input::{Replicas, Trouble, TroubleKind},
+        state::{Phase, Reason, State, Wait},
     },
 };
+
+/// How many failures of one replica in a row end a rollout that prepares. A home waits longer before each start, so that what
+/// passes by itself, such as a port or a lock of the process before, has had seconds to do so.
+const FAILED_STARTS_MAX: u32 = 5;
 
 /// Returns the wait for the canary to come back, if it has no ready replica.
 pub(super) fn lost(plan: &Plan, state: &State, now: Timestamp) -> Option<Wait> {
     if !has_canary(&state.phase) {
         return None;
     }
-    match state.facts.workloads {
+    match &state.facts.workloads {
         Some(seen) if seen.canary.ready == 0 => Some(
             state
                 .lost
@@ -36,14 +40,37 @@ pub(super) const fn has_canary(phase: &Phase) -> bool {
 }
 
 pub(super) fn is_canary_ready(plan: &Plan, state: &State) -> bool {
-    let Some(seen) = state.facts.workloads else {
+    let Some(seen) = &state.facts.workloads else {
         return false;
     };
     let needed = match effect::workloads(plan, state).canary {
-        effect::CanaryWish::Running(size) => size.replicas(seen.stable.wanted),
+        effect::CanaryWish::Running(size) => size.replicas(seen.canary_full),
         effect::CanaryWish::Stopped | effect::CanaryWish::Kept => return false,
     };
     seen.canary.ready >= seen.canary.at_most_existing(needed)
+}
+
+/// Returns why a canary that was never ready will not become so, if that is certain enough to end its rollout.
+pub(super) fn cannot_start(state: &State) -> Option<Reason> {
+    let trouble = trouble(state)?;
+    match trouble.kind {
+        TroubleKind::CannotStart => Some(Reason::CannotStart(trouble.said.clone())),
+        TroubleKind::StartsFail(times) if times >= FAILED_STARTS_MAX => {
+            Some(Reason::CannotStart(trouble.said.clone()))
+        }
+        TroubleKind::StartsFail(_) | TroubleKind::NotReady => None,
+    }
+}
+
+/// Returns the reason of a rollout whose canary was not ready by the deadline.
+pub(super) fn not_ready(state: &State) -> Reason {
+    trouble(state).map_or(Reason::NotReady, |trouble| {
+        Reason::Unready(trouble.said.clone())
+    })
+}
+
+fn trouble(state: &State) -> Option<&Trouble> {
+    state.facts.workloads.as_ref()?.canary_trouble.as_ref()
 }
 
 impl Replicas {

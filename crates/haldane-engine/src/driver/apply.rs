@@ -65,7 +65,7 @@ impl Driver {
         let result = self
             .carry_out_all(changes, &request.by, now)
             .and_then(|answer| {
-                self.keep_notify(&file)?;
+                self.keep_surroundings(&file, &request.base_dir)?;
                 Ok(answer)
             });
         if result.is_err() {
@@ -99,15 +99,17 @@ impl Driver {
         Ok(answer)
     }
 
-    /// Tells from now on whom the file names; the store knows it by service, so that a start without a file does as well.
-    fn keep_notify(&mut self, file: &File) -> Result<(), RequestError> {
+    /// Tells from now on whom the file names, and keeps where the file lies; the store knows both by service, so that a start without
+    /// a file does as well.
+    fn keep_surroundings(&mut self, file: &File, base_dir: &str) -> Result<(), RequestError> {
         let mut changed = Vec::new();
         for (name, home) in &self.homes {
-            if file.services.contains_key(name) && home.record.notify != file.notify {
-                let record = ServiceRecord {
-                    notify: file.notify.clone(),
-                    ..home.record.clone()
-                };
+            let record = ServiceRecord {
+                notify: file.notify.clone(),
+                base_dir: Some(base_dir.to_owned()),
+                ..home.record.clone()
+            };
+            if file.services.contains_key(name) && home.record != record {
                 changed.push((name.clone(), record));
             }
         }
@@ -115,7 +117,8 @@ impl Driver {
             .iter()
             .map(|(name, record)| record.write(name))
             .collect();
-        if !changed.is_empty() {
+        // What a service is told of itself matters even where nothing can be kept.
+        if !changed.is_empty() && self.store.absence().is_none() {
             self.commit(&writes?)?;
         }
         for (name, record) in changed {
@@ -207,6 +210,11 @@ impl Driver {
         file: Service,
         now: Timestamp,
     ) -> Result<Option<Answer>, RequestError> {
+        if self.store.absence().is_some() {
+            let stable = file.stable.clone();
+            self.serve(name, new_record(file, stable, 1), now);
+            return Ok(None);
+        }
         let last = self.store.rollouts(name, 1)?.into_iter().next();
         let number = last.as_ref().map_or(0, |row| row.number);
         let serves = last
@@ -219,19 +227,12 @@ impl Driver {
                 }
             });
         let is_known = number > 0;
-        let record = ServiceRecord {
-            stable: serves.unwrap_or_else(|| file.stable.clone()),
-            file,
-            notify: Vec::new(),
-            next_number: number.saturating_add(1),
-            queued: None,
-            restart_since: None,
-        };
+        let stable = serves.unwrap_or_else(|| file.stable.clone());
+        let record = new_record(file, stable, number.saturating_add(1));
         let version = write_version(name, &record.stable, now)?;
         self.commit(&[record.write(name)?, version])?;
-        self.ports.workloads.configure(name, &record.file);
         let serves = record.stable.version.clone();
-        self.homes.insert(name.clone(), Home::new(record, now));
+        self.serve(name, record, now);
         self.unreadable.remove(name);
         self.show_store();
         if !is_known {
@@ -241,6 +242,12 @@ impl Driver {
         Ok(Some(done(format!(
             "the store knows of it: {serves} serves"
         ))))
+    }
+
+    /// Takes a service in as it is recorded.
+    fn serve(&mut self, name: &ServiceName, record: ServiceRecord, now: Timestamp) {
+        self.ports.workloads.configure(name, &record.file);
+        self.homes.insert(name.clone(), Home::new(record, now));
     }
 
     fn set(&mut self, name: &ServiceName, file: Service) -> Result<(), RequestError> {
@@ -352,6 +359,19 @@ impl Driver {
 fn is_other_version(home: &Home, wanted: &VersionSpec) -> bool {
     home.record.file.stable.version != wanted.version
         && (home.live().is_some() || home.record.stable.version != wanted.version)
+}
+
+/// Returns the record of a service that was not known.
+const fn new_record(file: Service, stable: VersionSpec, next_number: u64) -> ServiceRecord {
+    ServiceRecord {
+        file,
+        stable,
+        base_dir: None,
+        notify: Vec::new(),
+        next_number,
+        queued: None,
+        restart_since: None,
+    }
 }
 
 fn read(request: &ApplyRequest) -> Result<File, RequestError> {

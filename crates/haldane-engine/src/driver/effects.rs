@@ -51,7 +51,7 @@ fn bring_about(name: &ServiceName, home: &Home, live: &Live, wish: Effect, ports
         }
         Effect::EnsureAsked(key) => {
             if let Some(Step::Gate(gate)) = live.plan().step(key.step) {
-                let subject = gate_subject(name, &live.record, ports);
+                let subject = gate_subject(name, home, &live.record, ports);
                 ports.gates.ask(&key, gate, &subject);
             }
         }
@@ -120,10 +120,9 @@ fn version_wishes(
     wish: &rollout::WorkloadWish,
     restart_since: Option<Timestamp>,
 ) -> Vec<VersionWish> {
-    let full = full_size(&record.stable);
     let stable = wish.has_stable.then(|| VersionWish {
         spec: record.stable.clone(),
-        size: Size::Replicas(full),
+        size: Size::Replicas(full_size(&record.stable)),
         restart_since,
     });
     let canary = |size, restart_since| VersionWish {
@@ -135,7 +134,7 @@ fn version_wishes(
         CanaryWish::Stopped => None,
         CanaryWish::Kept => Some(canary(Size::Kept, None)),
         CanaryWish::Running(size) => Some(canary(
-            Size::Replicas(size.replicas(full)),
+            Size::Replicas(size.replicas(full_size(&record.wish.spec))),
             size.restart_since,
         )),
     };
@@ -143,14 +142,19 @@ fn version_wishes(
 }
 
 /// Returns how many replicas a version has at full size.
-fn full_size(spec: &VersionSpec) -> u32 {
+pub(super) fn full_size(spec: &VersionSpec) -> u32 {
     match &spec.source {
         Source::Run { replicas, .. } => *replicas,
         Source::Urls(urls) => u32::try_from(urls.len()).unwrap_or(u32::MAX),
     }
 }
 
-fn gate_subject(name: &ServiceName, record: &RolloutRecord, ports: &mut Ports) -> GateSubject {
+fn gate_subject(
+    name: &ServiceName,
+    home: &Home,
+    record: &RolloutRecord,
+    ports: &mut Ports,
+) -> GateSubject {
     let mut url = |spec: &VersionSpec| {
         let address = ports.traffic.address(name, &spec.version)?;
         Some(format!("http://{address}"))
@@ -161,6 +165,19 @@ fn gate_subject(name: &ServiceName, record: &RolloutRecord, ports: &mut Ports) -
         canary: record.wish.spec.version.clone(),
         stable_url: url(&record.stable),
         canary_url: url(&record.wish.spec),
+        dir: [&record.wish.spec, &record.stable]
+            .into_iter()
+            .find_map(dir)
+            .or(home.record.base_dir.as_ref())
+            .cloned(),
+    }
+}
+
+/// Returns the directory that a version's processes are run in.
+const fn dir(spec: &VersionSpec) -> Option<&String> {
+    match &spec.source {
+        Source::Run { dir, .. } => Some(dir),
+        Source::Urls(_) => None,
     }
 }
 

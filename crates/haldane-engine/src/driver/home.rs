@@ -7,7 +7,7 @@ use haldane_api::file::Service;
 use haldane_core::{
     ServiceName, VersionName,
     plan::Plan,
-    rollout::{Facts, Input, Phase, Replicas, State},
+    rollout::{Facts, Input, Phase, Replicas, State, Trouble},
     verdict::Judgement,
 };
 use jiff::Timestamp;
@@ -34,6 +34,8 @@ pub(super) struct Home {
     pub(super) series: Series,
     /// How stable's replicas were seen last.
     pub(super) stable_seen: Replicas,
+    /// Why some of them are not ready, as far as is known.
+    pub(super) stable_trouble: Option<Trouble>,
     /// A rollout that could not be taken up from the store, if there is one.
     pub(super) aside: Option<Aside>,
     /// When the open batch began.
@@ -80,6 +82,7 @@ impl Home {
                 existing: 0,
                 is_fixed: false,
             },
+            stable_trouble: None,
             aside: None,
             batch_from: now,
             let_go: BTreeSet::new(),

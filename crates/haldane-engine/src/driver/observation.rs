@@ -13,6 +13,7 @@ use tracing::debug;
 
 use super::{
     Driver,
+    effects::full_size,
     home::{Home, Live},
 };
 use crate::{calendar, port::Ports};
@@ -33,6 +34,7 @@ impl Driver {
         };
         let stable = &home.record.stable.version;
         home.stable_seen = self.ports.workloads.seen(name, stable);
+        home.stable_trouble = self.ports.workloads.trouble(name, stable);
         let Some(live) = live_mut(home) else {
             return Vec::new();
         };
@@ -89,9 +91,12 @@ fn workloads(
     ports: &mut Ports,
     now: Timestamp,
 ) -> Option<Workloads> {
+    let canary = &live.record.wish.spec;
     let seen = Workloads {
         stable: ports.workloads.seen(name, &live.record.stable.version),
-        canary: ports.workloads.seen(name, &live.record.wish.spec.version),
+        canary: ports.workloads.seen(name, &canary.version),
+        canary_full: full_size(canary),
+        canary_trouble: ports.workloads.trouble(name, &canary.version),
     };
     if seen.canary.ready > 0 || seen.canary.existing == 0 {
         live.taken_up = None;

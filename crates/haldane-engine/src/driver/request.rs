@@ -3,6 +3,8 @@
 //! Every command leaves a row with who wanted what and why: in the commit of what it brought about, or by itself where it was refused
 //! or changed nothing.
 
+use std::collections::BTreeMap;
+
 use haldane_api::{
     file::{self, REPLICAS_MAX, Source, VersionSpec},
     http::{Answer, CommandName, CommandRequest, DeployRequest},
@@ -27,6 +29,7 @@ use crate::{
     calendar,
     handle::RequestError,
     record::{CommandRecord, Kind, ServiceRecord, Wish},
+    store::StoreError,
 };
 
 impl Driver {
@@ -36,6 +39,7 @@ impl Driver {
         request: DeployRequest,
         now: Timestamp,
     ) -> Result<Answer, RequestError> {
+        self.check_store()?;
         let home = self.homes.get(name).ok_or_else(|| unknown(name))?;
         let plan = match &request.rollout {
             Some(rollout) => read_plan(rollout)?,
@@ -135,6 +139,7 @@ impl Driver {
         request: &CommandRequest,
         now: Timestamp,
     ) -> Result<Answer, RequestError> {
+        self.check_store()?;
         let actor = Actor {
             name: request.by.clone(),
             reason: request.reason.clone(),
@@ -291,6 +296,17 @@ impl Driver {
         )))
     }
 
+    /// Refuses what would have to be decided where there is no store.
+    fn check_store(&self) -> Result<(), RequestError> {
+        match self.store.absence() {
+            Some(why) => Err(StoreError::Absent {
+                why: why.to_owned(),
+            }
+            .into()),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn check_plan(&self, plan: &Plan) -> Result<(), RequestError> {
         let mut problems: Vec<String> = plan
             .problems_for(self.abilities)
@@ -373,14 +389,11 @@ fn version_spec(home: &Home, request: DeployRequest) -> Result<VersionSpec, Requ
                     String::from("."),
                     None,
                     u32::try_from(urls.len()).unwrap_or(1),
-                    request.env.clone(),
+                    BTreeMap::new(),
                 ),
             };
-            let env = if request.env.is_empty() {
-                env
-            } else {
-                request.env
-            };
+            // What is given is added to what stable has; a name that is there already gets the new value.
+            let env = env.into_iter().chain(request.env).collect();
             let replicas = request.replicas.unwrap_or(replicas);
             if !(1..=REPLICAS_MAX).contains(&replicas) {
                 return Err(invalid(&format!(

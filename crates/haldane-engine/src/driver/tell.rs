@@ -4,7 +4,7 @@ use haldane_api::http::{EntryView, RolloutHistory};
 use haldane_core::{
     RolloutId, ServiceName,
     plan::Plan,
-    rollout::{self, Effect, Ended, Input, Pause, Phase, State},
+    rollout::{self, Effect, Ended, Input, Pause, Phase, State, Trouble},
 };
 
 use tracing::warn;
@@ -89,11 +89,16 @@ impl Driver {
 /// Returns why a rollout stands where it stands.
 pub(super) fn message(state: &State) -> String {
     if state.lost.is_some() {
-        return "no replica of the canary is ready; stable serves alone".to_owned();
+        return with_trouble(
+            "no replica of the canary is ready; stable serves alone",
+            state,
+        );
     }
     match &state.phase {
         Phase::Pending(_) => "waits for its window".to_owned(),
-        Phase::Preparing(_) => format!("{} starts, without traffic", state.canary),
+        Phase::Preparing(_) => {
+            with_trouble(&format!("{} starts, without traffic", state.canary), state)
+        }
         Phase::Progressing(progress) => format!("sends {} to {}", progress.weight, state.canary),
         Phase::Paused(paused) => match &paused.why {
             Pause::Operator(_)
@@ -109,6 +114,19 @@ pub(super) fn message(state: &State) -> String {
         | Phase::RolledBack(Ended { why, .. })
         | Phase::Failed(Ended { why, .. }) => why.to_string(),
     }
+}
+
+/// Adds why the canary is not ready, as far as is known.
+fn with_trouble(text: &str, state: &State) -> String {
+    match trouble(state) {
+        Some(trouble) => format!("{text}: {}", trouble.said),
+        None => text.to_owned(),
+    }
+}
+
+/// Returns why the canary is not ready, as far as is known.
+pub(super) fn trouble(state: &State) -> Option<&Trouble> {
+    state.facts.workloads.as_ref()?.canary_trouble.as_ref()
 }
 
 /// Returns the key of the news about where a rollout stands.

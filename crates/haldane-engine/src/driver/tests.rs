@@ -3,8 +3,10 @@
 //! Every scenario ends with a check of all history (`bench`): no gaps, only lawful transitions, and each decided again from what is
 //! stored gives the same. On every turn the routed weight is compared with the last durable one.
 
+mod absent;
 mod apply;
 mod bench;
+mod canary;
 mod command;
 mod disk;
 mod failing;
@@ -13,4 +15,5 @@ mod restart;
 mod rollout;
 mod supersede;
 mod time;
+mod trouble;
 mod world;

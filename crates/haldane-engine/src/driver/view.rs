@@ -1,6 +1,6 @@
 //! What people and programs see of a service: its record, its rollout and its figures, in one body.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use haldane_analysis::{Evidence, GuardEvidence, figures, figures::Arm};
 use haldane_api::{
@@ -20,19 +20,24 @@ use jiff::Timestamp;
 
 use super::{
     home::{Home, Live},
-    tell::message,
+    tell::{message, trouble},
 };
 
 /// The window of the figures.
 const FIGURES_WINDOW: Duration = Duration::from_secs(60);
 
 /// Returns what is seen of a service.
-pub(super) fn service(name: &ServiceName, home: &Home, now: Timestamp) -> ServiceView {
+pub(super) fn service(
+    name: &ServiceName,
+    home: &Home,
+    listeners: &BTreeMap<SocketAddr, SocketAddr>,
+    now: Timestamp,
+) -> ServiceView {
     let live = home.live();
     let since = live.map_or(Timestamp::MIN, |live| live.record.started_at);
     let totals = home.series.totals(since, now, FIGURES_WINDOW);
     let figures = figures::figures(&totals);
-    let facts = live.and_then(|live| live.state().facts.workloads);
+    let facts = live.and_then(|live| live.state().facts.workloads.as_ref());
     let stable = live.map_or(&home.record.stable, |live| &live.record.stable);
     ServiceView {
         name: name.clone(),
@@ -41,7 +46,7 @@ pub(super) fn service(name: &ServiceName, home: &Home, now: Timestamp) -> Servic
             .file
             .listen
             .iter()
-            .map(ToString::to_string)
+            .map(|asked| listeners.get(asked).unwrap_or(asked).to_string())
             .collect(),
         stable: version(
             stable,
@@ -234,6 +239,9 @@ fn recommendation(live: &Live) -> String {
         Phase::RolledBack(_) => {
             "fix the version, then `deploy` it again; `retry` tries the same once more"
         }
+        Phase::Preparing(_) if trouble(live.state()).is_some() => {
+            "look at the canary's output (`haldane logs`) and at how it is started"
+        }
         Phase::Pending(_) | Phase::Preparing(_) | Phase::Completed(_) | Phase::RollingBack(_) => {
             "nothing to do"
         }
@@ -269,6 +277,15 @@ fn notices(home: &Home) -> Vec<String> {
         );
     }
     notices.extend(home.rollout.as_ref().and_then(|live| live.fault.clone()));
+    if let Some(trouble) = &home.stable_trouble {
+        let stable = &home.record.stable.version;
+        notices.push(format!("{stable} is not ready: {}", trouble.said));
+    }
+    if let Some(state) = home.live().map(Live::state)
+        && let Some(trouble) = trouble(state)
+    {
+        notices.push(format!("{} is not ready: {}", state.canary, trouble.said));
+    }
     notices.extend(home.aside.as_ref().map(|aside| aside.why.clone()));
     notices
 }

@@ -27,7 +27,7 @@ use crate::store::StoreError;
 pub const LOCK_FILE: &str = "haldane.lock";
 
 /// How often a lock is tried before another process counts as its holder.
-const LOCK_TRIES: u32 = 20;
+const LOCK_TRIES: u32 = 100;
 
 /// The time between two tries: a fork takes microseconds to its exec, and milliseconds on a busy machine.
 const LOCK_RETRY: Duration = Duration::from_millis(10);
@@ -49,10 +49,16 @@ impl DirectoryLock {
     /// (as in `/proc/<pid>/stat`), where the system tells it.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] when another process holds the directory, [`StoreError::Io`] when the lock file can't be written.
+    /// [`StoreError::InUse`] when another process holds the directory, [`StoreError::NotADirectory`] when it is none,
+    /// [`StoreError::Io`] when the lock file can't be written.
     pub fn take(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(LOCK_FILE);
         let failed = |error: io::Error| StoreError::at("lock", &path, &error);
+        if directory.metadata().is_ok_and(|found| !found.is_dir()) {
+            return Err(StoreError::NotADirectory {
+                path: directory.display().to_string(),
+            });
+        }
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -190,6 +196,17 @@ mod tests {
         let directory = parent.path().join("a/b");
         DirectoryLock::take(&directory).unwrap();
         assert_eq!(fs::metadata(&directory).unwrap().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_file_is_no_data_directory() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("data");
+        fs::write(&path, "mine").unwrap();
+        let refusal = DirectoryLock::take(&path).unwrap_err();
+        let expected = format!("the data directory {} is not a directory", path.display());
+        assert_eq!(refusal.to_string(), expected);
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
     }
 
     #[test]

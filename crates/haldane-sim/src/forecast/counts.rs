@@ -4,16 +4,16 @@ use haldane_analysis::{Bucket, Gauges, Sample};
 use haldane_core::guard::{Guard, Limit, Metric, Unit};
 
 use super::{Quality, Scenario, own_guards};
-use crate::chance::Chance;
+use crate::{
+    chance::Chance,
+    variate::{binomial, poisson, to_count},
+};
 
 /// Latency buckets per power of two, where a guard depends on stable's latency.
 const BUCKETS_PER_DOUBLING: f64 = 8.0;
 
 /// The most standard deviations from the median that have buckets of their own.
 const SPREAD_MAX: f64 = 4.0;
-
-/// Up to here counts are drawn exactly; above, the normal distribution is as good as the forecast.
-const EXACT_MEAN_MAX: f64 = 30.0;
 
 /// What one version's counts are drawn from.
 pub(super) struct Arm {
@@ -161,98 +161,5 @@ fn typical(lower_us: u64, upper_us: u64) -> u64 {
         (lower, u64::MAX) => lower,
         (0, upper) => upper / 2,
         (lower, upper) => to_count(libm::sqrt(lower as f64 * upper as f64)),
-    }
-}
-
-fn poisson(mean: f64, chance: &mut Chance) -> u64 {
-    if mean > EXACT_MEAN_MAX {
-        return to_count(mean + libm::sqrt(mean) * normal(chance));
-    }
-    // The number of independent gaps that fit.
-    let (mut count, mut used) = (0_u64, exponential(chance));
-    while used < mean {
-        count = count.saturating_add(1);
-        used += exponential(chance);
-    }
-    count
-}
-
-fn binomial(count: u64, share: f64, chance: &mut Chance) -> u64 {
-    if share > 0.5 {
-        return count.saturating_sub(binomial(count, 1.0 - share, chance));
-    }
-    if share <= 0.0 {
-        return 0;
-    }
-    let mean = count as f64 * share;
-    if mean > EXACT_MEAN_MAX {
-        let deviation = libm::sqrt(mean * (1.0 - share));
-        return to_count(mean + deviation * normal(chance)).min(count);
-    }
-    // From one hit to the next: gaps are geometric.
-    let scale = -libm::log1p(-share);
-    let (mut hits, mut at) = (0_u64, exponential(chance) / scale);
-    while at < count as f64 {
-        hits = hits.saturating_add(1);
-        at = libm::floor(at) + 1.0 + exponential(chance) / scale;
-    }
-    hits
-}
-
-/// Draws from 0 (excluded) to 1 (included), of 2⁵³ equally likely numbers.
-fn unit(chance: &mut Chance) -> f64 {
-    (chance.next() >> 11).saturating_add(1) as f64 / (1_u64 << 53) as f64
-}
-
-fn exponential(chance: &mut Chance) -> f64 {
-    -libm::log(unit(chance))
-}
-
-fn normal(chance: &mut Chance) -> f64 {
-    let radius = libm::sqrt(2.0 * exponential(chance));
-    radius * libm::cos(std::f64::consts::TAU * unit(chance))
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "rounded, at least zero, and far below 2⁵³"
-)]
-fn to_count(number: f64) -> u64 {
-    libm::round(number).max(0.0) as u64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn draws_have_the_mean_and_the_spread_of_their_distribution() {
-        let mut chance = Chance::new(1, 1);
-        let mut check =
-            |name: &str, mean: f64, variance: f64, draw: &dyn Fn(&mut Chance) -> u64| {
-                let draws: Vec<f64> = (0..20_000).map(|_| draw(&mut chance) as f64).collect();
-                let found = draws.iter().sum::<f64>() / 20_000.0;
-                let spread =
-                    draws.iter().map(|draw| (draw - found).powi(2)).sum::<f64>() / 20_000.0;
-                // More than four standard errors.
-                assert!(
-                    (found - mean).abs() < 0.03 * variance.sqrt() + 0.01,
-                    "{name}: mean {found}"
-                );
-                assert!(
-                    (spread / variance - 1.0).abs() < 0.1,
-                    "{name}: variance {spread}"
-                );
-            };
-        check("few requests", 3.0, 3.0, &|chance| poisson(3.0, chance));
-        check("many requests", 90.0, 90.0, &|chance| poisson(90.0, chance));
-        check("rare", 1.0, 0.99, &|chance| binomial(100, 0.01, chance));
-        check("frequent", 8.0, 1.6, &|chance| binomial(10, 0.8, chance));
-        check("many", 400.0, 240.0, &|chance| binomial(1_000, 0.4, chance));
-        assert_eq!(
-            (binomial(7, 0.0, &mut chance), binomial(7, 1.0, &mut chance)),
-            (0, 7)
-        );
     }
 }

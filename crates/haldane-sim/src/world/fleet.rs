@@ -1,6 +1,6 @@
 //! The canary's replicas.
 
-use haldane_core::rollout::Replicas;
+use haldane_core::rollout::{Replicas, Trouble, TroubleKind};
 use jiff::Timestamp;
 
 use crate::{
@@ -16,6 +16,8 @@ pub(crate) struct Fleet {
     fixed: Option<u32>,
     /// When no replica is ready, whatever else holds.
     outages: Vec<Outage>,
+    /// What the home says of a canary that never becomes ready; it may know nothing.
+    never_ready: Option<TroubleKind>,
     chance: Chance,
 }
 
@@ -48,11 +50,21 @@ impl Fleet {
             .strikes(Fault::FixedReplicas)
             .then(|| chance.pick(1, &[stable]));
         let outages = outages(faults, &mut chance);
+        let never_ready = Chance::new(seed, 10).pick(
+            None,
+            &[
+                None,
+                Some(TroubleKind::CannotStart),
+                Some(TroubleKind::NotReady),
+                Some(TroubleKind::StartsFail(7)),
+            ],
+        );
         Self {
             replicas: Vec::new(),
             wanted: 0,
             fixed,
             outages,
+            never_ready,
             chance,
         }
     }
@@ -86,6 +98,23 @@ impl Fleet {
             existing: self.fixed.unwrap_or_else(|| self.existing()),
             is_fixed: self.is_fixed(),
         }
+    }
+
+    /// Returns what the home says of a canary that is not ready.
+    pub(super) fn trouble(&self, now: i64) -> Option<Trouble> {
+        let fault = self.outage(now)?.fault;
+        let kind = if fault == Fault::NeverReady {
+            self.never_ready?
+        } else if fault == Fault::Dies {
+            TroubleKind::StartsFail(9)
+        } else {
+            // A replica that is away for moments has failed at most now and then.
+            TroubleKind::StartsFail(2)
+        };
+        Some(Trouble {
+            kind,
+            said: "it does not start".to_owned(),
+        })
     }
 
     pub(super) fn resize(&mut self, count: u32, now: i64, clock: Timestamp, faults: &mut Faults) {

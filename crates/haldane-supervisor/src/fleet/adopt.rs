@@ -7,7 +7,7 @@
 //! | an intent only | a group leader bears the token | adopted; the daemon died between fork and record |
 //! | an intent only | nobody bears the token | the daemon died before the fork: nothing runs |
 //! | another boot | | nothing of it can run |
-//! | nothing | a process bears a token of this directory | it is killed: nobody knows what it is for |
+//! | nothing | a process bears a token of this directory | it is killed: nobody knows what it is for, or waits for its answer |
 
 use std::{
     path::Path,
@@ -41,7 +41,7 @@ impl Fleet {
             let key = record.key();
             let process = adopt(&fleet.home, &mut record);
             if let Some(process) = &process {
-                tracing::info!(?key, pid = process.mark().pid, "Replica adopted");
+                tracing::info!(%key, pid = process.mark().pid, "Replica adopted");
             }
             fleet
                 .replicas

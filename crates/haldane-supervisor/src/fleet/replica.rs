@@ -10,7 +10,7 @@ use crate::{
     fleet::wall_clock,
     home::{Record, ReplicaKey},
     process::Process,
-    seen::{Exit, LastExit, ReplicaId, ReplicaSeen, ReplicaState},
+    seen::{Exit, Failure, LastExit, ReplicaId, ReplicaSeen, ReplicaState},
     spec::{Config, VersionSpec, WishedVersion},
     start::StartError,
 };
@@ -34,7 +34,7 @@ pub(crate) struct Replica {
     /// The wall-clock time of the next start.
     retry_at: Timestamp,
     last_exit: Option<LastExit>,
-    last_error: Option<String>,
+    last_failure: Option<Failure>,
 }
 
 impl Replica {
@@ -53,7 +53,7 @@ impl Replica {
             healthy_since: None,
             retry_at: wall_clock(),
             last_exit: None,
-            last_error: None,
+            last_failure: None,
         }
     }
 
@@ -83,6 +83,7 @@ impl Replica {
     pub(crate) fn prepare(&mut self, wished: &WishedVersion) {
         if self.is_stale(wished) {
             self.failures = 0;
+            self.last_failure = None;
         }
         self.spec = wished.spec.clone();
         self.generation = wished.generation;
@@ -96,7 +97,6 @@ impl Replica {
         self.process = Some(process);
         self.port = record.port;
         self.started_at = Some(record.started_at);
-        self.last_error = None;
     }
 
     pub(crate) fn failed_to_start(
@@ -107,8 +107,11 @@ impl Replica {
         config: &Config,
     ) {
         let text = chain(error);
-        tracing::warn!(?key, error = text, "Replica can't be started");
-        self.last_error = Some(text);
+        tracing::warn!(%key, error = text, "Replica can't be started");
+        self.last_failure = Some(Failure::NotStarted {
+            why: text,
+            is_lasting: error.is_lasting(),
+        });
         self.back_off(now, config);
     }
 
@@ -117,6 +120,7 @@ impl Replica {
             Phase::Starting { .. } | Phase::Adopted { .. } if is_healthy => {
                 self.phase = Phase::Running { is_healthy };
                 self.healthy_since = Some(now);
+                self.last_failure = None;
             }
             Phase::Running { is_healthy: before } if before != is_healthy => {
                 self.phase = Phase::Running { is_healthy };
@@ -130,6 +134,11 @@ impl Replica {
             | Phase::Terminating { .. }
             | Phase::Killing { .. } => {}
         }
+    }
+
+    /// Notes that the time for its start is over.
+    pub(crate) fn was_never_healthy(&mut self) {
+        self.last_failure = Some(Failure::NeverHealthy(self.spec.start_grace));
     }
 
     pub(crate) fn drain(&mut self, now: Instant) {
@@ -163,7 +172,10 @@ impl Replica {
             Phase::Idle { .. }
             | Phase::Starting { .. }
             | Phase::Adopted { .. }
-            | Phase::Running { .. } => Cause::Failed,
+            | Phase::Running { .. } => {
+                self.last_failure = Some(Failure::Ended(exit));
+                Cause::Failed
+            }
         };
         if process.has_followers() {
             self.phase = Phase::Killing { cause };
@@ -205,7 +217,8 @@ impl Replica {
             restarts: self.run.saturating_sub(1),
             started_at: self.started_at,
             last_exit: self.last_exit,
-            last_error: self.last_error.clone(),
+            failures: self.failures,
+            last_failure: self.last_failure.clone(),
         }
     }
 
@@ -221,15 +234,15 @@ impl Replica {
         });
         match cause {
             Cause::Asked => {
-                tracing::info!(?key, ?exit, "Replica stopped");
+                tracing::info!(%key, %exit, "Replica stopped");
                 self.failures = 0;
                 self.healthy_since = None;
                 self.phase = Phase::Idle { retry_at: now };
                 self.retry_at = wall_clock();
             }
             Cause::Failed => {
-                tracing::warn!(?key, ?exit, failures = self.failures, "Replica failed");
                 self.back_off(now, config);
+                tracing::warn!(%key, %exit, failures = self.failures, "Replica failed");
             }
         }
     }

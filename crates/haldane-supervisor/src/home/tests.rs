@@ -102,3 +102,20 @@ fn a_second_supervisor_is_refused_and_told_who_has_it() {
     );
     assert!(error.ends_with(&expected), "{error}");
 }
+
+#[test]
+fn a_replica_is_shown_by_service_version_and_index() {
+    assert_eq!(key().to_string(), "auth/v1.2/3");
+}
+
+#[test]
+fn the_jobs_of_two_daemons_of_one_directory_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Home::open(dir.path()).unwrap().jobs().to_owned();
+    let home = Home::open(dir.path()).unwrap();
+    let job = format!("{first}1");
+    assert!(home.is_ours(&job) && !job.starts_with(home.jobs()));
+    assert!(home.is_ours(home.jobs()));
+    let replica = intent(&home).token;
+    assert!(home.is_ours(&replica) && !replica.starts_with(home.jobs()));
+}

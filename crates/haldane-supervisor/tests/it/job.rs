@@ -9,8 +9,8 @@ use std::{
 };
 
 use haldane_supervisor::{
-    Exit, StartError,
-    job::{self, Job, JobEnd, JobExit},
+    Config, Exit, StartError, Supervisor,
+    job::{self, Job, JobEnd, JobExit, Jobs},
 };
 
 use super::rig::{AGES, is_alive, until};
@@ -28,11 +28,18 @@ fn script(script: &str) -> Job {
     }
 }
 
+/// Returns who runs jobs for a daemon of its own directory.
+fn jobs() -> Jobs {
+    let dir = tempfile::tempdir().unwrap();
+    let supervisor = Supervisor::open(dir.path(), Config::default()).unwrap();
+    supervisor.jobs().clone()
+}
+
 /// Runs a job that nobody cancels, and checks that it ends soon.
 #[track_caller]
 fn run(job: &Job) -> JobEnd {
     let started = Instant::now();
-    let end = job::run(job, &AtomicBool::new(false));
+    let end = jobs().run(job, &AtomicBool::new(false));
     assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
     end
 }
@@ -132,7 +139,7 @@ fn a_cancelled_job_may_clean_up_and_is_gone() {
     job.dir = Some(dir.path().into());
     let cancel = AtomicBool::new(false);
     let (end, leader) = std::thread::scope(|scope| {
-        let running = scope.spawn(|| job::run(&job, &cancel));
+        let running = scope.spawn(|| jobs().run(&job, &cancel));
         let leader = pid(&dir.path().join("pid"));
         cancel.store(true, Ordering::Relaxed);
         (running.join().unwrap(), leader)
@@ -192,4 +199,64 @@ fn a_job_that_never_stops_printing_is_stopped_in_time() {
 fn output_that_is_no_text_does_no_harm() {
     let end = run(&script(r"printf 'a\377b'"));
     assert_eq!(end.output, "a\u{FFFD}b");
+}
+
+#[test]
+fn a_job_whose_daemon_was_killed_is_killed_by_the_next_one_and_by_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut job = script("setsid sh -c 'echo $$ > follower; exec sleep 1000' & exec sleep 1000");
+    job.dir = Some(dir.path().into());
+    let open = || Supervisor::open(&dir.path().join("home"), Config::default()).unwrap();
+    let first = open();
+    let cancel = AtomicBool::new(false);
+    let (end, follower) = std::thread::scope(|scope| {
+        let earlier = first.jobs().clone();
+        let running = scope.spawn(move || earlier.run(&job, &cancel));
+        let follower = pid(&dir.path().join("follower"));
+        // A daemon of another directory has nothing to do with it.
+        let _stranger = jobs();
+        assert!(is_alive(follower));
+        drop(first);
+        let _next = open();
+        (running.join().unwrap(), follower)
+    });
+    assert!(
+        matches!(end.exit, JobExit::Ended(Exit::Signal(9))),
+        "{end:?}"
+    );
+    assert!(!is_alive(follower));
+}
+
+#[test]
+fn a_job_of_this_daemon_outlives_its_looks_for_strays() {
+    let dir = tempfile::tempdir().unwrap();
+    let supervisor = Supervisor::open(dir.path(), Config::default()).unwrap();
+    // The second look comes five seconds after the start.
+    let end = supervisor
+        .jobs()
+        .run(&script("sleep 6; echo done"), &AtomicBool::new(false));
+    assert_eq!(end.output, "done\n", "{end:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_are_idle_when_the_last_one_has_left_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut job = script("trap '' TERM; echo $$ > pid; while :; do sleep 0.01; done");
+    job.dir = Some(dir.path().into());
+    let (jobs, cancel) = (jobs(), AtomicBool::new(false));
+    jobs.idle().await;
+    std::thread::scope(|scope| {
+        scope.spawn(|| jobs.run(&job, &cancel));
+        let leader = pid(&dir.path().join("pid"));
+        cancel.store(true, Ordering::Relaxed);
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(jobs.idle());
+        });
+        assert!(!is_alive(leader), "it ignores SIGTERM, and is waited for");
+    });
+    // One that was cancelled before it began is not begun.
+    fs::remove_file(dir.path().join("pid")).unwrap();
+    let end = jobs.run(&job, &cancel);
+    assert!(matches!(end.exit, JobExit::Cancelled), "{end:?}");
+    assert!(!dir.path().join("pid").exists());
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use haldane_supervisor::{Config, Exit, ReplicaState};
+use haldane_supervisor::{Config, Exit, Failure, ReplicaSeen, ReplicaState};
 use rustix::process::Signal;
 
 use super::rig::{AGES, Rig, is_alive, kill, lines, until};
@@ -205,33 +205,70 @@ fn a_report_about_an_earlier_run_is_ignored() {
     assert_eq!(rig.replicas()[0].state, ReplicaState::Starting);
 }
 
+/// Returns why there is no process, and whether another try can't help.
+fn not_started(seen: &ReplicaSeen) -> Option<(String, bool)> {
+    match &seen.last_failure {
+        Some(Failure::NotStarted { why, is_lasting }) => Some((why.clone(), *is_lasting)),
+        Some(Failure::Ended(_) | Failure::NeverHealthy(_)) | None => None,
+    }
+}
+
 #[test]
 fn a_replica_that_cannot_start_says_why_and_starts_once_it_can() {
     let rig = Rig::new();
     let mut spec = rig.script("");
     spec.argv = vec!["./server".into()];
     rig.run(&spec, 1, 0);
-    let seen = rig.until_first("failed", |seen| seen.last_error.is_some());
+    let seen = rig.until_first("failed", |seen| seen.last_failure.is_some());
     let missing = format!("the program {} is missing", rig.file("server").display());
-    assert_eq!(seen.last_error.unwrap(), missing);
-    assert!(matches!(seen.state, ReplicaState::BackingOff { .. }));
+    let missing = Some((missing, true));
+    assert_eq!(not_started(&seen), missing);
+    assert!(matches!(seen.state, ReplicaState::BackingOff { .. }) && seen.failures > 0);
     fs::write(rig.file("server"), "#!/nowhere/sh\n").unwrap();
-    let seen = rig.until_first("refused", |seen| seen.last_error.as_ref() != Some(&missing));
+    let seen = rig.until_first("refused", |seen| not_started(seen) != missing);
     let refused = format!("{} is not an executable file", rig.file("server").display());
-    assert_eq!(seen.last_error.unwrap(), refused);
+    let refused = Some((refused, true));
+    assert_eq!(not_started(&seen), refused);
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(rig.file("server"), mode).unwrap();
-    let seen = rig.until_first("not executed", |seen| {
-        seen.last_error.as_ref() != Some(&refused)
-    });
-    let text = seen.last_error.unwrap();
+    let seen = rig.until_first("not executed", |seen| not_started(seen) != refused);
+    let (text, is_lasting) = not_started(&seen).unwrap();
     assert!(
-        text.starts_with("cannot execute") && text.contains("No such file"),
+        is_lasting && text.starts_with("cannot execute") && text.contains("No such file"),
         "{text}"
     );
     fs::write(rig.file("server"), "#!/bin/sh\nexec sleep 1000\n").unwrap();
     let seen = rig.until_first("started", |seen| seen.pid.is_some());
-    assert_eq!(seen.last_error, None);
+    rig.supervisor().report_health(&seen.id, true);
+    let seen = rig.until_first("healthy", |seen| seen.is_healthy);
+    assert_eq!(seen.last_failure, None);
+}
+
+#[test]
+fn each_way_to_fail_is_told_until_the_replica_is_healthy() {
+    let rig = Rig::with(Config {
+        backoff_first: Duration::from_millis(1),
+        ..Config::default()
+    });
+    rig.run(&rig.script("exit 3"), 1, 0);
+    let seen = rig.until_first("failed three times", |seen| seen.failures >= 3);
+    assert_eq!(seen.last_failure, Some(Failure::Ended(Exit::Code(3))));
+
+    let mut deaf = rig.script(SLEEP);
+    deaf.start_grace = Duration::from_millis(50);
+    rig.run(&deaf, 1, 1);
+    let never = Some(Failure::NeverHealthy(deaf.start_grace));
+    // While it starts once more, what happened before is still known.
+    let seen = rig.until_first("started again", |seen| {
+        seen.state == ReplicaState::Starting && seen.last_failure == never
+    });
+    assert!(seen.failures >= 1, "{seen:?}");
+
+    rig.run(&rig.script(SLEEP), 1, 2);
+    let seen = rig.until_first("another start", |seen| {
+        seen.pid.is_some() && seen.last_failure.is_none()
+    });
+    assert_eq!(seen.failures, 0, "what failed before was another start");
 }
 
 #[test]
@@ -245,12 +282,10 @@ fn a_failing_start_is_no_busy_loop() {
     spec.user = Some("no-such-user".into());
     rig.run(&spec, 1, 0);
     let seen = rig.until_first("failed twice", |seen| {
-        seen.id.run == 2 && seen.last_error.is_some()
+        seen.id.run == 2 && seen.failures == 2
     });
-    assert_eq!(
-        seen.last_error.unwrap(),
-        "there is no user \"no-such-user\" in /etc/passwd"
-    );
+    let unknown = "there is no user \"no-such-user\" in /etc/passwd";
+    assert_eq!(not_started(&seen), Some((unknown.to_owned(), true)));
     // Ten more looks, and no further start.
     std::thread::sleep(Config::default().check_interval * 10);
     assert_eq!(rig.replicas()[0].id.run, 2);
@@ -274,12 +309,9 @@ fn a_replica_runs_as_its_user_or_not_at_all() {
         let fields: Vec<&str> = nobody.split(':').collect();
         assert_eq!(*line, format!("{} {} nobody", fields[1], fields[2]));
     } else {
-        let seen = rig.until_first("refused", |seen| seen.last_error.is_some());
-        assert!(
-            seen.last_error
-                .unwrap()
-                .contains("needs a daemon that runs as root")
-        );
+        let seen = rig.until_first("refused", |seen| seen.last_failure.is_some());
+        let (why, _) = not_started(&seen).unwrap();
+        assert!(why.contains("needs a daemon that runs as root"), "{why}");
     }
 }
 

@@ -26,6 +26,7 @@ use haldane_core::{
     rollout::{GateAnswer, GateKey},
 };
 use haldane_engine::port::{GateSubject, Gates};
+use haldane_supervisor::job::Jobs;
 use tokio::{runtime::Handle, sync::watch, time::Instant};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -46,6 +47,7 @@ pub(crate) struct GateKeeper {
     runtime: Handle,
     tasks: TaskTracker,
     web: Web,
+    jobs: Jobs,
     pace: Pace,
     answer: Arc<dyn Fn(GateAnswer) -> bool + Send + Sync>,
     asked: BTreeMap<ServiceName, Asked>,
@@ -70,15 +72,18 @@ struct Asked {
 }
 
 impl GateKeeper {
-    /// Returns a keeper whose tasks run on this runtime, and that offers each answer until it is taken (true).
+    /// Returns a keeper whose tasks run on this runtime and whose commands are these jobs, and that offers each answer until it is
+    /// taken (true).
     pub(crate) fn new(
         runtime: &Handle,
+        jobs: Jobs,
         answer: impl Fn(GateAnswer) -> bool + Send + Sync + 'static,
     ) -> Self {
         Self {
             runtime: runtime.clone(),
             tasks: TaskTracker::new(),
             web: Web::new(REQUEST_TIMEOUT),
+            jobs,
             pace: Pace {
                 first: Duration::from_secs(1),
                 max: Duration::from_secs(30),
@@ -110,6 +115,7 @@ impl Gates for GateKeeper {
             gate: gate.clone(),
             subject: subject_seen,
             web: self.web.clone(),
+            jobs: self.jobs.clone(),
             pace: self.pace,
             deadline: Instant::now() + time_left(key, gate.timeout).saturating_sub(margin),
             margin,

@@ -6,6 +6,7 @@
 //! **Invariant:** the supervisor is told of a wish only when every service has stated its own, so that none is stopped by omission.
 
 mod endpoints;
+mod trouble;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,8 +15,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use haldane_api::file::{Service, Source, Upstream};
-use haldane_core::{ServiceName, VersionName, rollout::Replicas};
+use haldane_api::file::{self, Service, Source, Upstream};
+use haldane_core::{
+    ServiceName, VersionName,
+    rollout::{Replicas, Trouble, TroubleKind},
+};
 use haldane_engine::port::{Measurements, Route, RouteSeen, Size, Traffic, VersionWish, Workloads};
 use haldane_proxy::{Endpoint, Health, HealthChecker, Proxy, Reading, Target};
 use haldane_supervisor::{
@@ -52,6 +56,8 @@ struct Inner {
     /// The addresses of versions that were given by URL, each with the host to ask for.
     given: BTreeMap<VersionKey, Given>,
     asked: supervisor::Wish,
+    /// The number of that wish; what the supervisor saw before it had it is about another one.
+    asked_number: u64,
     sampler: Sampler,
 }
 
@@ -110,6 +116,7 @@ impl Machine {
             targets: Vec::new(),
             given: BTreeMap::new(),
             asked: supervisor::Wish::default(),
+            asked_number: 0,
             sampler: Sampler::default(),
         };
         Self {
@@ -166,6 +173,10 @@ impl Workloads for Machine {
         self.lock().replicas(service, version)
     }
 
+    fn trouble(&mut self, service: &ServiceName, version: &VersionName) -> Option<Trouble> {
+        self.lock().trouble(service, version)
+    }
+
     fn remove(&mut self, service: &ServiceName) {
         let mut inner = self.lock();
         inner.services.remove(service);
@@ -192,6 +203,10 @@ impl Traffic for Machine {
         }
         inner.publish();
         Ok(())
+    }
+
+    fn listeners(&mut self) -> BTreeMap<SocketAddr, SocketAddr> {
+        Self::listeners(self)
     }
 
     fn ensure(&mut self, service: &ServiceName, route: &Route) {
@@ -349,6 +364,47 @@ impl Inner {
         }
     }
 
+    /// Returns why some replicas of a version are not ready.
+    fn trouble(&self, service: &ServiceName, version: &VersionName) -> Option<Trouble> {
+        let setup = self.services.get(service)?;
+        let mut wishes = setup.wishes.iter();
+        let wish = wishes.find(|wish| &wish.spec.version == version)?;
+        if matches!(wish.spec.source, Source::Urls(_)) {
+            return self.trouble_of_given(service, version, &setup.file.health);
+        }
+        let snapshot = self.supervisor.snapshot();
+        let key = VersionKey {
+            service: service.clone(),
+            version: version.clone(),
+        };
+        // What was seen of another command line or before a restart says nothing about this one.
+        let asked = self.asked.versions.get(&key)?;
+        let wished = self.wished(&key, setup, wish, &snapshot)?;
+        let is_current = snapshot.wish == self.asked_number
+            && (&wished.spec, wished.generation) == (&asked.spec, asked.generation);
+        let replicas = snapshot.replicas.iter();
+        let replicas = replicas.filter(|replica| is_of(replica, service, version));
+        is_current
+            .then(|| trouble::gravest(replicas, &setup.file.health))
+            .flatten()
+    }
+
+    fn trouble_of_given(
+        &self,
+        service: &ServiceName,
+        version: &VersionName,
+        health: &file::Health,
+    ) -> Option<Trouble> {
+        let mut endpoints = self.endpoints.iter().filter(|(key, known)| {
+            &key.service == service && &key.version == version && !known.endpoint.is_healthy()
+        });
+        let (key, _) = endpoints.next()?;
+        Some(Trouble {
+            kind: TroubleKind::NotReady,
+            said: format!("{} does not {}", key.addr, trouble::question(health)),
+        })
+    }
+
     /// Tells the supervisor what all services wish.
     fn act(&mut self) {
         let snapshot = self.supervisor.snapshot();
@@ -367,7 +423,7 @@ impl Inner {
         if wish != self.asked {
             debug!(versions = wish.versions.len(), "Supervisor is asked anew");
             self.asked = wish.clone();
-            self.supervisor.ensure(wish);
+            self.asked_number = self.supervisor.ensure(wish);
         }
     }
 
@@ -436,6 +492,13 @@ fn describe(error: &dyn std::error::Error) -> String {
 
 /// What a machine counts at one moment, for the daemon's metrics.
 impl Machine {
+    /// Returns how long the processes of any service may take to end once they are told to.
+    pub(crate) fn stop_grace(&self) -> Duration {
+        let inner = self.lock();
+        let graces = inner.services.values().map(|setup| setup.file.stop_grace);
+        graces.max().unwrap_or_default().saturating_add(DRAIN_GRACE)
+    }
+
     pub(crate) fn reading(&self) -> Reading {
         self.lock().proxy.read()
     }

@@ -72,8 +72,12 @@ impl Sampler {
         }
     }
 
+    /// Counts a version from nothing, as the proxy does once it was told to forget it, too.
     pub(super) fn forget(&mut self, service: &ServiceName, version: &VersionName) {
-        self.told.remove(&(service.clone(), version.clone()));
+        let key = (service.clone(), version.clone());
+        self.told.remove(&key);
+        // What was read a moment ago may still serve the next look, and was told already.
+        self.reading.versions.remove(&key);
     }
 
     fn gauges(&self, key: &Key, replicas: Replicas) -> Gauges {
@@ -85,16 +89,16 @@ impl Sampler {
             sum.saturating_add(usage.pss_bytes.unwrap_or(usage.rss_bytes))
         });
         let apart_us = self.used_apart.as_micros();
-        let busy_us: u128 = used
-            .iter()
-            .filter_map(|(id, usage)| {
-                self.used_before
-                    .get(*id)
-                    .map(|before| usage.cpu.saturating_sub(before.cpu).as_micros())
-            })
-            .sum();
-        let cpu_ppm = (busy_us.saturating_mul(1_000_000))
-            .checked_div(apart_us.saturating_mul(u128::from(count)));
+        // A replica that was not there at the last look has used nothing since that is known; it must not pull the mean down.
+        let busy_us = used.iter().filter_map(|(id, usage)| {
+            let before = self.used_before.get(*id)?;
+            Some(usage.cpu.saturating_sub(before.cpu).as_micros())
+        });
+        let (busy_us, measured) = busy_us.fold((0_u128, 0_u128), |(sum, count), busy_us| {
+            (sum.saturating_add(busy_us), count.saturating_add(1))
+        });
+        let cpu_ppm =
+            (busy_us.saturating_mul(1_000_000)).checked_div(apart_us.saturating_mul(measured));
         let ready_ppm = u64::from(replicas.ready.min(replicas.wanted))
             .saturating_mul(1_000_000)
             .checked_div(u64::from(replicas.wanted));
@@ -106,3 +110,6 @@ impl Sampler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

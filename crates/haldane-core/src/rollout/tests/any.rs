@@ -14,7 +14,8 @@ use crate::{
     },
     rollout::{
         Action, Actor, Calendar, Command, Facts, GateAnswer, GateKey, Input, Paused, Phase,
-        Replicas, Resume, State, Traffic, TrafficSeen, Workloads, begin, effect, next_deadline,
+        Replicas, Resume, State, Traffic, TrafficSeen, Trouble, TroubleKind, Workloads, begin,
+        effect, next_deadline,
     },
     verdict::{Judgement, Share, Subject, Verdict},
     weight::Weight,
@@ -47,6 +48,7 @@ pub(super) enum Move {
         is_fixed: bool,
     },
     AllReady,
+    Trouble(TroubleKind),
     TrafficAsWanted {
         in_flight: u64,
     },
@@ -117,6 +119,13 @@ fn input(plan: &Plan, state: &State, clock: Timestamp, what: &Move) -> Input {
             is_fixed,
         } => Input::Workloads(workloads(*stable, *ready, *is_fixed)),
         Move::AllReady => Input::Workloads(workloads(STABLE_MAX, STABLE_MAX, false)),
+        Move::Trouble(kind) => Input::Workloads(Workloads {
+            canary_trouble: Some(Trouble {
+                kind: *kind,
+                said: "it does not start".to_owned(),
+            }),
+            ..workloads(STABLE_MAX, 0, false)
+        }),
         Move::TrafficAsWanted { in_flight } => Input::Traffic(TrafficSeen {
             applied: effect::traffic(plan, state),
             stable_in_flight: *in_flight,
@@ -180,6 +189,8 @@ pub(super) fn workloads(stable: u32, ready: u32, is_fixed: bool) -> Workloads {
     Workloads {
         stable: replicas(stable),
         canary: replicas(ready),
+        canary_full: stable,
+        canary_trouble: None,
     }
 }
 
@@ -244,11 +255,20 @@ fn any_event() -> impl Strategy<Value = Event> {
     (passed, any_move()).prop_map(|(passed, what)| Event { passed, what })
 }
 
+fn any_trouble() -> impl Strategy<Value = TroubleKind> {
+    prop_oneof![
+        Just(TroubleKind::CannotStart),
+        (0_u32..9).prop_map(TroubleKind::StartsFail),
+        Just(TroubleKind::NotReady),
+    ]
+}
+
 fn any_move() -> impl Strategy<Value = Move> {
     prop_oneof![
         8 => Just(Move::Tick),
         10 => Just(Move::AllReady),
         3 => (0..=STABLE_MAX, 0..=STABLE_MAX, any::<bool>()).prop_map(|(stable, ready, is_fixed)| Move::Workloads { stable, ready, is_fixed }),
+        1 => any_trouble().prop_map(Move::Trouble),
         14 => prop_oneof![3 => Just(0_u64), 1 => 1_u64..9].prop_map(|in_flight| Move::TrafficAsWanted { in_flight }),
         2 => any_weight().prop_map(Move::TrafficOther),
         12 => any_judged().prop_map(Move::Judged),

@@ -2,8 +2,8 @@
 
 use super::script::{Script, guarded, plan};
 use crate::{
-    plan::{OnFailure, Plan, Rules, Scale},
-    rollout::{CanaryWish, Effect, describe, effect},
+    plan::{HeaderRoute, OnFailure, Plan, Rules, Scale},
+    rollout::{CanaryWish, Effect, Traffic, describe, effect},
     verdict::Subject,
     weight::Weight,
 };
@@ -120,7 +120,7 @@ fn each_phase_asks_for_what_it_needs() {
                 "route 25% open",
                 "run 1 of 4",
                 "judge guards for 9s",
-                "paused: paused by ann",
+                "paused: paused by ann, since 1970-01-12T13:46:49Z",
             ],
         ),
         (
@@ -129,7 +129,7 @@ fn each_phase_asks_for_what_it_needs() {
                 "route 50% open",
                 "run 2 of 4",
                 "judge guards for 0s",
-                "paused: weight set by ann",
+                "paused: weight set by ann, since 1970-01-12T13:46:40Z",
             ],
         ),
         // What was seen at 50 % is not made smaller before the traffic has left.
@@ -166,7 +166,7 @@ fn each_phase_asks_for_what_it_needs() {
                 "route 100% open",
                 "run 4 of 4",
                 "judge guards for 4s",
-                "paused: paused by ann",
+                "paused: paused by ann, since 1970-01-12T13:46:44Z",
             ],
         ),
         (
@@ -289,6 +289,36 @@ fn nothing_but_weight_opens_a_canary_that_was_not_tested() {
         asked(&plan, &format!("{HOLDING} set=10%"))[0],
         "route 10% open"
     );
+}
+
+#[test]
+fn each_way_to_the_canary_is_one() {
+    let shut = Traffic::STABLE_ONLY;
+    assert!(shut.is_stable_only());
+    let rule = HeaderRoute {
+        name: "team".to_owned(),
+        matches: Vec::new(),
+    };
+    for open in [
+        Traffic {
+            weight: Weight::from_percent(1),
+            ..shut.clone()
+        },
+        Traffic {
+            is_open_to_override: true,
+            ..shut.clone()
+        },
+        Traffic {
+            header_routes: vec![rule],
+            ..shut.clone()
+        },
+        Traffic {
+            mirror: Weight::from_percent(1),
+            ..shut
+        },
+    ] {
+        assert!(!open.is_stable_only(), "{open:?}");
+    }
 }
 
 #[test]

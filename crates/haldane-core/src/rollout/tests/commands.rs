@@ -3,7 +3,8 @@
 use super::script::{Script, check, guarded, plan};
 use crate::{
     plan::{Mode, OnFailure, Rules},
-    rollout::{Phase, effect},
+    rollout::{Action, Phase, effect},
+    weight::Weight,
 };
 
 /// The second step of a plan like `10% 1m …`, at work.
@@ -170,6 +171,39 @@ fn commands_that_make_no_sense_say_why() {
 }
 
 #[test]
+fn commands_have_the_names_that_people_type() {
+    let step = None;
+    let weight = Weight::ZERO;
+    let version = "v3".parse().unwrap();
+    let names = [
+        Action::Promote { step },
+        Action::PromoteFull { step },
+        Action::Pause,
+        Action::Resume,
+        Action::Abort,
+        Action::Restart,
+        Action::SetWeight(weight),
+        Action::Supersede(version),
+        Action::BackToStable,
+    ]
+    .map(|action| action.name());
+    assert_eq!(
+        names,
+        [
+            "promote",
+            "promote --full",
+            "pause",
+            "resume",
+            "abort",
+            "restart",
+            "set-weight",
+            "supersede",
+            "back-to-stable",
+        ]
+    );
+}
+
+#[test]
 fn retry_is_not_a_command() {
     let plan = plan("10% 1m 100%", Rules::default());
     let over = "rolled back: aborted by ann";
@@ -236,7 +270,14 @@ fn a_pause_keeps_the_weight_and_its_time_does_not_count() {
     ] {
         check(&judged, &format!("{HOLDING} {script}"), expected);
     }
-    // A step whose weight is not in force yet begins anew, with all of its time.
+    // A step whose weight is not in force yet begins anew, with all of its time; so does a promotion.
+    let late = "tick ready applied ready=2 +10m tick pause +8h resume";
+    check(&judged, &format!("{late} +14m tick"), "step 0 at 0%");
+    check(
+        &judged,
+        &format!("{HOLDING} full ready=2 +10m tick pause +8h resume +14m tick"),
+        "Shifting at 10%",
+    );
     let reach = "tick ready applied pause +8h resume";
     check(&judged, &format!("{reach} ready=0"), "step 0 at 0% (lost)");
     check(
@@ -347,6 +388,7 @@ fn a_rollback_ends_when_traffic_and_requests_are_gone() {
 
 #[test]
 fn a_newer_version_or_stable_ends_the_rollout() {
+    let judged = plan("10% 1m 100%", guarded());
     let plan = plan("10% 1m 100%", Rules::default());
     check(
         &plan,
@@ -358,6 +400,26 @@ fn a_newer_version_or_stable_ends_the_rollout() {
         &format!("{HOLDING} supersede applied"),
         "rolled back: superseded by v3",
     );
+    // Who aborts meanwhile wants no newer version either, and that is what is recorded; the clock goes on as it was.
+    for (script, expected) in [
+        ("supersede abort", "rolling back: aborted by ann"),
+        ("supersede abort abort", "rolling back: aborted by ann"),
+        ("supersede abort supersede", "rolling back: aborted by ann"),
+        ("supersede back", "rolling back: superseded by v3"),
+        ("supersede supersede", "rolling back: superseded by v3"),
+        (
+            "supersede applied+1 +20s abort +9s tick",
+            "rolling back: aborted by ann",
+        ),
+        (
+            "supersede applied+1 +20s abort +10s tick",
+            "rolled back: aborted by ann",
+        ),
+        ("fail abort", "rolling back: fail was measured"),
+        ("fail supersede", "rolling back: fail was measured"),
+    ] {
+        check(&judged, &format!("{HOLDING} {script}"), expected);
+    }
     check(
         &plan,
         &format!("{HOLDING} back"),

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::script::{Script, check, guarded, plan};
+use super::{
+    any::entered,
+    script::{Script, check, guarded, plan},
+};
 use crate::{
     plan::{Mode, OnDoubt, OnFailure, Plan, Rules, Scale, Window, preset},
     rollout::effect,
@@ -103,9 +106,22 @@ fn a_bake_ends_on_a_verdict() {
         ),
         ("applied fail", "rolling back: fail was measured"),
         ("applied +1s promote", "Draining at 100%"),
+        (
+            "applied +1s promote applied",
+            "completed: promoted by an operator",
+        ),
         ("applied pause", "paused at 100%: paused by ann"),
         ("applied pause +1h resume +59s pass", "Baking at 100%"),
         ("applied pause +1h resume +60s pass", "Draining at 100%"),
+        // The time that may be waited for evidence is as long as without the pause.
+        (
+            "applied pause +2h resume +60s nodata +59m nodata",
+            "Baking at 100%",
+        ),
+        (
+            "applied pause +2h resume +60s nodata +60m nodata",
+            "rolling back: no evidence to go on: nodata was measured",
+        ),
         ("applied pause fail", "rolling back: fail was measured"),
         ("applied set=50%", "paused at 50%: weight set by ann"),
         ("applied set=50% resume", "Shifting at 50%"),
@@ -128,6 +144,27 @@ fn a_bake_ends_on_a_verdict() {
         "tick ready applied tick applied applied +60s tick",
         "Draining at 100%",
     );
+}
+
+#[test]
+fn each_stage_begins_when_it_begins() {
+    // Evidence from before does not speak for it.
+    let judged = plan("100%", baking());
+    for (script, expected) in [
+        ("+5s at=50%", "Shifting at 100%"),
+        ("+5s applied", "Baking at 100%"),
+        ("+5s applied +60s pass", "Draining at 100%"),
+    ] {
+        let script = Script::play(&judged, &format!("{PASSED} {script}"));
+        assert_eq!(script.line(), expected);
+        let age = script.now.duration_since(entered(&script.state)).as_secs();
+        let begun_before = if expected.starts_with("Shifting") {
+            5
+        } else {
+            0
+        };
+        assert_eq!(age, begun_before, "{expected}");
+    }
 }
 
 #[test]

@@ -234,17 +234,16 @@ fn missing_data_never_promotes() {
                     "inconclusive",
                     "mismatch",
                 ] {
-                    let wait = format!("+60s {said} {said} +20s {said} +60m {said} ").repeat(3);
-                    let played = Script::play(
-                        &plan,
-                        &format!("{BEGIN} tick applied {wait} tick applied {wait} applied"),
-                    );
-                    let line = played.line();
-                    let is_safe = !line.starts_with("Sh") && !line.starts_with("completed");
-                    assert!(
-                        is_safe,
-                        "{said} with {on_no_data:?} {on_inconclusive:?} {promote:?}: {line}"
-                    );
+                    // With doubt all the way, and with doubt at the last step alone.
+                    let wait = format!("applied +60s {said} applied ").repeat(9);
+                    let at_last = format!("{BEGIN} tick applied +60s pass tick applied");
+                    for script in [format!("{BEGIN} tick {wait}"), format!("{at_last} {wait}")] {
+                        let line = Script::play(&plan, &script).line();
+                        assert!(
+                            !line.starts_with("Sh") && !line.starts_with("completed"),
+                            "{said} with {on_no_data:?} {on_inconclusive:?} {promote:?}: {line}"
+                        );
+                    }
                 }
             }
         }
@@ -328,6 +327,31 @@ fn doubt_is_met_as_the_plan_says() {
             &format!("{reach} {said}"),
             expected,
         );
+    }
+}
+
+#[test]
+fn at_the_last_step_going_on_in_doubt_acts_as_hold() {
+    let lenient = |rules| Rules {
+        on_no_data: OnDoubt::Advance,
+        on_inconclusive: OnDoubt::Advance,
+        ..rules
+    };
+    let reach = "tick ready applied tick applied";
+    for (words, rules, own) in [
+        ("10% 1m", guarded(), ""),
+        ("10% evidence=30..60", guarded(), ""),
+        ("10% analysis=60", Rules::default(), "own:"),
+    ] {
+        let plan = plan(words, lenient(rules));
+        for said in ["nodata", "inconclusive"] {
+            check(&plan, &format!("{reach} +60s {own}{said}"), "step 1 at 10%");
+            check(
+                &plan,
+                &format!("{reach} +60s {own}{said} +1h {own}{said}"),
+                &format!("rolling back: no evidence to go on: {said} was measured"),
+            );
+        }
     }
 }
 

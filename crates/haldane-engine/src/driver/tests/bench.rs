@@ -24,7 +24,7 @@ use crate::{
     driver::{Driver, Setup},
     handle::{Engine, Event, Reply, RequestError},
     record::{CommandRecord, Entry, RolloutRecord},
-    store::{CommandRow, Store, lock::DirectoryLock, sqlite::SqliteStore},
+    store::{CommandRow, Store, absent::AbsentStore, lock::DirectoryLock, sqlite::SqliteStore},
 };
 
 /// The beginning of time in these tests: a Friday noon.
@@ -58,9 +58,24 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new() -> Self {
+        let mut bench = Self::closed();
+        bench.open();
+        bench
+    }
+
+    /// Returns a bench whose store could not be opened.
+    pub(super) fn without_store(store: AbsentStore) -> Self {
+        let mut bench = Self::closed();
+        // There is no history to check.
+        bench.is_damaged = true;
+        bench.open_with(Box::new(store));
+        bench
+    }
+
+    fn closed() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let lock = DirectoryLock::take(dir.path()).unwrap();
-        let mut bench = Self {
+        Self {
             world: World::new(START.parse().unwrap()),
             faults: Faults::default(),
             driver: None,
@@ -68,9 +83,7 @@ impl Bench {
             lock,
             dir,
             is_damaged: false,
-        };
-        bench.open();
-        bench
+        }
     }
 
     /// Returns a bench with the shop, which serves.
@@ -86,6 +99,10 @@ impl Bench {
         self.world.lock().wishes.clear();
         let inner = SqliteStore::open(self.dir.path(), &self.lock).unwrap();
         let faults = self.faults.clone();
+        self.open_with(Box::new(Failing { inner, faults }));
+    }
+
+    fn open_with(&mut self, store: Box<dyn Store + Send>) {
         let abilities = Abilities {
             mirror: false,
             experiment: false,
@@ -101,7 +118,7 @@ impl Bench {
         };
         let setup = Setup {
             ports: self.world.ports(),
-            store: Box::new(Failing { inner, faults }),
+            store,
             abilities,
             daemon,
         };

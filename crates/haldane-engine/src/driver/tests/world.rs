@@ -11,7 +11,7 @@ use haldane_api::file::{Notify as NotifyTarget, Service};
 use haldane_core::{
     RolloutId, ServiceName, VersionName, Weight,
     plan::Gate,
-    rollout::{GateKey, Replicas},
+    rollout::{GateKey, Replicas, Trouble},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -42,6 +42,10 @@ pub(super) struct Inside {
     pub(super) start_turns: u32,
     /// Versions whose replicas do not answer.
     pub(super) deaf: BTreeSet<VersionName>,
+    /// What is wrong with versions.
+    pub(super) troubles: BTreeMap<VersionName, Trouble>,
+    /// Addresses that are not the ones that were asked for.
+    pub(super) listeners: BTreeMap<SocketAddr, SocketAddr>,
     pub(super) routes: BTreeMap<ServiceName, Routed>,
     /// How many turns the router takes; `None` for ever.
     pub(super) router_turns: Option<u32>,
@@ -88,6 +92,8 @@ impl World {
             replicas: BTreeMap::new(),
             start_turns: 0,
             deaf: BTreeSet::new(),
+            troubles: BTreeMap::new(),
+            listeners: BTreeMap::new(),
             routes: BTreeMap::new(),
             router_turns: Some(0),
             in_flight: BTreeMap::new(),
@@ -276,6 +282,10 @@ impl Workloads for World {
         }
     }
 
+    fn trouble(&mut self, _: &ServiceName, version: &VersionName) -> Option<Trouble> {
+        self.lock().troubles.get(version).cloned()
+    }
+
     fn remove(&mut self, service: &ServiceName) {
         let mut inside = self.lock();
         inside.services.remove(service);
@@ -295,6 +305,10 @@ impl Traffic for World {
         }
         inside.services.clone_from(services);
         Ok(())
+    }
+
+    fn listeners(&mut self) -> BTreeMap<SocketAddr, SocketAddr> {
+        self.lock().listeners.clone()
     }
 
     fn ensure(&mut self, service: &ServiceName, route: &Route) {

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt::Write,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,7 +18,7 @@ use haldane_core::{
 use haldane_engine::port::GateSubject;
 use haldane_supervisor::{
     Exit,
-    job::{self, Job, JobEnd, JobExit},
+    job::{Job, JobEnd, JobExit, Jobs},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -42,6 +43,7 @@ pub(super) struct Asking {
     /// Who is asked about, as the driver last knew it.
     pub(super) subject: watch::Receiver<GateSubject>,
     pub(super) web: Web,
+    pub(super) jobs: Jobs,
     pub(super) pace: Pace,
     /// When the answer must be there.
     pub(super) deadline: Instant,
@@ -141,11 +143,12 @@ impl Asking {
         let job = Job {
             argv: argv.to_vec(),
             env,
-            dir: None,
+            dir: self.subject.borrow().dir.as_ref().map(PathBuf::from),
             timeout: self.deadline.saturating_duration_since(Instant::now()),
             output_bytes_max: OUTPUT_BYTES_MAX,
         };
-        let run = tokio::task::spawn_blocking(move || job::run(&job, &cancelled));
+        let jobs = self.jobs.clone();
+        let run = tokio::task::spawn_blocking(move || jobs.run(&job, &cancelled));
         // A command that ends when it is told to is heard; a stubborn one isn't waited for.
         match timeout_at(self.deadline + self.margin * 3 / 4, run).await {
             Ok(Ok(end)) => said_by(&end),
@@ -194,7 +197,7 @@ const fn closed(words: String) -> Said {
 
 fn said_by(end: &JobEnd) -> Said {
     let mut words = match &end.exit {
-        JobExit::Ended(Exit::Code(code)) => format!("exit code {code}"),
+        JobExit::Ended(exit @ Exit::Code(_)) => exit.to_string(),
         JobExit::Ended(Exit::Signal(signal)) => format!("ended by signal {signal}"),
         JobExit::Ended(Exit::Unknown) => "ended, nobody knows how".to_owned(),
         JobExit::TimedOut => "killed because its time was over".to_owned(),

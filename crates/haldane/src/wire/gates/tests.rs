@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Mutex};
 
+use haldane_supervisor::{Config, Supervisor};
 use jiff::Timestamp;
 
 use super::*;
@@ -21,7 +22,10 @@ impl Rig {
     fn new() -> Self {
         let answers: Arc<Mutex<Vec<GateAnswer>>> = Arc::default();
         let taken = Arc::clone(&answers);
-        let mut keeper = GateKeeper::new(&Handle::current(), move |answer| {
+        let dir = tempfile::tempdir().unwrap();
+        let supervisor = Supervisor::open(dir.path(), Config::default()).unwrap();
+        let jobs = supervisor.jobs().clone();
+        let mut keeper = GateKeeper::new(&Handle::current(), jobs, move |answer| {
             taken.lock().unwrap().push(answer);
             true
         });
@@ -73,6 +77,7 @@ fn subject() -> GateSubject {
         canary: "v2".parse().unwrap(),
         stable_url: Some("http://127.0.0.1:1001".to_owned()),
         canary_url: None,
+        dir: None,
     }
 }
 
