@@ -1,5 +1,6 @@
 //! `haldane simulate`: what a plan would do with a version that fails so often and answers so slowly. Needs no daemon.
 
+mod judges;
 mod report;
 
 use std::{io::Write, path::PathBuf, thread, time::Duration};
@@ -13,7 +14,7 @@ use haldane_core::{
     guard::{Limit, Metric},
     plan::{Mode, Plan, PlanParts, Rules},
 };
-use haldane_sim::forecast::{self, Quality, Run, Scenario};
+use haldane_sim::forecast::{self, Quality, Scenario};
 
 use self::report::{Asked, Report};
 use super::{
@@ -56,8 +57,11 @@ pub(crate) struct Args {
     /// The canary's median: a multiple of stable's such as 2x, or a time such as 120ms
     #[arg(long, value_name = "LIMIT", default_value = "1x", value_parser = canary_latency)]
     canary_latency: Limit,
-    /// How many rollouts are played, 1 to 100000
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    /// Compare every judge, Haldane's and those of other tools, on the same random traffic
+    #[arg(long, conflicts_with_all = ["latency", "latency_spread", "canary_latency"])]
+    judges: bool,
+    /// How many rollouts are played, 1 to 100000; with --judges: under each
+    #[arg(long, value_name = "N", alias = "replicates", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     runs: u32,
     /// Where chance begins; the same seed gives the same answer
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -73,9 +77,15 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) fn run(args: &Args, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
     let plan = args.plan()?;
+    if args.judges {
+        judges::run(args, &plan, globals, out)?;
+        return Ok(Exit::Done);
+    }
     let is_manual = plan.rules().promote == Mode::Manual;
     let scenario = args.scenario(promoted_by_itself(plan)?);
-    let runs = play_all(&scenario, args.seed, args.runs)?;
+    let runs = play_all(args.runs, &|index| {
+        forecast::play(&scenario, forecast::seed_of(args.seed, index))
+    })?;
     let asked = Asked {
         seed: args.seed,
         is_manual,
@@ -144,20 +154,17 @@ fn promoted_by_itself(plan: Plan) -> anyhow::Result<Plan> {
 }
 
 /// Plays all runs, on as many threads as there are processors.
-fn play_all(scenario: &Scenario, seed: u64, runs: u32) -> anyhow::Result<Vec<Run>> {
+fn play_all<R: Send>(runs: u32, play: &(impl Fn(u32) -> R + Sync)) -> anyhow::Result<Vec<R>> {
     let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let part = move |first: usize| -> Vec<Run> {
-        let indices = (0..runs).skip(first).step_by(threads);
-        indices
-            .map(|index| forecast::play(scenario, forecast::seed_of(seed, index)))
-            .collect()
+    let part = move |first: usize| -> Vec<R> {
+        (0..runs).skip(first).step_by(threads).map(play).collect()
     };
     // Each run has its own seed and its own place, so the number of threads changes nothing but the time.
     thread::scope(|scope| {
         let parts: Vec<_> = (0..threads)
             .map(|first| scope.spawn(move || part(first)))
             .collect();
-        let mut all = vec![None; usize::try_from(runs)?];
+        let mut all: Vec<Option<R>> = (0..runs).map(|_| None).collect();
         for (first, part) in parts.into_iter().enumerate() {
             let played = part.join().ok().context("a simulated rollout broke off")?;
             for (place, run) in all.iter_mut().skip(first).step_by(threads).zip(played) {
@@ -165,7 +172,7 @@ fn play_all(scenario: &Scenario, seed: u64, runs: u32) -> anyhow::Result<Vec<Run
             }
         }
         all.into_iter()
-            .collect::<Option<Vec<Run>>>()
+            .collect::<Option<Vec<R>>>()
             .context("a simulated rollout is missing")
     })
 }
