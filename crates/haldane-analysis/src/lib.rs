@@ -2,18 +2,26 @@
 //!
 //! Hosts count requests of both versions in batches of about a second ([`Batch`]) and keep the last of them ([`Series`]). A judge
 //! looks at the batches of its window and answers with a judgement for the state machine and with [`Evidence`] for the store and for
-//! people. There is one judge, [`threshold`]: limits on minimum samples. What is shown to people while it works is in [`figures`].
+//! people. [`sequential`] is the default: it bets on evidence as it comes. [`threshold`] judges by limits on minimum samples. What is shown to people while it works is in [`figures`].
 //!
-//! All arithmetic is on integers (parts per million, microseconds, bytes; products in 128 bits), so that the same samples give the same
-//! verdict, byte for byte, on every machine and in replay.
+//! The peers' judges stand beside it: [`score`] is Kayenta's, on points of two arms; [`argo`] and [`flagger`] are the rules by which Argo
+//! Rollouts and Flagger assess measurements that were compared elsewhere.
 //!
-//! **Invariant:** nothing in this crate reads the outside world, uses floats or panics; missing, stale or partial data is never a pass.
+//! Counts, times and bytes are integers (parts per million, microseconds; products in 128 bits). Floats are only in modules that say why
+//! they need them, and there only in operations that give the same bits everywhere. So the same samples give the same verdict, byte for
+//! byte, on every machine and in replay.
+//!
+//! **Invariant:** nothing in this crate reads the outside world or panics; missing, stale or partial data is never a pass.
 
 #![warn(clippy::float_arithmetic)]
 
+pub mod argo;
 pub mod evidence;
 pub mod figures;
+pub mod flagger;
 pub mod sample;
+pub mod score;
+pub mod sequential;
 pub mod series;
 pub mod share;
 pub mod threshold;

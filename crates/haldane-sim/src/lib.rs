@@ -12,10 +12,12 @@ mod coverage;
 mod draw;
 mod fault;
 pub mod forecast;
+pub mod judges;
 mod host;
 mod log;
 mod run;
 mod store;
+mod variate;
 mod world;
 
 pub use self::{
