@@ -3,6 +3,9 @@
 //! One task for each target: `GET path` with a 2xx or 3xx answer, or, without a path, an accepted connection. A verdict changes only
 //! after several answers in a row, so that one slow moment moves no traffic.
 //!
+//! A question that could not be asked, because this process has no file descriptor or port left, is no answer: our own shortage
+//! must not take healthy endpoints out of service.
+//!
 //! **Invariant:** whoever watches is woken by changes only.
 
 use std::{collections::BTreeMap, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
@@ -21,6 +24,8 @@ use tokio::{
     task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
 };
+
+use crate::pool::ConnectError;
 
 /// Bytes of an answer that are read. The status says it all; the rest is for diagnosis elsewhere.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -70,6 +75,15 @@ struct Verdict {
     health: Health,
     run: u32,
     was_well: bool,
+}
+
+/// What came of one question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Well,
+    Unwell,
+    /// It could not be asked, for want of something on our side.
+    Unasked,
 }
 
 impl HealthChecker {
@@ -166,7 +180,11 @@ async fn check(target: Target, report: Arc<watch::Sender<BTreeMap<SocketAddr, He
     let mut verdict = Verdict::new();
     loop {
         ticks.tick().await;
-        let is_well = timeout(target.timeout, ask(&target)).await == Ok(Some(()));
+        let is_well = match timeout(target.timeout, ask(&target)).await {
+            Ok(Answer::Well) => true,
+            Ok(Answer::Unwell) | Err(_) => false,
+            Ok(Answer::Unasked) => continue,
+        };
         verdict = verdict.after(is_well, &target);
         report.send_if_modified(|report| {
             report.insert(target.addr, verdict.health) != Some(verdict.health)
@@ -174,9 +192,23 @@ async fn check(target: Target, report: Arc<watch::Sender<BTreeMap<SocketAddr, He
     }
 }
 
-/// Asks once; nothing means not well, whatever the reason.
-async fn ask(target: &Target) -> Option<()> {
-    let stream = TcpStream::connect(target.addr).await.ok()?;
+/// Asks once.
+async fn ask(target: &Target) -> Answer {
+    let stream = match TcpStream::connect(target.addr).await {
+        Ok(stream) => stream,
+        Err(error) if ConnectError::of(&error) == ConnectError::OutOfResources => {
+            return Answer::Unasked;
+        }
+        Err(_) => return Answer::Unwell,
+    };
+    match ask_over(stream, target).await {
+        Some(()) => Answer::Well,
+        None => Answer::Unwell,
+    }
+}
+
+/// Asks over this connection; nothing means not well, whatever the reason.
+async fn ask_over(stream: TcpStream, target: &Target) -> Option<()> {
     let Some(path) = &target.path else {
         return Some(());
     };

@@ -392,7 +392,7 @@ impl Drop for Pending {
 }
 
 impl ConnectError {
-    fn of(error: &io::Error) -> Self {
+    pub(crate) fn of(error: &io::Error) -> Self {
         let is_ours = error.kind() == io::ErrorKind::AddrNotAvailable || is_out_of_resources(error);
         if is_ours {
             Self::OutOfResources

@@ -3,7 +3,7 @@
 //! A process id alone identifies nothing, for the kernel gives it to the next process. Together with the start time (in ticks
 //! since boot) and the boot's id it is unique.
 
-use std::{fs, time::Duration};
+use std::{fs, io, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -42,12 +42,34 @@ impl Stat {
     }
 }
 
+/// Linux's number for "no such process": it ended after its file was opened.
+const ESRCH: i32 = 3;
+
 /// Returns what the kernel says about `pid` now; a zombie is there, but not alive.
+///
+/// # Errors
+/// When the kernel can't be asked, for want of a file descriptor, say: that tells nothing about the process.
+fn look(pid: i32) -> io::Result<Option<Stat>> {
+    match fs::read(format!("/proc/{pid}/stat")) {
+        // A program may choose a name that isn't UTF-8.
+        Ok(text) => Ok(parse_stat(&String::from_utf8_lossy(&text))),
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns what the kernel says about `pid` now, if it says anything.
 pub(crate) fn stat(pid: i32) -> Option<Stat> {
-    // A program may choose a name that isn't UTF-8.
-    parse_stat(&String::from_utf8_lossy(
-        &fs::read(format!("/proc/{pid}/stat")).ok()?,
-    ))
+    look(pid).ok().flatten()
+}
+
+/// Whether exactly the process of `mark` has ended for sure; what can't be asked about has not.
+pub(crate) fn has_ended(mark: Mark) -> bool {
+    look(mark.pid).is_ok_and(|stat| stat.is_none_or(|stat| stat.mark != mark || !stat.is_alive))
 }
 
 /// Whether exactly the process of `mark` still runs.
@@ -63,6 +85,29 @@ pub(crate) fn all() -> impl Iterator<Item = Stat> {
         .flatten()
         .filter_map(move |entry| stat(pid(entry.ok()?)?))
         .filter(|stat| stat.is_alive)
+}
+
+/// Returns every live process that may be seen.
+///
+/// # Errors
+/// When some can't be seen for want of a file descriptor or of memory, so that one that matters may be missing.
+pub(crate) fn whole() -> io::Result<Vec<Stat>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        match look(pid) {
+            Ok(stat) => found.extend(stat.filter(|stat| stat.is_alive)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
 }
 
 /// Returns the token in the environment that the process was started with, if we may read it and there is one.
@@ -85,14 +130,14 @@ pub(crate) fn pss_bytes(pid: i32) -> Option<u64> {
 }
 
 /// Returns a name for this boot of this machine as this process sees it: in another container the same process ids are others.
-pub(crate) fn boot() -> std::io::Result<String> {
+pub(crate) fn boot() -> io::Result<String> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
     Ok(format!("{} {}", boot.trim(), namespace.display()))
 }
 
 /// Returns a text that nobody had before.
-pub(crate) fn unique() -> std::io::Result<String> {
+pub(crate) fn unique() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/uuid")?
         .trim()
         .to_owned())

@@ -84,13 +84,16 @@ impl Process {
                 .or_else(|| status.terminating_signal().map(Exit::Signal))
                 .or(Some(Exit::Unknown));
         }
-        (!proc::is_alive(self.mark)).then_some(Exit::Unknown)
+        proc::has_ended(self.mark).then_some(Exit::Unknown)
     }
 
-    /// Whether any process of the replica is left beside its leader.
+    /// Whether any process of the replica is left beside its leader; where that can't be seen, there may be.
     pub(crate) fn has_followers(&self) -> bool {
+        let Ok(all) = proc::whole() else {
+            return true;
+        };
         let is_group_ours = self.is_group_ours();
-        proc::all().any(|stat| {
+        all.into_iter().any(|stat| {
             stat.mark != self.mark
                 && ((is_group_ours && stat.group == self.mark.pid) || self.bears_token(stat.mark))
         })

@@ -15,6 +15,7 @@ mod figure;
 mod get;
 pub(crate) mod globals;
 mod history;
+mod judge;
 mod line;
 mod lint;
 pub(crate) mod live;
@@ -231,8 +232,18 @@ Examples:
   haldane simulate --canary 1%                             with the default plan
   haldane simulate --base 0.1% --canary 5% --rps 20 --steps 5,25,50,100 --hold 5m
   haldane simulate auth -f haldane.yaml --canary 0% --canary-latency 2x
-  haldane simulate --preset Canary10Percent5Minutes --canary 10% -o json")]
+  haldane simulate --preset Canary10Percent5Minutes --canary 10% -o json
+  haldane simulate --judges --base 0.1% --canary 1% --rps 100 --steps 5,25,50,100 --hold 5m")]
     Simulate(Box<simulate::Args>),
+    /// Judge two sets of points as Kayenta does
+    #[command(after_help = "\
+Examples:
+  haldane judge --config canary.json --experiment canary-points.json --control stable-points.json
+  haldane judge --config canary.json --experiment e.json --control c.json --pass 90 -o json
+
+The points are a JSON map from each metric's name to the list of its values, null for a missing
+one. Exit code: 0 pass, 3 fail, 5 marginal, 1 no data.")]
+    Judge(judge::Args),
     /// Write the JSON Schema of the release file
     #[command(after_help = "Examples:\n  haldane schema > haldane.schema.json")]
     Schema,
@@ -290,6 +301,7 @@ pub(crate) async fn run(
         Command::SetWeight(args) => steer::set_weight(&args, globals, out).await,
         Command::Plan(args) => plan::run(&args, globals, out),
         Command::Simulate(args) => simulate::run(&args, globals, out),
+        Command::Judge(args) => judge::run(&args, globals, out),
         Command::Schema => schema::run(globals, out),
         Command::Completions(args) => completions::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, globals, out).await,

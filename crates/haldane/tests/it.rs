@@ -10,10 +10,12 @@ mod it {
     mod command;
     mod crash;
     mod demo;
+    mod descriptors;
     mod disk;
     mod http;
     mod life;
     mod load;
     mod rig;
     mod routing;
+    mod store;
 }

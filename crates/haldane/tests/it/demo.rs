@@ -115,6 +115,12 @@ fn check_promoted(options: &[&str], code: i32) {
         .map(|weight| weight["bps"].as_u64().unwrap())
         .collect();
     assert_eq!(bps, [0, 1_000, 2_500, 5_000, 10_000], "{told}");
+    // Each lasts for hundreds of requests, so that there is a share to compare with.
+    let mut raised = weights.iter().skip(1);
+    assert!(
+        raised.all(|weight| weight["observed_bps"].is_u64()),
+        "{told}"
+    );
 }
 
 #[test]

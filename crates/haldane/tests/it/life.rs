@@ -1,35 +1,21 @@
 //! The daemon's own life: one per directory, told by signals, gone without a trace.
 
-use std::{net::TcpListener, process::Output, thread::spawn};
+use std::{fs, net::TcpListener, thread::spawn};
 
 use haldane_api::http::Answer;
+use haldane_core::Weight;
 use rustix::process::Signal;
 
 use crate::it::{
     api::Api,
     http::get,
-    rig::{Rig, free_addr, shop, shop_file, until},
+    rig::{Rig, check_refused, deploy_shop, free_addr, shop, shop_file, until, up_to_end},
 };
 
 /// How many requests are in flight when the daemon is told to end.
 const IN_FLIGHT: usize = 20;
 
 const PLAN: &str = "{ steps: [50%, 100%], hold: 200ms, guards: none }";
-
-fn up(rig: &Rig) -> Output {
-    let file = rig.path("haldane.yaml");
-    let mut command = rig.haldane(&["up", "-f", file.to_str().unwrap()]);
-    command.output().unwrap()
-}
-
-#[track_caller]
-fn check_refused(output: &Output, words: &[&str]) {
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    for word in words {
-        assert!(told.contains(word), "{word:?} in {told}");
-    }
-}
 
 /// Returns how many requests the proxy works on.
 fn in_flight(api: &Api) -> usize {
@@ -51,7 +37,7 @@ fn a_second_daemon_of_a_directory_names_the_first_and_ends() {
     let daemon = rig.up();
     daemon.api.wait_ready("shop");
     let before = rig.replicas();
-    check_refused(&up(&rig), &[&daemon.pid().to_string()]);
+    check_refused(&up_to_end(&rig), &[&daemon.pid().to_string()]);
     assert_eq!(rig.replicas(), before);
     assert_eq!(get(addr, "shop", "/products").unwrap().status, 200);
     assert_eq!(daemon.api.daemon().pid.cast_signed(), daemon.pid());
@@ -64,7 +50,7 @@ fn a_taken_address_is_named_and_nothing_is_left() {
     let addr = free_addr();
     let _taken = TcpListener::bind(addr).unwrap();
     rig.write_file(&shop_file(addr, PLAN));
-    check_refused(&up(&rig), &[&addr.to_string(), "in use"]);
+    check_refused(&up_to_end(&rig), &[&addr.to_string(), "in use"]);
     assert_eq!(rig.processes(), Vec::new());
 }
 
@@ -80,8 +66,11 @@ fn check_drained(end: impl FnOnce(&Rig, &Api, i32)) {
     let clients: Vec<_> = (0..IN_FLIGHT)
         .map(|_| spawn(move || get(addr, "shop", "/products")))
         .collect();
-    until("most requests are in flight", || {
-        (in_flight(&daemon.api) >= IN_FLIGHT / 2).then_some(())
+    // Each has reached the daemon: what it answered already is no matter, as long as some are left.
+    until("all requests have come, and some are in flight", || {
+        let answered = clients.iter().filter(|client| client.is_finished()).count();
+        let in_flight = in_flight(&daemon.api);
+        (in_flight >= IN_FLIGHT / 4 && in_flight + answered >= IN_FLIGHT).then_some(())
     });
     end(&rig, &daemon.api, daemon.pid());
     for client in clients {
@@ -164,4 +153,73 @@ fn a_daemon_without_a_file_goes_on_with_what_it_knows() {
     assert!(answer.is_durable);
     assert!(daemon.wait().success());
     assert_eq!(rig.processes(), Vec::new());
+}
+
+#[test]
+fn a_start_with_a_wrong_file_goes_on_with_what_was_applied_last() {
+    let rig = Rig::new();
+    let addr = free_addr();
+    let plan = "{ steps: [50%, 100%], hold: untilResumed, guards: none }";
+    let good = shop_file(addr, plan);
+    rig.write_file(&good);
+    let mut daemon = rig.up();
+    daemon.api.wait_ready("shop");
+    let request = deploy_shop("v2", "good");
+    daemon.api.deploy("shop", &request).unwrap();
+    let half = Weight::try_from_bps(5_000).unwrap();
+    daemon.api.wait_weight("shop", half);
+    let children = rig.replicas();
+
+    let broken = good.replace("interval: 100ms", "interval: soon");
+    let wrong = [
+        (Some(broken.as_str()), "haldane.yaml:5:"),
+        (Some("services:\n\tshop: {}\n"), "haldane.yaml:2:"),
+        (None, "No such file"),
+    ];
+    for (text, told) in wrong {
+        daemon.kill();
+        match text {
+            Some(text) => rig.write_file(text),
+            None => fs::remove_file(rig.path("haldane.yaml")).unwrap(),
+        }
+        let before = rig.log().len();
+        daemon = rig.up();
+        daemon.api.wait_weight("shop", half);
+        until("the proxy serves", || {
+            let answer = get(addr, "shop", "/products").ok()?;
+            (answer.status == 200).then_some(())
+        });
+        assert_eq!(rig.replicas(), children);
+        let log = rig.log().split_off(before);
+        assert!(log.contains("what the store knows goes on"), "{log}");
+        assert!(log.contains(told), "{told:?} in {log}");
+    }
+
+    // The file is read again as soon as it is mended.
+    rig.write_file(&good.replace("interval: 100ms", "interval: 200ms"));
+    let before = rig.log().len();
+    daemon.signal(Signal::HUP);
+    until("the mended file is taken", || {
+        let log = rig.log().split_off(before);
+        log.contains("shop: changed in its settings").then_some(())
+    });
+    daemon.api.wait_weight("shop", half);
+    assert_eq!(rig.replicas(), children);
+    daemon.stop(&rig);
+}
+
+#[test]
+fn a_first_start_with_a_wrong_file_ends_and_leaves_nothing() {
+    let rig = Rig::new();
+    let addr = free_addr();
+    let good = shop_file(addr, PLAN);
+    check_refused(&up_to_end(&rig), &["haldane.yaml", "No such file"]);
+    rig.write_file(&good.replace("interval: 100ms", "interval: soon"));
+    check_refused(&up_to_end(&rig), &["haldane.yaml:5:", "interval"]);
+    assert_eq!(rig.processes(), Vec::new());
+    rig.write_file(&good);
+    let daemon = rig.up();
+    daemon.api.wait_ready("shop");
+    assert_eq!(get(addr, "shop", "/products").unwrap().status, 200);
+    daemon.stop(&rig);
 }

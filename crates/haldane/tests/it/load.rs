@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::it::http::Client;
+use crate::it::{http::Client, rig::within};
+
+/// How long the requests that a test needs may take on a busy machine.
+const GATHER_MAX: Duration = Duration::from_secs(90);
 
 /// Clients at work.
 #[derive(Debug)]
@@ -47,9 +50,14 @@ impl Load {
         }
     }
 
-    /// Returns how many requests there were so far.
-    pub(crate) fn count(&self) -> usize {
-        self.answered.load(Ordering::Relaxed)
+    /// Waits until there were so many requests more.
+    #[track_caller]
+    pub(crate) fn gather(&self, requests: usize) {
+        let count = || self.answered.load(Ordering::Relaxed);
+        let enough = count() + requests;
+        within(GATHER_MAX, "enough requests", || {
+            (count() >= enough).then_some(())
+        });
     }
 
     /// Lets every client finish its request, and returns what they got.

@@ -6,7 +6,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{
         PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU16, Ordering},
@@ -275,6 +275,26 @@ pub(crate) fn storm() -> RwLockWriteGuard<'static, ()> {
     MACHINE.write().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Starts a daemon with this test's release file, and waits until it has ended.
+pub(crate) fn up_to_end(rig: &Rig) -> Output {
+    let file = rig.path("haldane.yaml");
+    let mut command = rig.haldane(&["up", "-f", file.to_str().unwrap()]);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let mut child = child.unwrap();
+    until("the daemon ends", || child.try_wait().unwrap());
+    child.wait_with_output().unwrap()
+}
+
+/// Checks that a daemon did not start, and said why in these words.
+#[track_caller]
+pub(crate) fn check_refused(output: &Output, words: &[&str]) {
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    for word in words {
+        assert!(told.contains(word), "{word:?} in {told}");
+    }
+}
+
 /// Returns an address of its own on this machine.
 pub(crate) fn free_addr() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -331,6 +351,15 @@ pub(crate) fn deploy_shop(version: &str, behavior: &str) -> DeployRequest {
         rollout: None,
         by: "the tests".to_owned(),
         reason: None,
+    }
+}
+
+/// Returns what asks for a version that runs already at this address.
+pub(crate) fn deploy_url(version: &str, addr: SocketAddr) -> DeployRequest {
+    DeployRequest {
+        run: None,
+        urls: Some(vec![format!("http://{addr}")]),
+        ..deploy_shop(version, "good")
     }
 }
 

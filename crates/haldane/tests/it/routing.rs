@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use crate::it::{
     http::get,
     load::{Load, Seen, tally},
-    rig::{Daemon, Rig, deploy_shop, free_addr, shop, signal, until},
+    rig::{Daemon, Rig, deploy_shop, deploy_url, free_addr, shop, signal, until},
 };
 
 #[test]
@@ -88,14 +88,6 @@ fn start_shop(rig: &Rig, version: &str, behavior: &str) -> (Daemon, SocketAddr) 
     (shop, addr)
 }
 
-fn by_url(version: &str, addr: SocketAddr) -> DeployRequest {
-    DeployRequest {
-        run: None,
-        urls: Some(vec![format!("http://{addr}")]),
-        ..deploy_shop(version, "good")
-    }
-}
-
 #[test]
 fn versions_that_run_elsewhere_are_promoted_and_rolled_back() {
     let rig = Rig::new();
@@ -122,7 +114,7 @@ fn versions_that_run_elsewhere_are_promoted_and_rolled_back() {
     let daemon = rig.up();
     daemon.api.wait_ready("shop");
     let load = Load::start(addr, 4, Duration::from_millis(5));
-    daemon.api.deploy("shop", &by_url("v2", two.1)).unwrap();
+    daemon.api.deploy("shop", &deploy_url("v2", two.1)).unwrap();
     assert_eq!(daemon.api.wait_over("shop-1").phase, "Completed");
     let seen = load.stop();
     assert!(seen.iter().all(Seen::is_good), "{:?}", tally(&seen));
@@ -134,7 +126,7 @@ fn versions_that_run_elsewhere_are_promoted_and_rolled_back() {
     );
 
     let load = Load::start(addr, 4, Duration::from_millis(5));
-    daemon.api.deploy("shop", &by_url("v3", bad.1)).unwrap();
+    daemon.api.deploy("shop", &deploy_url("v3", bad.1)).unwrap();
     let history = daemon.api.wait_over("shop-2");
     let seen = load.stop();
     assert_eq!(history.phase, "RolledBack", "{history:?}");
