@@ -5,12 +5,12 @@
 //! time, over all metrics and steps (Ville's inequality). The same machinery, turned round, shows that a canary *is* fine, so that a rollout
 //! may advance on evidence.
 //!
-//! - What is bet on, over sizes of harm and the time of its onset: [`count`] for rare events, [`bernoulli`] for shares, [`latency`] above a few
-//!   bounds, [`absolute`] for limits, [`gauge`] for what pods use; [`wealth`] holds the bets.
-//! - [`noninferiority`] turns the bets round. [`dispersion`] tempers them where events come in clumps.
-//! - [`full`] watches the step of all traffic, where there is nothing to compare with. [`mismatch`] watches the split of requests.
-//! - [`tally`] says when a batch ends, [`counter`] reads counters that begin again, [`interval`] and [`forecast`] tell people where it stands.
-//! - [`judge`] brings everything together.
+//! - What is bet on, over sizes of harm and the time of its onset: `count` for rare events, `bernoulli` for shares, `latency` above a few
+//!   bounds, `absolute` for limits, `gauge` for what pods use; `wealth` holds the bets.
+//! - `noninferiority` turns the bets round. `dispersion` tempers them where events come in clumps.
+//! - `full` watches the step of all traffic, where there is nothing to compare with. `mismatch` watches the split of requests.
+//! - `tally` says when a batch ends, [`counter`] reads counters that begin again, `interval` and `forecast` tell people where it stands.
+//! - `judge` brings everything together.
 //!
 //! With weights `w_m`, `Σ w_m = 1`, of the critical metrics, `E = Σ w_m·E_m` is what all bets together are worth, whatever the metrics have to do
 //! with each other; it reaches its bound no later than any metric alone reaches `1/(w_m·α)`. A pass needs every required metric at its own
@@ -83,6 +83,8 @@ pub use observed::{Observed, Reading};
 pub use state::{Refused, State};
 pub use tally::Counts;
 
+use jiff::Timestamp;
+
 use crate::series::Series;
 
 /// What there is to look at.
@@ -92,6 +94,8 @@ pub struct Input<'a> {
     pub series: &'a Series,
     /// What was observed of other metrics; what was used already is passed over.
     pub observed: &'a [Observed],
+    /// When the rollout began. What was counted before is stable's history; another canary's requests in it are not this one's.
+    pub started: Timestamp,
 }
 
 /// Uses what is new, and judges.

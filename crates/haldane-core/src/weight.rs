@@ -123,7 +123,8 @@ mod tests {
             (1250, "12.5%"),
             (10_000, "100%"),
         ] {
-            assert_eq!(Weight::try_from_bps(bps).unwrap().to_string(), text);
+            let weight = Weight::try_from_bps(bps).unwrap();
+            assert_eq!((weight.as_bps(), weight.to_string().as_str()), (bps, text));
         }
     }
 

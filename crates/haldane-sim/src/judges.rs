@@ -5,27 +5,35 @@
 //!
 //! **Invariant:** the same scenario, schedule and seed give the same run.
 
+pub mod gate;
+mod latency;
 mod peer;
+mod pods;
 mod sequential;
 mod summary;
+pub mod table;
 mod traffic;
+mod wald;
 
 use haldane_core::Weight;
 
 pub use self::{
+    latency::{Connections, Latency},
+    pods::Pods,
     summary::{Figures, summarize},
-    traffic::{Clumps, Incident, Latency, Scenario},
+    traffic::{Clumps, Conversion, Incident, Scenario},
+    wald::wald_seconds,
 };
 use self::{
     peer::{Argo, FixedWindow, Flagger, Kayenta, Threshold},
-    sequential::Sequential,
+    sequential::{Manner, Sequential},
     traffic::{Second, Traffic},
 };
 
 /// The weights of a rollout, each held equally long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// The canary's shares of traffic, rising.
+    /// The canary's shares of traffic, in their order.
     pub steps: Vec<Weight>,
     /// How long each is held, seconds; at least one.
     pub hold: u32,
@@ -38,6 +46,10 @@ pub enum Judge {
     Sequential,
     /// The same, advancing as soon as the canary is shown to be no worse, at the latest after the hold.
     Adaptive,
+    /// The sequential judge, fed by batches of 5 s as a scraper brings them.
+    Scraped,
+    /// The sequential judge without a margin: each difference is harm, be it ever so small.
+    Strict,
     /// Haldane's threshold judge with the default limit of 5 % errors.
     Threshold,
     /// Flagger: success rate of the last minute at least 99 %, five failed checks.
@@ -101,7 +113,7 @@ impl Schedule {
 }
 
 impl Judge {
-    /// Every judge, in the order in which people read them.
+    /// Those that people choose from, in the order in which they read them; `Scraped` and `Strict` are for the tables.
     pub const ALL: [Self; 8] = [
         Self::Sequential,
         Self::Adaptive,
@@ -119,6 +131,8 @@ impl Judge {
         match self {
             Self::Sequential => "sequential",
             Self::Adaptive => "adaptive",
+            Self::Scraped => "scraped",
+            Self::Strict => "strict",
             Self::Threshold => "threshold",
             Self::Flagger => "flagger",
             Self::FlaggerTuned => "flagger_tuned",
@@ -129,16 +143,32 @@ impl Judge {
     }
 
     fn decider(self, scenario: &Scenario, schedule: &Schedule, seed: u64) -> Box<dyn Decider> {
+        let sequential = |manner: Manner| {
+            let schedule = schedule.clone();
+            Box::new(Sequential::new(scenario, schedule, manner, seed))
+        };
         let schedule = schedule.clone();
+        let usual = Manner::USUAL;
         match self {
-            Self::Sequential => Box::new(Sequential::new(scenario, schedule, seed)),
-            Self::Adaptive => Box::new(Sequential::adaptive(scenario, schedule, seed)),
+            Self::Sequential => sequential(usual),
+            Self::Adaptive => sequential(Manner {
+                is_adaptive: true,
+                ..usual
+            }),
+            Self::Scraped => sequential(Manner { batch: 5, ..usual }),
+            Self::Strict => sequential(Manner {
+                is_strict: true,
+                ..usual
+            }),
             Self::Threshold => Box::new(Threshold::new(schedule)),
-            Self::Flagger => Box::new(Flagger::new(schedule, 0.99)),
-            Self::FlaggerTuned => Box::new(Flagger::new(schedule, 1.0 - 3.0 * scenario.stable)),
+            Self::Flagger => Box::new(Flagger::new(scenario, schedule, 0.99)),
+            Self::FlaggerTuned => {
+                let success_min = 1.0 - 3.0 * scenario.stable;
+                Box::new(Flagger::new(scenario, schedule, success_min))
+            }
             Self::Argo => Box::new(Argo::new(schedule)),
-            Self::FixedWindow => Box::new(FixedWindow::new(schedule)),
-            Self::Kayenta => Box::new(Kayenta::new(schedule)),
+            Self::FixedWindow => Box::new(FixedWindow::new(scenario, schedule)),
+            Self::Kayenta => Box::new(Kayenta::new(scenario, schedule)),
         }
     }
 }
@@ -167,9 +197,7 @@ pub fn play(judge: Judge, scenario: &Scenario, schedule: &Schedule, seed: u64) -
         };
         let second = traffic.second(at, weight);
         run.excess_errors += scenario.excess(at, weight);
-        run.canary_requests = run
-            .canary_requests
-            .saturating_add(second.canary.requests);
+        run.canary_requests = run.canary_requests.saturating_add(second.canary.requests);
         let ended = at.saturating_add(1);
         match decider.hear(ended, &second) {
             Turn::On => {}
@@ -188,4 +216,14 @@ pub fn play(judge: Judge, scenario: &Scenario, schedule: &Schedule, seed: u64) -
         }
     }
     run
+}
+
+/// Returns the whole part of a number of seconds.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "held within what is asked for"
+)]
+fn whole(seconds: f64) -> u32 {
+    seconds.clamp(0.0, f64::from(u32::MAX)) as u32
 }

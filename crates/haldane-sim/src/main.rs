@@ -1,16 +1,30 @@
 //! Plays many simulated rollouts and says what was broken or missed; `--trace` plays one and prints what happens.
+//!
+//! `gates`, `tables` and `figures` compare the judges instead: whether each keeps to what is promised, and all there is to know about it.
+
+mod comparison;
 
 use std::{io::Write, process::ExitCode};
 
 use haldane_sim::{Summary, run, trace};
 
-const USAGE: &str = "usage: haldane-sim [--rollouts N] [--seed S] | --trace SEED [--death N]";
+use comparison::{Comparison, What};
+
+const USAGE: &str = "usage: haldane-sim [--rollouts N] [--seed S] | --trace SEED [--death N]
+       haldane-sim gates|tables|figures [--runs N] [--seed S] [--table NAME]";
 
 /// How many rollouts are played unless told otherwise.
 const ROLLOUTS: u64 = 20_000;
 
 /// After how many rollouts a line is printed.
 const PROGRESS_EACH: u64 = 5_000;
+
+/// What to do.
+#[derive(Debug)]
+enum Task {
+    Simulate(Args),
+    Compare(Comparison),
+}
 
 #[derive(Debug, Default)]
 struct Args {
@@ -22,14 +36,19 @@ struct Args {
 
 fn main() -> ExitCode {
     let mut out = std::io::stdout().lock();
-    let Some(args) = Args::read(std::env::args().skip(1)) else {
+    let Some(task) = Task::read(std::env::args().skip(1).collect()) else {
         return match writeln!(std::io::stderr(), "{USAGE}") {
             Ok(()) | Err(_) => ExitCode::from(2),
         };
     };
-    let result = match args.trace {
-        Some(seed) => one(&mut out, seed, args.death),
-        None => many(
+    let result = match task {
+        Task::Compare(comparison) => comparison::run(&mut out, &comparison),
+        Task::Simulate(Args {
+            trace: Some(seed),
+            death,
+            ..
+        }) => one(&mut out, seed, death),
+        Task::Simulate(args) => many(
             &mut out,
             args.rollouts.unwrap_or(ROLLOUTS),
             args.seed.unwrap_or(1),
@@ -39,7 +58,37 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+        Err(error) => match writeln!(std::io::stderr(), "error: {error}") {
+            Ok(()) | Err(_) => ExitCode::FAILURE,
+        },
+    }
+}
+
+impl Task {
+    fn read(words: Vec<String>) -> Option<Self> {
+        let what = match words.first().map(String::as_str) {
+            Some("gates") => What::Gates,
+            Some("tables") => What::Tables,
+            Some("figures") => What::Figures,
+            Some(_) | None => return Args::read(words.into_iter()).map(Self::Simulate),
+        };
+        let mut comparison = Comparison {
+            what,
+            runs: comparison::RUNS,
+            seed: 1,
+            table: None,
+        };
+        let mut words = words.into_iter().skip(1);
+        while let Some(word) = words.next() {
+            let value = words.next()?;
+            match word.as_str() {
+                "--runs" => comparison.runs = value.parse().ok()?,
+                "--seed" => comparison.seed = value.parse().ok()?,
+                "--table" => comparison.table = Some(value),
+                _ => return None,
+            }
+        }
+        Some(Self::Compare(comparison))
     }
 }
 
@@ -124,4 +173,45 @@ fn print(out: &mut impl Write, summary: &Summary) -> std::io::Result<()> {
         writeln!(out, "never met: {missing}")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Option<Task> {
+        Task::read(line.split_whitespace().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn a_word_says_what_to_compare() {
+        let Some(Task::Compare(comparison)) = read("gates --runs 7 --seed 9 --table late") else {
+            panic!("a comparison");
+        };
+        assert_eq!(
+            (comparison.what, comparison.runs, comparison.seed),
+            (What::Gates, 7, 9)
+        );
+        assert_eq!(comparison.table.as_deref(), Some("late"));
+    }
+
+    #[test]
+    fn without_a_word_rollouts_are_simulated() {
+        for line in ["", "--rollouts 5", "--trace 3 --death 1"] {
+            assert!(matches!(read(line), Some(Task::Simulate(_))), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for line in [
+            "judge",
+            "gates --runs",
+            "gates --runs many",
+            "tables --rollouts 5",
+            "--runs 5",
+        ] {
+            assert!(read(line).is_none(), "{line}");
+        }
+    }
 }

@@ -17,9 +17,8 @@ pub(crate) fn logs<const N: usize>(
     guesses: &[Guess; N],
     phi: f64,
 ) -> [f64; N] {
-    guesses.map(|guess| {
-        (arms.canary_k * guess.ln - arms.canary_n * limit * (guess.ratio - 1.0)) / phi
-    })
+    guesses
+        .map(|guess| (arms.canary_k * guess.ln - arms.canary_n * limit * (guess.ratio - 1.0)) / phi)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@
 //!
 //! Where *lower* is harm, as for conversions, the versions change places: "stable's share is at most `1/(1 − δ)` times the canary's".
 
-use std::f64::consts::{LN_10, LN_2};
+use std::f64::consts::{LN_2, LN_10};
 
 use super::{
     count::Guess,
@@ -37,6 +37,9 @@ pub(crate) const RISES: [Guess; 8] = [
     Guess::new(10.0, LN_10),
     Guess::new(30.0, 3.401_197_381_662_155_5),
 ];
+
+/// How the stake is spread over [`RISES`]: most on what takes long to be seen and still hurts.
+pub(crate) const RISES_PRIOR: [f64; 8] = [0.08, 0.14, 0.22, 0.22, 0.14, 0.1, 0.06, 0.04];
 
 /// The odds ratios that are bet on to show that the canary is not worse, where lower is harm.
 pub(crate) const KEEPS: [f64; 6] = [1.02, 1.04, 1.08, 1.16, 1.4, 2.0];

@@ -28,11 +28,7 @@ impl Binomial {
 }
 
 /// Returns the expectation of the exponential of `log` over all outcomes.
-pub(crate) fn expectation(
-    stable: &Binomial,
-    canary: &Binomial,
-    log: impl Fn(&Arms) -> f64,
-) -> f64 {
+pub(crate) fn expectation(stable: &Binomial, canary: &Binomial, log: impl Fn(&Arms) -> f64) -> f64 {
     let mut sum = 0.0;
     for (stable_k, q) in (0..).zip(&stable.chances) {
         for (canary_k, p) in (0..).zip(&canary.chances) {
@@ -78,7 +74,7 @@ impl Chance {
         }
         let (mut passed, mut k) = (0.0, 0);
         loop {
-            passed += (self.unit().ln() / (1.0 - p).ln()).floor() + 1.0;
+            passed += (self.unit().ln() / (-p).ln_1p()).floor() + 1.0;
             if passed > real(n) {
                 return k;
             }

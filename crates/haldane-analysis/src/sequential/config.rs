@@ -517,15 +517,18 @@ impl Found {
         } = margin;
         let field = format!("metrics.{}.against", metric.name);
         // A ratio of which less is worse is judged by its complement, of which more is.
-        let falls =
-            metric.direction == Direction::LowerIsWorse && metric.kind == Kind::Conversion;
+        let falls = metric.direction == Direction::LowerIsWorse && metric.kind == Kind::Conversion;
         let is_range = if falls {
             (1..=WHOLE).contains(&harm)
         } else {
             (WHOLE..=RATIO_MAX_PPM).contains(&harm)
         };
         if !is_range {
-            let expected = if falls { "1 to 1000000" } else { "1000000 to 100000000" };
+            let expected = if falls {
+                "1 to 1000000"
+            } else {
+                "1000000 to 100000000"
+            };
             let message = format!("expected harmRatioPpm of {expected}, found {harm}");
             self.add(&field, message);
         }
@@ -631,10 +634,17 @@ mod tests {
     fn shares_of_alpha_that_nobody_uses_go_to_the_others() {
         let share = |settings: Settings| {
             let config = Config::try_new(settings).unwrap();
-            config.metrics().iter().map(|metric| config.share(metric)).collect::<Vec<_>>()
+            config
+                .metrics()
+                .iter()
+                .map(|metric| config.share(metric))
+                .collect::<Vec<_>>()
         };
         assert_eq!(share(Settings::standard()), [4.0 / 7.0, 3.0 / 7.0]);
-        let alone = Settings { metrics: vec![Metric::errors()], ..Settings::standard() };
+        let alone = Settings {
+            metrics: vec![Metric::errors()],
+            ..Settings::standard()
+        };
         assert_eq!(share(alone), [1.0]);
     }
 }

@@ -43,7 +43,7 @@ pub(crate) const GUESSES: [Guess; 8] = [
 /// How the stake is spread over [`GUESSES`].
 ///
 /// Three to ten times worse is where seconds count most: less is found by much traffic, more is found at once whatever is bet on it.
-pub(crate) const PRIOR: [f64; 8] = [0.085, 0.085, 0.115, 0.23, 0.26, 0.115, 0.075, 0.035];
+pub(crate) const PRIOR: [f64; 8] = [0.075, 0.075, 0.1, 0.26, 0.29, 0.1, 0.07, 0.03];
 
 /// What is compared with what: at most `ratio` times stable's rate, plus `slack`.
 #[derive(Clone, Copy, Debug, PartialEq)]

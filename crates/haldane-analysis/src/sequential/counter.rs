@@ -168,10 +168,7 @@ mod tests {
         let mut counters = Counters::new();
         counters.advance(&[point("a", 5.0)]).unwrap();
         for value in [f64::NAN, f64::INFINITY, -1.0] {
-            assert!(
-                counters.advance(&[point("a", value)]).is_err(),
-                "{value}"
-            );
+            assert!(counters.advance(&[point("a", value)]).is_err(), "{value}");
         }
         assert_eq!(counters.advance(&[point("a", 6.0)]), Ok(Some(1)));
         let many = vec![point("a", 1.0); SERIES_MAX + 1];

@@ -3,7 +3,7 @@
 //! Retries, one bad user or a pause of the collector make many events of one cause. A test that takes them for independent then rolls back
 //! nearly every healthy canary. With clumps of at most `φ`, a bet tempered to `exp(l/φ)` keeps its promise (`x^s ≤ 1 + s·(x − 1)` for `s ≤ 1`).
 //!
-//! `φ` is learned from stable alone, in slots of 15 seconds, over about ten minutes: the squared difference of the rates of neighboring
+//! `φ` is learned from stable alone, in slots of five seconds, over about ten minutes: the squared difference of the rates of neighboring
 //! slots against what independent events would give,
 //!
 //! ```text
@@ -20,11 +20,12 @@ use serde::{Deserialize, Serialize};
 
 use super::real::{Reals, real, sqrt};
 
-/// The length of a slot.
-const SLOT_SECONDS: f64 = 15.0;
+/// The length of a slot: short enough for some fifty of them in five minutes, of which twelve would miss clumps in one of ten rollouts; and
+/// longer than what one cause takes.
+const SLOT_SECONDS: f64 = 5.0;
 
 /// How many pairs of slots are remembered in full; older ones fade.
-const PAIRS: f64 = 40.0;
+const PAIRS: f64 = 120.0;
 
 /// With fewer pairs chance is too wide to tell anything.
 const PAIRS_MIN: f64 = 4.0;
@@ -76,8 +77,16 @@ impl Slots {
             self.0 = Reals([0.0, 0.0, 0.0, pairs, all]);
             return Turn::Empty;
         }
-        let keep = if pairs >= PAIRS { 1.0 - 1.0 / PAIRS } else { 1.0 };
-        let pairs = if before > 0.0 { keep * pairs + 1.0 } else { pairs };
+        let keep = if pairs >= PAIRS {
+            1.0 - 1.0 / PAIRS
+        } else {
+            1.0
+        };
+        let pairs = if before > 0.0 {
+            keep * pairs + 1.0
+        } else {
+            pairs
+        };
         self.0 = Reals([0.0, 0.0, exposure, pairs, keep * all + exposure]);
         Turn::Ended {
             exposure,
@@ -115,21 +124,27 @@ impl Clumps {
         };
     }
 
-    /// Returns the dispersion to temper bets by, at least `least`.
-    pub(crate) fn phi(&self, slots: &Slots, least: f64) -> f64 {
+    /// Returns the index of dispersion: about 1 if events are independent, and where nothing can be told.
+    pub(crate) fn index(&self, slots: &Slots) -> f64 {
         let Reals([_, _, squares, events]) = self.0;
         let Reals([_, _, _, pairs, exposure]) = slots.0;
         let rate = events / exposure.max(1.0);
         let variance = rate * (1.0 - rate);
         if pairs < PAIRS_MIN || variance <= 0.0 {
-            return least;
-        }
-        let index = squares / (pairs * variance);
-        if index > 1.0 + 2.0 * sqrt(3.0 / pairs) {
-            (SAFETY * index).max(least)
+            1.0
         } else {
-            least
+            squares / (pairs * variance)
         }
+    }
+}
+
+/// Returns the dispersion to temper bets by: at least `least`, and more if an index is above what chance gives.
+pub(crate) fn phi(index: f64, slots: &Slots, least: f64) -> f64 {
+    let Reals([_, _, _, pairs, _]) = slots.0;
+    if index > 1.0 + 2.0 * sqrt(3.0 / pairs.max(1.0)) {
+        (SAFETY * index).max(least)
+    } else {
+        least
     }
 }
 
@@ -145,7 +160,7 @@ mod tests {
             let counts = draw(second);
             clumps.add(counts.events, slots.add(counts.exposure, 1.0));
         }
-        clumps.phi(&slots, 1.0)
+        phi(clumps.index(&slots), &slots, 1.0)
     }
 
     #[test]
@@ -169,8 +184,7 @@ mod tests {
         for clump in [5, 10, 30] {
             let phi = after(600, |_| Counts {
                 exposure: 100,
-                events: (clump * chance.poisson(1.0 / real(clump)))
-                    .min(100),
+                events: (clump * chance.poisson(1.0 / real(clump))).min(100),
             });
             let size = real(clump);
             assert!(
@@ -199,6 +213,9 @@ mod tests {
             .to_bits(),
             1_f64.to_bits()
         );
-        assert_eq!(Clumps::NONE.phi(&Slots::NONE, 1.5).to_bits(), 1.5_f64.to_bits());
+        assert_eq!(
+            phi(Clumps::NONE.index(&Slots::NONE), &Slots::NONE, 1.5).to_bits(),
+            1.5_f64.to_bits()
+        );
     }
 }

@@ -8,7 +8,7 @@ use super::{
     absolute, bernoulli,
     config::{Against, Direction, Kind, Metric},
     count::{self, Edge},
-    dispersion::{Clumps, Slots},
+    dispersion::{self, Clumps, Slots},
     full::{Frozen, Time},
     interval::Likelihood,
     noninferiority::{self, Accept},
@@ -70,7 +70,8 @@ impl Form {
     pub(crate) const fn prior(self) -> [f64; 8] {
         match self {
             Self::Rare(_) | Self::Limit(_) => count::PRIOR,
-            Self::Rises(_) | Self::Falls(_) => [0.125; 8],
+            Self::Rises(_) => bernoulli::RISES_PRIOR,
+            Self::Falls(_) => [0.125; 8],
         }
     }
 
@@ -122,7 +123,11 @@ impl Events {
 
     /// Returns the dispersion that the next batch is tempered by.
     pub(crate) fn phi(&self, metric: &Metric) -> f64 {
-        self.clumps.phi(&self.slots, metric.clumping())
+        dispersion::phi(
+            self.clumps.index(&self.slots),
+            &self.slots,
+            metric.clumping(),
+        )
     }
 
     /// Returns stable's share as known so far.
@@ -170,8 +175,7 @@ impl Events {
     /// Bets half of the cash on a fault that begins now, and forgets the evidence that the canary is fine.
     pub(crate) fn suspect(&mut self, metric: &Metric) {
         let stake = self.cash.half();
-        self.harm
-            .grow(stake, Form::of(metric).prior(), &[0.0; 8]);
+        self.harm.grow(stake, Form::of(metric).prior(), &[0.0; 8]);
         self.refresh();
         self.frozen = Frozen::NONE;
     }

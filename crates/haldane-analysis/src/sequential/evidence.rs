@@ -17,6 +17,8 @@ pub struct Evidence {
     pub to: Option<Timestamp>,
     /// The evidence of harm of all critical metrics together; at its bound the rollout is rolled back.
     pub harm: Worth,
+    /// When harm was shown; what the evidence is worth may fall again, and the verdict stays.
+    pub harmed_at: Option<Timestamp>,
     /// One entry per metric, in the order of the settings.
     pub metrics: Vec<MetricEvidence>,
     /// How requests were split at the newest weight.
@@ -101,7 +103,7 @@ pub struct Worth {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Detection {
-    /// The canary's rate in percent of stable's.
+    /// The canary's rate in percent of stable's, or of the limit.
     pub rate_percent: u32,
     /// In how many seconds; `None` if not within a day.
     pub seconds: Option<u64>,

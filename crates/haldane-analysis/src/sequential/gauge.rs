@@ -96,7 +96,9 @@ fn logs(pods: &[u64]) -> Vec<f64> {
 }
 
 fn mean(values: &[f64]) -> Option<f64> {
-    let count = u64::try_from(values.len()).ok().filter(|count| *count > 0)?;
+    let count = u64::try_from(values.len())
+        .ok()
+        .filter(|count| *count > 0)?;
     Some(values.iter().sum::<f64>() / real(count))
 }
 
@@ -158,7 +160,10 @@ mod tests {
 
     #[test]
     fn the_deviation_is_the_median_one() {
-        assert_eq!(deviation(&[1.0, 2.0, 4.0, 9.0]).to_bits(), 1.5_f64.to_bits());
+        assert_eq!(
+            deviation(&[1.0, 2.0, 4.0, 9.0]).to_bits(),
+            1.5_f64.to_bits()
+        );
         assert_eq!(deviation(&[5.0]).to_bits(), 0_f64.to_bits());
     }
 }

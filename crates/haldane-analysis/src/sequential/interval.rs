@@ -10,7 +10,7 @@
 //! that are not refused, so that it covers the true ratio at *all* times at once with a chance of at least `1 − β`: it may be read while it
 //! narrows. Batches are merged to [`MERGED`] before they are added, which costs next to nothing. It assumes one ratio for the whole time, and events that are rare; no decision rests on it.
 
-use std::f64::consts::{LN_10, LN_2};
+use std::f64::consts::{LN_2, LN_10};
 
 use serde::{Deserialize, Serialize};
 
@@ -127,15 +127,11 @@ mod tests {
         let mut likelihood = Likelihood::NONE;
         let mut is_missed = false;
         for _ in 0..seconds {
-            let pair = [
-                90,
-                chance.of(90, 0.01),
-                10,
-                chance.of(10, 0.01 * ratio),
-            ];
+            let pair = [90, chance.of(90, 0.01), 10, chance.of(10, 0.01 * ratio)];
             likelihood.add(pair.into(), 1.0);
             let Interval { low, high } = likelihood.interval(1.0, 0.05);
-            is_missed |= low.is_some_and(|low| low > ratio) || high.is_some_and(|high| high < ratio);
+            is_missed |=
+                low.is_some_and(|low| low > ratio) || high.is_some_and(|high| high < ratio);
         }
         (likelihood.interval(1.0, 0.05), is_missed)
     }

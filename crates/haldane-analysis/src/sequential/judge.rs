@@ -182,13 +182,12 @@ fn is_stepping_back(data: &Data) -> bool {
 }
 
 fn decide(config: &Config, data: &Data, question: &Question) -> (Verdict, Why, Option<usize>) {
-    let place = |name: &Option<String>| {
-        let name = name.as_ref()?;
+    let place = |name: &String| {
         let mut metrics = config.metrics().iter();
         metrics.position(|metric| metric.name == *name)
     };
-    if data.failed.is_some() {
-        return (Verdict::Fail, Why::Harm, place(&data.failed));
+    if let Some((name, _)) = &data.failed {
+        return (Verdict::Fail, Why::Harm, place(name));
     }
     let Some(newest) = data.newest().filter(|newest| *newest > question.since) else {
         return (Verdict::NoData, Why::NoSamples, None);
@@ -197,7 +196,7 @@ fn decide(config: &Config, data: &Data, question: &Question) -> (Verdict, Why, O
     if ahead.is_positive() && ahead.unsigned_abs() > config.settings().stale_after {
         return (Verdict::NoData, Why::Clock, None);
     }
-    if let Some((why, decided)) = hold(config, data, place(&data.alarm)) {
+    if let Some((why, decided)) = hold(config, data, data.alarm.as_ref().and_then(place)) {
         return (Verdict::Inconclusive, why, decided);
     }
     let required = || pairs(config, data).filter(|(_, (metric, _))| metric.required);

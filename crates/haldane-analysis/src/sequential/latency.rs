@@ -20,7 +20,7 @@ use super::{
     bernoulli,
     config::Metric,
     count::{self, Edge},
-    dispersion::{Clumps, Slots},
+    dispersion::{self, Clumps, Slots},
     full::{Frozen, Time},
     interval::Likelihood,
     noninferiority::{self, Accept},
@@ -141,9 +141,24 @@ impl Latency {
         bernoulli::estimate(real(bound.known), real(self.known))
     }
 
-    /// Returns the dispersion at the bound.
+    /// Returns the dispersion at the bound: its own, and at least the median of all bounds, which is surer than any of them alone. A pause
+    /// that clumps only the slowest requests does not temper what is bet at the others.
     pub(crate) fn phi(&self, bound: &Bound, metric: &Metric) -> f64 {
-        bound.clumps.phi(&self.slots, metric.clumping())
+        let index = bound.clumps.index(&self.slots).max(self.index());
+        dispersion::phi(index, &self.slots, metric.clumping())
+    }
+
+    /// Returns the median index of dispersion of all bounds, the lower one of two.
+    fn index(&self) -> f64 {
+        let mut indexes = [0.0; BOUNDS_MAX];
+        for (index, bound) in indexes.iter_mut().zip(&self.bounds) {
+            *index = bound.clumps.index(&self.slots);
+        }
+        let count = self.bounds.len().min(BOUNDS_MAX);
+        let (indexes, _) = indexes.split_at_mut(count);
+        indexes.sort_unstable_by(f64::total_cmp);
+        let middle = count.saturating_sub(1) / 2;
+        indexes.get(middle).copied().unwrap_or(1.0)
     }
 
     /// Returns the logarithms of the factors at a bound, for harm.
@@ -230,16 +245,16 @@ impl Latency {
         let prior = self.prior();
         let stake = self.cash.half();
         for bound in &mut self.bounds {
-            bound.harm.grow(stake, [prior; 8], &[0.0; 8]);
+            bound.harm.grow(stake, prior, &[0.0; 8]);
         }
         self.refresh();
         self.frozen = Frozen::NONE;
     }
 
-    /// Returns the part of a stake that each guess at each bound gets.
-    pub(crate) fn prior(&self) -> f64 {
-        let bets = self.bounds.len().saturating_mul(8).max(1);
-        1.0 / real(u64::try_from(bets).unwrap_or(u64::MAX))
+    /// Returns how a stake is spread over the guesses at one bound.
+    pub(crate) fn prior(&self) -> [f64; 8] {
+        let bounds = u64::try_from(self.bounds.len().max(1)).unwrap_or(u64::MAX);
+        bernoulli::RISES_PRIOR.map(|prior| prior / real(bounds))
     }
 
     fn compare(&mut self, metric: &Metric, time: Time) {
@@ -247,12 +262,14 @@ impl Latency {
         let stake = self.cash.stake(time.seconds, time.horizon_seconds);
         let (edge, pass) = (metric.harm(), metric.pass());
         let open = self.open;
+        let median = self.index();
         for (index, bound) in self.bounds.iter_mut().enumerate() {
-            let phi = bound.clumps.phi(&self.slots, metric.clumping());
+            let dispersion = bound.clumps.index(&self.slots).max(median);
+            let phi = dispersion::phi(dispersion, &self.slots, metric.clumping());
             let share = bernoulli::estimate(real(bound.known), real(self.known));
             let against = bound.against(open);
             let logs = Self::harm_logs(share, &against, edge, phi);
-            bound.harm.grow(stake, [prior; 8], &logs);
+            bound.harm.grow(stake, prior, &logs);
             if let Some(pass) = pass {
                 let logs = count::logs(&bound.toward(open), pass, &noninferiority::GUESSES, phi);
                 bound.accept.grow(&logs);

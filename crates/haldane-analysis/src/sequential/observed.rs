@@ -44,6 +44,20 @@ pub enum Reading {
 }
 
 impl Observed {
+    /// Returns this without the canary.
+    pub(crate) fn history(&self) -> Self {
+        let canary = self.stable.as_ref().map(|stable| match stable {
+            Reading::Counts(_) => Reading::Counts(Counts::NONE),
+            Reading::Latency(_) => Reading::Latency(Vec::new()),
+            Reading::Pods(_) => Reading::Pods(Vec::new()),
+        });
+        Self {
+            canary,
+            weight: Weight::ZERO,
+            ..self.clone()
+        }
+    }
+
     /// Whether the versions' windows lie too far apart to be compared.
     pub(crate) fn is_skewed(&self) -> bool {
         let length = self.to.duration_since(self.from).unsigned_abs().as_nanos();

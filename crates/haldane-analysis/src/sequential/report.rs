@@ -4,7 +4,7 @@ use haldane_core::{Weight, verdict::Verdict};
 
 use super::{
     bernoulli,
-    config::{Config, Direction, Kind, Metric},
+    config::{Against, Config, Direction, Kind, Metric},
     events::Events,
     evidence::{Detection, Estimate, Evidence, MetricEvidence, Value, Worth},
     forecast::Outlook,
@@ -34,6 +34,7 @@ pub(crate) fn evidence(config: &Config, data: &Data, conclusion: &Conclusion) ->
         from: data.first,
         to: data.newest(),
         harm: worth(data.worth(config), 1.0 / config.alpha()),
+        harmed_at: data.failed.as_ref().map(|(_, at)| *at),
         metrics: pairs
             .map(|(place, (metric, track))| {
                 let verdict = if conclusion.decided == Some(place) {
@@ -147,7 +148,11 @@ fn of_latency(
 ) -> MetricEvidence {
     // Where harm shows, the bound at which it does; else the one near the 94th percentile.
     let is_harm = start.harm.is_reached();
-    let bound = if is_harm { latency.worst() } else { latency.shown() };
+    let bound = if is_harm {
+        latency.worst()
+    } else {
+        latency.shown()
+    };
     let Some(bound) = bound else {
         return start;
     };
@@ -211,11 +216,7 @@ fn value(counts: Counts) -> Value {
     }
 }
 
-fn estimate(
-    stable: Counts,
-    canary: Counts,
-    interval: Interval,
-) -> Option<Estimate> {
+fn estimate(stable: Counts, canary: Counts, interval: Interval) -> Option<Estimate> {
     let rate = |counts: Counts| bernoulli::estimate(real(counts.events), real(counts.exposure));
     if stable.exposure == 0 || canary.exposure == 0 {
         return None;
@@ -294,7 +295,9 @@ pub(crate) fn reason(
             "fine so far; the step is watched for at least {} s",
             config.settings().soak.as_secs()
         ),
-        Why::Shown => "the canary is shown to be within the margin on every required metric".to_owned(),
+        Why::Shown => {
+            "the canary is shown to be within the margin on every required metric".to_owned()
+        }
     }
 }
 
@@ -316,19 +319,31 @@ fn sentence(metric: &Metric, evidence: &MetricEvidence) -> String {
     let unit = |value: Option<u64>| match (value, evidence.kind) {
         (None, _) => "nothing".to_owned(),
         (Some(value), Kind::Gauge) => value.to_string(),
-        (Some(ppm), Kind::Ratio | Kind::Counter | Kind::Latency | Kind::Conversion) => {
-            percent(ppm)
+        // Exposure of a counter is the seconds that pods lived.
+        (Some(ppm), Kind::Counter) => {
+            let per_hour = decimal(ppm.saturating_mul(3_600), 1_000_000);
+            format!("{per_hour} an hour")
+        }
+        (Some(ppm), Kind::Ratio | Kind::Latency | Kind::Conversion) => percent(ppm),
+    };
+    let of = match (evidence.bound_us, evidence.kind) {
+        (Some(us), _) => format!("{name} above {}", duration(us)),
+        (None, Kind::Latency) => {
+            return format!("{name}: too few of stable's latencies are known to choose bounds");
+        }
+        (None, Kind::Ratio | Kind::Counter | Kind::Gauge | Kind::Conversion) => name.clone(),
+    };
+    let mut text = match metric.against {
+        Against::Stable(_) => format!(
+            "{of}: {} against {}",
+            unit(canary.value),
+            unit(stable.value)
+        ),
+        Against::Limit(limit) => {
+            let limit = unit(Some(u64::from(limit)));
+            format!("{of}: {} against a limit of {limit}", unit(canary.value))
         }
     };
-    let of = match evidence.bound_us {
-        Some(us) => format!("{name} above {}", duration(us)),
-        None => name.clone(),
-    };
-    let mut text = format!(
-        "{of}: {} against {}",
-        unit(canary.value),
-        unit(stable.value)
-    );
     if stable.exposure > 0 || canary.exposure > 0 {
         let counts = format!(
             " ({} of {}, {} of {}",

@@ -72,7 +72,9 @@ pub enum Refused {
         of: &'static str,
     },
     /// The versions' windows lie too far apart.
-    #[error("the windows of {metric:?} lie {skew_ms} ms apart; expected at most a fifth of their length")]
+    #[error(
+        "the windows of {metric:?} lie {skew_ms} ms apart; expected at most a fifth of their length"
+    )]
     Skewed {
         /// Its name.
         metric: String,
@@ -97,8 +99,8 @@ pub(crate) struct Data {
     /// The newest weight.
     pub(crate) weight: Weight,
     pub(crate) mismatch: Mismatch,
-    /// The metric that showed harm first.
-    pub(crate) failed: Option<String>,
+    /// The metric that showed harm first, and when.
+    pub(crate) failed: Option<(String, Timestamp)>,
     /// The metric that alarmed at full weight.
     pub(crate) alarm: Option<String>,
     /// How many batches were refused.
@@ -172,7 +174,10 @@ impl State {
             .collect();
     }
 
-    /// Uses a batch of requests. Batches without requests to the canary are stable's history.
+    /// Uses a batch of requests. Batches without requests to the canary are stable's history: five to ten minutes of them, before the rollout
+    /// begins, choose the latency bounds and teach the dispersion.
+    ///
+    /// All requests of the batch are compared, also at weight 0; a host that sends the canary chosen requests leaves them out.
     ///
     /// # Errors
     /// When the batch can't be used; then nothing changes but the count of refused ones.
@@ -231,10 +236,14 @@ impl State {
     /// Uses what is new of the input. What can't be used is counted and told by the missing data.
     pub(crate) fn catch_up(&mut self, config: &Config, input: &super::Input<'_>) {
         let batch = self.data.batch;
-        let is_new = |from: Timestamp, newest: Option<Timestamp>| newest.is_none_or(|end| from >= end);
+        let is_new =
+            |from: Timestamp, newest: Option<Timestamp>| newest.is_none_or(|end| from >= end);
+        // A refused one is counted, and missing.
         for batch in input.series.batches().filter(|new| is_new(new.from, batch)) {
-            if self.observe(config, batch).is_err() {
-                continue;
+            if batch.from < input.started {
+                self.observe(config, &history(batch)).unwrap_or_default();
+            } else {
+                self.observe(config, batch).unwrap_or_default();
             }
         }
         for observed in input.observed {
@@ -242,8 +251,14 @@ impl State {
             let newest = pairs
                 .filter(|(metric, _)| metric.name == observed.metric)
                 .find_map(|(_, track)| track.newest);
-            if is_new(observed.from, newest) && self.observe_metric(config, observed).is_err() {
+            if !is_new(observed.from, newest) {
                 continue;
+            }
+            if observed.from < input.started {
+                self.observe_metric(config, &observed.history())
+                    .unwrap_or_default();
+            } else {
+                self.observe_metric(config, observed).unwrap_or_default();
             }
         }
     }
@@ -337,7 +352,9 @@ impl Data {
             let worst = pairs
                 .filter(|(metric, _)| metric.critical)
                 .max_by(|a, b| worth(a).total_cmp(&worth(b)));
-            self.failed = worst.map(|(metric, _)| metric.name.clone());
+            self.failed = worst
+                .zip(self.newest())
+                .map(|((metric, _), at)| (metric.name.clone(), at));
         }
     }
 
@@ -374,6 +391,17 @@ impl From<State> for Stored {
     }
 }
 
+/// Returns the batch without the canary.
+fn history(batch: &Batch) -> Batch {
+    Batch {
+        stable: batch.stable.clone(),
+        canary: Sample::default(),
+        weight: Weight::ZERO,
+        from: batch.from,
+        to: batch.to,
+    }
+}
+
 fn has_requests(config: &Config) -> bool {
     let mut metrics = config.metrics().iter();
     metrics.any(|metric| metric.source == Source::Requests)
@@ -386,11 +414,7 @@ fn failures(sample: &Sample) -> Counts {
     }
 }
 
-fn check_window(
-    from: Timestamp,
-    to: Timestamp,
-    newest: Option<Timestamp>,
-) -> Result<(), Refused> {
+fn check_window(from: Timestamp, to: Timestamp, newest: Option<Timestamp>) -> Result<(), Refused> {
     if to <= from {
         return Err(Refused::Empty { to });
     }
@@ -407,11 +431,11 @@ fn input<'a>(metric: &Metric, observed: &'a Observed) -> Result<Input<'a>, Refus
         of,
     };
     let stable = observed.stable.as_ref().ok_or_else(|| missing("stable"))?;
-    let canary = observed.canary.as_ref().ok_or_else(|| missing("the canary"))?;
-    let is_events = matches!(
-        metric.kind,
-        Kind::Ratio | Kind::Counter | Kind::Conversion
-    );
+    let canary = observed
+        .canary
+        .as_ref()
+        .ok_or_else(|| missing("the canary"))?;
+    let is_events = matches!(metric.kind, Kind::Ratio | Kind::Counter | Kind::Conversion);
     match (stable, canary) {
         (Reading::Counts(stable), Reading::Counts(canary)) if is_events => {
             Ok(Input::Counts(*stable, *canary))

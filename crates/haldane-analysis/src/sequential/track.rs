@@ -202,8 +202,7 @@ fn oriented(metric: &Metric, stable: Counts, canary: Counts) -> Pair {
             ..counts
         },
     };
-    let is_complement =
-        metric.kind == Kind::Ratio && metric.direction == Direction::LowerIsWorse;
+    let is_complement = metric.kind == Kind::Ratio && metric.direction == Direction::LowerIsWorse;
     let side = |counts: Counts| {
         if is_complement {
             bounded(counts).complement()

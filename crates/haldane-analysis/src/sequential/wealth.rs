@@ -59,6 +59,11 @@ impl<const N: usize> Wealth<N> {
         self.bet(stake, prior, logs, WEALTH_MAX);
     }
 
+    /// Returns the bets.
+    pub(crate) const fn bets(&self) -> [f64; N] {
+        self.0.0
+    }
+
     /// Returns the sum of the bets.
     pub(crate) fn sum(&self) -> f64 {
         self.0.0.iter().sum()
@@ -73,6 +78,16 @@ impl Cash {
     pub(crate) const fn left(&self) -> f64 {
         let Reals([left, _]) = self.0;
         left
+    }
+
+    /// Returns what will be bet on a fault that begins now: nearly all before the first batch, later about a tenth of what is left.
+    pub(crate) fn ready(&self) -> f64 {
+        let Reals([left, elapsed]) = self.0;
+        if elapsed > 0.0 {
+            left / 10.0
+        } else {
+            left * STAKE_FIRST
+        }
     }
 
     /// Takes the stake for a batch of that many seconds.

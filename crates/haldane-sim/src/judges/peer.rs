@@ -1,6 +1,8 @@
 //! The other judges: Haldane's own thresholds, and the rules that people use today.
 
-use std::{collections::VecDeque, time::Duration};
+mod window;
+
+use std::time::Duration;
 
 use haldane_analysis::{
     Batch, Sample, Series, argo, flagger, score,
@@ -14,9 +16,11 @@ use haldane_core::{
 };
 use jiff::{SignedDuration, Timestamp};
 
+use self::window::Windows;
 use super::{
     Decider, Schedule, Turn,
-    traffic::{Counts, Second},
+    latency::quantile,
+    traffic::{Counts, Scenario, Second},
 };
 
 /// Haldane's threshold judge with the limit of 5 % errors that a release file has by default.
@@ -28,19 +32,22 @@ pub(super) struct Threshold {
     memory: Memory,
 }
 
-/// More than 5 % errors in the last five minutes, looked at each minute.
+/// More than 5 % errors in the last five minutes, or a 99th percentile above a second, looked at each minute.
 pub(super) struct FixedWindow {
     schedule: Schedule,
-    minutes: Minutes,
+    bounds_us: Vec<u64>,
+    minutes: Windows,
 }
 
-/// Flagger as its documentation sets it up: each minute the success rate of that minute, five failed checks.
+/// Flagger as its documentation sets it up: each minute the success rate and the 99th percentile of that minute, five failed checks.
 pub(super) struct Flagger {
     schedule: Schedule,
-    metric: flagger::Metric,
+    success: flagger::Metric,
+    duration: flagger::Metric,
     checks: flagger::Checks,
     kept: u32,
-    minutes: Minutes,
+    bounds_us: Vec<u64>,
+    minutes: Windows,
 }
 
 /// Argo Rollouts as its documentation sets it up: each 30 s the success rate of the last minute, two failures tolerated.
@@ -48,7 +55,7 @@ pub(super) struct Argo {
     schedule: Schedule,
     limits: argo::Limits,
     run: argo::MetricRun,
-    halves: Minutes,
+    halves: Windows,
 }
 
 /// Kayenta: points of a minute, judged on all of them at the end of each step but the last.
@@ -57,18 +64,9 @@ pub(super) struct Kayenta {
     config: score::Config,
     experiment: score::Arm,
     control: score::Arm,
-    canary: Minutes,
-    stable: Minutes,
-}
-
-/// The counts of the canary by spans of equal length, the last few of them.
-pub(super) struct Minutes {
-    /// The length of a span, seconds.
-    every: u32,
-    /// How many are kept.
-    kept: usize,
-    open: Counts,
-    closed: VecDeque<Counts>,
+    bounds_us: Vec<u64>,
+    canary: Windows,
+    stable: Windows,
 }
 
 impl Threshold {
@@ -124,11 +122,18 @@ impl Decider for Threshold {
 }
 
 impl FixedWindow {
-    pub(super) fn new(schedule: Schedule) -> Self {
+    pub(super) fn new(scenario: &Scenario, schedule: Schedule) -> Self {
         Self {
             schedule,
-            minutes: Minutes::new(60, 5),
+            bounds_us: bounds(scenario),
+            minutes: Windows::new(60, 5),
         }
+    }
+
+    fn is_broken(&self, window: &Counts) -> bool {
+        let is_failing = window.failures as f64 > 0.05 * window.requests as f64;
+        let slow = quantile(&self.bounds_us, &window.latencies, 0.99);
+        is_failing || slow.is_some_and(|us| us > 1e6)
     }
 }
 
@@ -138,9 +143,8 @@ impl Decider for FixedWindow {
     }
 
     fn hear(&mut self, at: u32, second: &Second) -> Turn {
-        let is_over = |success: f64| 1.0 - success > 0.05;
         match self.minutes.hear(at, &second.canary) {
-            Some(window) if window.success().is_some_and(is_over) => Turn::RollBack,
+            Some(window) if self.is_broken(&window) => Turn::RollBack,
             Some(_) | None => Turn::On,
         }
     }
@@ -151,21 +155,47 @@ const FLAGGER_THRESHOLD: u32 = 5;
 
 impl Flagger {
     /// Returns Flagger with this least success rate, 0 to 1.
-    pub(super) fn new(schedule: Schedule, success_min: f64) -> Self {
+    pub(super) fn new(scenario: &Scenario, schedule: Schedule, success_min: f64) -> Self {
+        let metric =
+            |name: &str, kind: flagger::Kind, min: Option<f64>, max: Option<f64>| flagger::Metric {
+                name: name.to_owned(),
+                kind,
+                limit: flagger::Limit::Range { min, max },
+            };
+        let success = success_min * 100.0;
         Self {
             schedule,
-            metric: flagger::Metric {
-                name: "request-success-rate".to_owned(),
-                kind: flagger::Kind::SuccessRate,
-                limit: flagger::Limit::Range {
-                    min: Some(success_min * 100.0),
-                    max: None,
-                },
-            },
+            success: metric(
+                "request-success-rate",
+                flagger::Kind::SuccessRate,
+                Some(success),
+                None,
+            ),
+            duration: metric(
+                "request-duration",
+                flagger::Kind::Duration,
+                None,
+                Some(500.0),
+            ),
             checks: flagger::Checks::default(),
             kept: 0,
-            minutes: Minutes::new(60, 1),
+            bounds_us: bounds(scenario),
+            minutes: Windows::new(60, 1),
         }
+    }
+
+    fn check(&self, minute: &Counts) -> flagger::Check {
+        let reading = |value: Option<f64>| match value {
+            Some(value) => flagger::Reading::Value(value),
+            None => flagger::Reading::NoData,
+        };
+        let success = reading(minute.success().map(|share| share * 100.0));
+        if self.bounds_us.is_empty() {
+            return flagger::Check::all([(&self.success, &success)]);
+        }
+        let us = quantile(&self.bounds_us, &minute.latencies, 0.99);
+        let duration = reading(us.map(|us| us / 1_000.0));
+        flagger::Check::all([(&self.success, &success), (&self.duration, &duration)])
     }
 }
 
@@ -180,14 +210,8 @@ impl Decider for Flagger {
         let Some(minute) = self.minutes.hear(at, &second.canary) else {
             return Turn::On;
         };
-        let reading = minute.success().map_or(flagger::Reading::NoData, |share| {
-            flagger::Reading::Value(share * 100.0)
-        });
-        let check = flagger::Check::all([(&self.metric, &reading)]);
-        match self
-            .checks
-            .tick(FLAGGER_THRESHOLD, &flagger::Tick::Checked(check))
-        {
+        let tick = flagger::Tick::Checked(self.check(&minute));
+        match self.checks.tick(FLAGGER_THRESHOLD, &tick) {
             flagger::Decision::Advance => self.kept = self.kept.saturating_add(1),
             flagger::Decision::Halt => {}
             flagger::Decision::RollBack => return Turn::RollBack,
@@ -206,7 +230,7 @@ impl Argo {
             schedule,
             limits,
             run: argo::MetricRun::default(),
-            halves: Minutes::new(30, 2),
+            halves: Windows::new(30, 2),
         }
     }
 }
@@ -236,30 +260,68 @@ const THRESHOLDS: score::Thresholds = score::Thresholds {
     marginal: 75.0,
 };
 
+/// The metrics' names.
+const ERRORS: &str = "errors";
+const LATENCY: &str = "latency";
+const USAGE: &str = "usage";
+
 impl Kayenta {
-    pub(super) fn new(schedule: Schedule) -> Self {
-        let metric = score::Metric {
+    pub(super) fn new(scenario: &Scenario, schedule: Schedule) -> Self {
+        let drawn = [
+            (ERRORS, true),
+            (LATENCY, scenario.latency.is_some()),
+            (USAGE, scenario.pods.is_some()),
+        ];
+        let metrics = drawn.into_iter().filter(|(_, is_drawn)| *is_drawn);
+        let metrics = metrics.map(|(name, _)| score::Metric {
             direction: score::Direction::Increase,
-            ..score::Metric::new(ERRORS, "errors")
-        };
+            ..score::Metric::new(name, "all")
+        });
         Self {
             schedule,
             config: score::Config {
-                metrics: vec![metric],
-                group_weights: [("errors".to_owned(), 100.0)].into(),
+                metrics: metrics.collect(),
+                group_weights: [("all".to_owned(), 100.0)].into(),
                 thresholds: None,
                 warnings: Vec::new(),
             },
             experiment: score::Arm::default(),
             control: score::Arm::default(),
-            canary: Minutes::new(60, 1),
-            stable: Minutes::new(60, 1),
+            bounds_us: bounds(scenario),
+            canary: Windows::new(60, 1),
+            stable: Windows::new(60, 1),
+        }
+    }
+
+    /// Adds a minute's points; rates in percent and latencies in milliseconds, for shifts are estimated to 1e-4 of the unit.
+    fn add(&mut self, second: &Second, canary: &Counts, stable: &Counts) {
+        let usage = second.usage.as_ref();
+        let (canary_usage, stable_usage) = (
+            usage.map(|usage| usage.canary.as_slice()),
+            usage.map(|usage| usage.stable.as_slice()),
+        );
+        for (arm, minute, usage) in [
+            (&mut self.experiment, canary, canary_usage),
+            (&mut self.control, stable, stable_usage),
+        ] {
+            let mut push = |name: &str, point: Option<f64>| {
+                arm.points.entry(name.to_owned()).or_default().push(point);
+            };
+            push(
+                ERRORS,
+                minute.success().map(|success| 100.0 * (1.0 - success)),
+            );
+            if !self.bounds_us.is_empty() {
+                let us = quantile(&self.bounds_us, &minute.latencies, 0.95);
+                push(LATENCY, us.map(|us| us / 1_000.0));
+            }
+            if let Some(pods) = usage {
+                let sum: u64 = pods.iter().sum();
+                push(USAGE, Some(sum as f64 / 1e4 / pods.len().max(1) as f64));
+            }
         }
     }
 }
-
-/// The metric's name.
-const ERRORS: &str = "errors";
 
 impl Decider for Kayenta {
     fn weight(&self, at: u32) -> Option<Weight> {
@@ -272,14 +334,13 @@ impl Decider for Kayenta {
         let (Some(canary), Some(stable)) = (canary, stable) else {
             return Turn::On;
         };
-        for (arm, minute) in [(&mut self.experiment, canary), (&mut self.control, stable)] {
-            arm.points
-                .entry(ERRORS.to_owned())
-                .or_default()
-                .push(minute.success().map(|success| 1.0 - success));
-        }
+        self.add(second, &canary, &stable);
         let is_end_of_step = at.is_multiple_of(self.schedule.hold.max(1));
-        if !is_end_of_step || at >= self.schedule.length() {
+        let is_last = self
+            .schedule
+            .weight(at.saturating_sub(1))
+            .is_none_or(Weight::is_full);
+        if !is_end_of_step || is_last {
             return Turn::On;
         }
         let answer = score::judge(&self.config, THRESHOLDS, &self.experiment, &self.control);
@@ -291,34 +352,6 @@ impl Decider for Kayenta {
     }
 }
 
-impl Minutes {
-    pub(super) fn new(every: u32, kept: usize) -> Self {
-        Self {
-            every,
-            kept,
-            open: Counts::default(),
-            closed: VecDeque::new(),
-        }
-    }
-
-    /// Takes in a second; returns the sum of the last spans whenever one is full.
-    pub(super) fn hear(&mut self, at: u32, second: &Counts) -> Option<Counts> {
-        self.open.add(second);
-        if !at.is_multiple_of(self.every) {
-            return None;
-        }
-        self.closed.push_back(std::mem::take(&mut self.open));
-        while self.closed.len() > self.kept {
-            self.closed.pop_front();
-        }
-        let mut sum = Counts::default();
-        for span in &self.closed {
-            sum.add(span);
-        }
-        Some(sum)
-    }
-}
-
 /// Returns the moment so many seconds after the beginning.
 pub(super) fn moment(seconds: u32) -> Timestamp {
     Timestamp::UNIX_EPOCH
@@ -326,11 +359,20 @@ pub(super) fn moment(seconds: u32) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
+/// Returns the bounds of the latency buckets; none where latency is not drawn.
+pub(super) fn bounds(scenario: &Scenario) -> Vec<u64> {
+    let latency = scenario.latency.as_ref();
+    latency.map_or_else(Vec::new, |latency| latency.bounds_us.clone())
+}
+
 /// Returns the counts of a second in the judges' form, without latencies.
-pub(super) fn sample(counts: &Counts) -> Sample {
+fn sample(counts: &Counts) -> Sample {
     Sample {
         requests: counts.requests,
         failures: counts.failures,
         ..Sample::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,12 @@
-//! Haldane's sequential judge at work: looked at each second, with the steps of the rollout as it really takes them.
+//! Haldane's sequential judge at work: looked at as batches come, with the steps of the rollout as it really takes them.
 
 use std::time::Duration;
 
 use haldane_analysis::{
     Batch, Bucket, Sample,
-    sequential::{Config, Question, Settings, State},
+    sequential::{
+        Against, Config, Counts as Tally, Metric, Observed, Question, Reading, Settings, State, Why,
+    },
 };
 use haldane_core::{
     Weight,
@@ -13,7 +15,7 @@ use haldane_core::{
 
 use super::{
     Decider, Schedule, Turn,
-    peer::moment,
+    peer::{bounds, moment},
     traffic::{Counts, Scenario, Second, Traffic},
 };
 
@@ -23,14 +25,24 @@ const HISTORY: u32 = 600;
 /// How often a rollout steps back from all traffic.
 const STEP_BACKS_MAX: u32 = 2;
 
+/// How long the versions are compared after a step back, seconds.
+const COMPARED: u32 = 300;
+
+/// The names of the metrics that are not made of requests.
+const CONVERSION: &str = "conversion";
+const USAGE: &str = "usage";
+
 /// The judge, and where its rollout stands.
 pub(super) struct Sequential {
     schedule: Schedule,
+    manner: Manner,
     config: Config,
     state: State,
     /// The upper bounds of the latency buckets; empty where latency is not drawn.
     bounds_us: Vec<u64>,
-    is_adaptive: bool,
+    is_converting: bool,
+    /// The open batch, and its seconds.
+    open: (Second, u32),
     step: usize,
     entered: u32,
     /// Until when stable has half of the traffic again.
@@ -38,28 +50,39 @@ pub(super) struct Sequential {
     step_backs: u32,
 }
 
+/// How the judge is set up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    /// The length of a batch, seconds.
+    pub(super) batch: u32,
+    /// Whether a step ends as soon as the canary is shown to be no worse.
+    pub(super) is_adaptive: bool,
+    /// Whether each difference is harm, be it ever so small.
+    pub(super) is_strict: bool,
+}
+
+impl Manner {
+    /// As in production: batches of a second, and each step held for its time.
+    pub(super) const USUAL: Self = Self {
+        batch: 1,
+        is_adaptive: false,
+        is_strict: false,
+    };
+}
+
 impl Sequential {
-    /// Returns a rollout that holds each step for its time.
-    pub(super) fn new(scenario: &Scenario, schedule: Schedule, seed: u64) -> Self {
-        let mut settings = Settings::standard();
-        settings.horizon = std::time::Duration::from_secs(u64::from(schedule.length()));
-        for metric in &mut settings.metrics {
-            // What is not drawn must not be waited for; its share of the error bound stays unused.
-            metric.required &= scenario.latency.is_some() || metric.name == "errors";
-        }
-        let config = Config::try_new(settings);
+    pub(super) fn new(scenario: &Scenario, schedule: Schedule, manner: Manner, seed: u64) -> Self {
+        let config = Config::try_new(settings(scenario, &schedule, manner));
         #[expect(clippy::expect_used, reason = "constant input; every run reads it")]
         let config = config.expect("the standard settings are valid");
         let mut judge = Self {
             state: State::new(&config),
-            bounds_us: scenario
-                .latency
-                .as_ref()
-                .map(|latency| latency.bounds_us.clone())
-                .unwrap_or_default(),
+            bounds_us: bounds(scenario),
+            is_converting: scenario.conversion.is_some(),
+            open: (Second::empty(Weight::ZERO), 0),
+            manner,
             config,
             schedule,
-            is_adaptive: false,
             step: 0,
             entered: 0,
             compared_until: None,
@@ -68,34 +91,71 @@ impl Sequential {
         let traffic = Traffic::new(scenario, seed);
         for at in 0..HISTORY {
             let second = Second {
-                weight: Weight::ZERO,
                 stable: traffic.history(at),
-                canary: Counts::default(),
+                ..Second::empty(Weight::ZERO)
             };
-            judge.observe(at, &second);
+            judge.gather(at.saturating_add(1), &second);
         }
         judge
     }
 
-    /// Returns a rollout that goes on as soon as the canary is shown to be no worse.
-    pub(super) fn adaptive(scenario: &Scenario, schedule: Schedule, seed: u64) -> Self {
-        Self {
-            is_adaptive: true,
-            ..Self::new(scenario, schedule, seed)
+    /// Adds a second, and gives the judge the batch if that is full; says whether it was.
+    fn gather(&mut self, ended: u32, second: &Second) -> bool {
+        let (open, seconds) = &mut self.open;
+        open.weight = second.weight;
+        open.stable.add(&second.stable);
+        open.canary.add(&second.canary);
+        *seconds = seconds.saturating_add(1);
+        if *seconds < self.manner.batch {
+            return false;
+        }
+        let empty = (Second::empty(second.weight), 0);
+        let (batch, seconds) = std::mem::replace(&mut self.open, empty);
+        self.observe(ended.saturating_sub(seconds), ended, &batch);
+        true
+    }
+
+    fn observe(&mut self, from: u32, to: u32, batch: &Second) {
+        let Second {
+            weight,
+            stable,
+            canary,
+            ..
+        } = batch;
+        let batch = Batch {
+            from: moment(from),
+            to: moment(to),
+            stable: self.sample(stable),
+            canary: self.sample(canary),
+            weight: *weight,
+        };
+        // Batches follow each other; none is refused.
+        let _in_order = self.state.observe(&self.config, &batch);
+        if self.is_converting {
+            let hits = |counts: &Counts| {
+                Some(Reading::Counts(Tally {
+                    exposure: counts.requests,
+                    events: counts.hits,
+                }))
+            };
+            let observed = observed(
+                CONVERSION,
+                (from, to),
+                *weight,
+                [hits(stable), hits(canary)],
+            );
+            let _in_order = self.state.observe_metric(&self.config, &observed);
         }
     }
 
-    /// Gives the judge a second that began so many seconds after the counting began.
-    fn observe(&mut self, from: u32, second: &Second) {
-        let batch = Batch {
-            from: moment(from),
-            to: moment(from.saturating_add(1)),
-            stable: self.sample(&second.stable),
-            canary: self.sample(&second.canary),
-            weight: second.weight,
-        };
-        // Seconds follow each other; none is refused.
-        let _in_order = self.state.observe(&self.config, &batch);
+    /// Gives the judge what pods used in the minute that ended.
+    fn watch(&mut self, ended: u32, second: &Second) {
+        let Some(usage) = &second.usage else { return };
+        let window = (ended.saturating_sub(60), ended);
+        let pods = [&usage.stable, &usage.canary].map(|pods| Some(Reading::Pods(pods.clone())));
+        let observed = observed(USAGE, window, second.weight, pods);
+        // Minutes follow each other; none is refused.
+        let _in_order = self.state.observe_metric(&self.config, &observed);
     }
 
     fn sample(&self, counts: &Counts) -> Sample {
@@ -111,6 +171,38 @@ impl Sequential {
     fn hold_ends(&self) -> u32 {
         self.entered.saturating_add(self.schedule.hold.max(1))
     }
+
+    /// Goes on by what the judge said at `at`.
+    fn turn(&mut self, at: u32, is_new: bool) -> Turn {
+        let question = Question {
+            subject: Subject::Background,
+            since: moment(HISTORY.saturating_add(self.entered)),
+            now: moment(HISTORY.saturating_add(at)),
+        };
+        let conclusion = self.state.conclude(&self.config, &question);
+        if conclusion.verdict == Verdict::Fail {
+            return Turn::RollBack;
+        }
+        if matches!(conclusion.why, Why::Mismatch | Why::Held | Why::Bounds) {
+            return Turn::Pause;
+        }
+        if let Some(until) = self.compared_until {
+            if until <= at {
+                (self.compared_until, self.entered) = (None, at);
+            }
+            return Turn::On;
+        }
+        if is_new && conclusion.step_back && self.step_backs < STEP_BACKS_MAX {
+            self.compared_until = Some(at.saturating_add(COMPARED));
+            self.step_backs = self.step_backs.saturating_add(1);
+            return Turn::On;
+        }
+        let is_shown = self.manner.is_adaptive && conclusion.verdict == Verdict::Pass;
+        if is_shown || self.hold_ends() <= at {
+            (self.step, self.entered) = (self.step.saturating_add(1), at);
+        }
+        Turn::On
+    }
 }
 
 impl Decider for Sequential {
@@ -123,35 +215,50 @@ impl Decider for Sequential {
     }
 
     fn hear(&mut self, at: u32, second: &Second) -> Turn {
-        self.observe(
-            HISTORY.saturating_add(at).saturating_sub(1),
-            second,
-        );
-        let question = Question {
-            subject: Subject::Background,
-            since: moment(HISTORY.saturating_add(self.entered)),
-            now: moment(HISTORY.saturating_add(at)),
-        };
-        let conclusion = self.state.conclude(&self.config, &question);
-        if conclusion.verdict == Verdict::Fail {
-            return Turn::RollBack;
-        }
-        if let Some(until) = self.compared_until {
-            if until <= at {
-                (self.compared_until, self.entered) = (None, at);
+        let ended = HISTORY.saturating_add(at);
+        let is_new = self.gather(ended, second);
+        self.watch(ended, second);
+        self.turn(at, is_new)
+    }
+}
+
+/// Returns the settings of production, for what is drawn.
+pub(super) fn settings(scenario: &Scenario, schedule: &Schedule, manner: Manner) -> Settings {
+    let mut settings = Settings::standard();
+    settings.horizon = Duration::from_secs(u64::from(schedule.length()));
+    for metric in &mut settings.metrics {
+        // What is not drawn must not be waited for; its share of the error bound stays unused.
+        metric.required &= scenario.latency.is_some() || metric.name == "errors";
+    }
+    if scenario.conversion.is_some() {
+        settings.metrics.push(Metric::conversion(CONVERSION));
+    }
+    if scenario.pods.is_some() {
+        settings.metrics.push(Metric::gauge(USAGE));
+    }
+    if manner.is_strict {
+        for metric in &mut settings.metrics {
+            if let Against::Stable(margin) = &mut metric.against {
+                margin.harm_ratio_ppm = 1_000_000;
             }
-            return Turn::On;
         }
-        if conclusion.step_back && self.step_backs < STEP_BACKS_MAX {
-            let confirm = u32::try_from(Duration::from_mins(5).as_secs());
-            self.compared_until = Some(at.saturating_add(confirm.unwrap_or(u32::MAX)));
-            self.step_backs = self.step_backs.saturating_add(1);
-            return Turn::On;
-        }
-        let is_shown = self.is_adaptive && conclusion.verdict == Verdict::Pass;
-        if is_shown || self.hold_ends() <= at {
-            (self.step, self.entered) = (self.step.saturating_add(1), at);
-        }
-        Turn::On
+    }
+    settings
+}
+
+fn observed(
+    metric: &str,
+    (from, to): (u32, u32),
+    weight: Weight,
+    [stable, canary]: [Option<Reading>; 2],
+) -> Observed {
+    Observed {
+        metric: metric.to_owned(),
+        from: moment(from),
+        to: moment(to),
+        skew: Duration::ZERO,
+        weight,
+        stable,
+        canary,
     }
 }

@@ -2,6 +2,10 @@
 
 use haldane_core::Weight;
 
+use super::{
+    latency::{Latency, Shares},
+    pods::{Pods, Usage},
+};
 use crate::{
     chance::{Chance, mix},
     variate::{binomial, geometric, poisson},
@@ -24,6 +28,19 @@ pub struct Scenario {
     pub clumps: Clumps,
     /// How quickly both answer, where that is judged as well.
     pub latency: Option<Latency>,
+    /// How many requests are hits of a business, where that is judged as well.
+    pub conversion: Option<Conversion>,
+    /// What the pods of both use, where that is judged as well.
+    pub pods: Option<Pods>,
+}
+
+/// Shares of requests that are hits, such as purchases.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Conversion {
+    /// Stable's, 0 to 1.
+    pub stable: f64,
+    /// The canary's.
+    pub canary: f64,
 }
 
 /// A trouble outside both versions.
@@ -48,21 +65,6 @@ pub enum Clumps {
     Geometric(f64),
 }
 
-/// How quickly versions answer: log-normal latencies, seen in the buckets of a histogram.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Latency {
-    /// Stable's median.
-    pub median_us: f64,
-    /// The standard deviation of the logarithm.
-    pub sigma: f64,
-    /// The canary's latencies are this multiple of stable's.
-    pub scale: f64,
-    /// This share of the canary's requests takes ten times as long.
-    pub tail: f64,
-    /// The upper bounds of the histogram's buckets, ascending, without the last, unbounded one.
-    pub bounds_us: Vec<u64>,
-}
-
 /// What one version did in a second.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
@@ -70,6 +72,8 @@ pub(super) struct Counts {
     pub(super) failures: u64,
     /// By bucket, one more than there are bounds; empty where latency is not drawn.
     pub(super) latencies: Vec<u64>,
+    /// Hits; none where conversion is not drawn.
+    pub(super) hits: u64,
 }
 
 /// What both versions did in a second.
@@ -78,14 +82,26 @@ pub(super) struct Second {
     pub(super) weight: Weight,
     pub(super) stable: Counts,
     pub(super) canary: Counts,
+    /// What pods use, once a minute.
+    pub(super) usage: Option<Usage>,
 }
 
 /// Draws seconds; the same one at the same weight is always the same.
 pub(super) struct Traffic<'a> {
     scenario: &'a Scenario,
     seed: u64,
-    stable_shares: Vec<f64>,
-    canary_shares: Vec<f64>,
+    stable_latencies: Option<Shares>,
+    canary_latencies: Option<Shares>,
+}
+
+/// What one version is like in one second.
+struct Arm<'a> {
+    /// Which stream of chance it draws from.
+    stream: u64,
+    requests: f64,
+    failures: f64,
+    hits: f64,
+    latencies: Option<&'a Shares>,
 }
 
 impl Scenario {
@@ -100,6 +116,8 @@ impl Scenario {
             incident: None,
             clumps: Clumps::Alone,
             latency: None,
+            conversion: None,
+            pods: None,
         }
     }
 
@@ -144,82 +162,92 @@ impl Clumps {
     }
 }
 
-impl Latency {
-    /// Returns how likely a latency is to be in each bucket, given that it is in none before.
-    fn shares(&self, scale: f64, tail: f64) -> Vec<f64> {
-        let up_to = |bound: u64, scale: f64| {
-            let deviations = libm::log(bound as f64 / (self.median_us * scale)) / self.sigma;
-            0.5 * libm::erfc(-deviations / std::f64::consts::SQRT_2)
-        };
-        let mut below = 0.0;
-        let bounded = self.bounds_us.iter().map(|&bound| {
-            let upto = (1.0 - tail) * up_to(bound, scale) + tail * up_to(bound, scale * 10.0);
-            let rest = 1.0 - below;
-            let share = if rest > 0.0 {
-                ((upto - below) / rest).clamp(0.0, 1.0)
-            } else {
-                1.0
-            };
-            below = upto;
-            share
-        });
-        bounded.chain([1.0]).collect()
-    }
-}
-
 impl<'a> Traffic<'a> {
     pub(super) fn new(scenario: &'a Scenario, seed: u64) -> Self {
-        let shares = |of: &dyn Fn(&Latency) -> Vec<f64>| {
-            scenario.latency.as_ref().map(of).unwrap_or_default()
-        };
+        let latency = scenario.latency.as_ref();
         Self {
             scenario,
             seed,
-            stable_shares: shares(&|latency| latency.shares(1.0, 0.0)),
-            canary_shares: shares(&|latency| latency.shares(latency.scale, latency.tail)),
+            stable_latencies: latency.map(Latency::stable_shares),
+            canary_latencies: latency.map(Latency::canary_shares),
         }
     }
 
+    /// Draws the second that begins at `at`.
     pub(super) fn second(&self, at: u32, weight: Weight) -> Second {
-        let (stable, canary) = self.scenario.shares(at);
         let share = share_of(weight);
-        let of = |arm: u64, expected: f64, failing: f64, latencies: &[f64]| {
-            // A stream for each second and arm, so that what was drawn before at another weight changes nothing here.
-            let mut chance = Chance::new(mix(self.seed ^ mix(u64::from(at))), arm);
-            let requests = poisson(expected, &mut chance);
-            let failures = self
-                .scenario
-                .clumps
-                .draw(requests, failing.clamp(0.0, 1.0), &mut chance);
-            let mut rest = requests;
-            let latencies = latencies.iter().map(|&share| {
-                let count = binomial(rest, share, &mut chance);
-                rest = rest.saturating_sub(count);
-                count
-            });
-            Counts {
-                latencies: latencies.collect(),
-                requests,
-                failures,
-            }
+        let (stable, canary) = self.scenario.shares(at);
+        let requests = self.scenario.requests_per_second;
+        let hits = self.scenario.conversion;
+        let stable = Arm {
+            stream: STABLE,
+            requests: requests * (1.0 - share),
+            failures: stable,
+            hits: hits.map_or(0.0, |hits| hits.stable),
+            latencies: self.stable_latencies.as_ref(),
         };
-        let rps = self.scenario.requests_per_second;
+        let canary = Arm {
+            stream: CANARY,
+            requests: requests * share,
+            failures: canary,
+            hits: hits.map_or(0.0, |hits| hits.canary),
+            latencies: self.canary_latencies.as_ref(),
+        };
+        let pods = self.scenario.pods.as_ref();
+        let minute = at.saturating_add(1);
         Second {
             weight,
-            stable: of(1, rps * (1.0 - share), stable, &self.stable_shares),
-            canary: of(2, rps * share, canary, &self.canary_shares),
+            stable: self.draw(at, &stable),
+            canary: self.draw(at, &canary),
+            usage: pods
+                .filter(|_| minute.is_multiple_of(60))
+                .map(|pods| pods.usage(minute / 60, self.seed)),
         }
     }
 
     /// Returns what stable alone counts in a second before the rollout.
     pub(super) fn history(&self, at: u32) -> Counts {
-        let before = Self {
-            seed: mix(!self.seed),
-            stable_shares: self.stable_shares.clone(),
-            canary_shares: Vec::new(),
-            ..*self
+        let stable = Arm {
+            stream: HISTORY,
+            requests: self.scenario.requests_per_second,
+            failures: self.scenario.stable,
+            hits: self.scenario.conversion.map_or(0.0, |hits| hits.stable),
+            latencies: self.stable_latencies.as_ref(),
         };
-        before.second(at, Weight::ZERO).stable
+        self.draw(at, &stable)
+    }
+
+    fn draw(&self, at: u32, arm: &Arm<'_>) -> Counts {
+        // A stream for each second and version, so that what was drawn before at another weight changes nothing here.
+        let chance = &mut Chance::new(mix(self.seed ^ mix(u64::from(at))), arm.stream);
+        let requests = poisson(arm.requests, chance);
+        let failing = arm.failures.clamp(0.0, 1.0);
+        Counts {
+            requests,
+            failures: self.scenario.clumps.draw(requests, failing, chance),
+            latencies: arm
+                .latencies
+                .map(|shares| shares.draw(requests, chance))
+                .unwrap_or_default(),
+            hits: binomial(requests, arm.hits, chance),
+        }
+    }
+}
+
+/// The streams of chance.
+const STABLE: u64 = 1;
+const CANARY: u64 = 2;
+const HISTORY: u64 = 3;
+
+impl Second {
+    /// Returns a second without requests.
+    pub(super) fn empty(weight: Weight) -> Self {
+        Self {
+            weight,
+            stable: Counts::default(),
+            canary: Counts::default(),
+            usage: None,
+        }
     }
 }
 
@@ -227,6 +255,7 @@ impl Counts {
     pub(super) fn add(&mut self, later: &Self) {
         self.requests = self.requests.saturating_add(later.requests);
         self.failures = self.failures.saturating_add(later.failures);
+        self.hits = self.hits.saturating_add(later.hits);
         self.latencies
             .resize(self.latencies.len().max(later.latencies.len()), 0);
         for (sum, count) in self.latencies.iter_mut().zip(&later.latencies) {
@@ -241,6 +270,10 @@ impl Counts {
     }
 }
 
-fn share_of(weight: Weight) -> f64 {
+/// Returns the weight as a share, 0 to 1.
+pub(super) fn share_of(weight: Weight) -> f64 {
     f64::from(weight.as_bps()) / 10_000.0
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ const BUCKETS_MAX: usize = 64;
 const CHOICE_MIN: u64 = 200;
 
 /// From how many on, and after how many seconds, bounds are chosen although there is no canary yet, so that clumps can be learned at them.
-const CHOICE_EARLY: (u64, f64) = (1_000, 120.0);
+const CHOICE_EARLY: (u64, f64) = (1_000, 60.0);
 
 /// Which shares of stable's latencies may be above a bound.
 const SHARES: (f64, f64) = (2e-4, 0.85);

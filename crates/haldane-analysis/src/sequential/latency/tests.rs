@@ -1,1 +1,162 @@
 //! Tests of the latency judge.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::sequential::chance::Chance;
+
+const TIME: Time = Time {
+    seconds: 1.0,
+    horizon_seconds: 1_200.0,
+};
+
+/// Bounds of which nine tenths, a half, a tenth, a hundredth and a thousandth are above the last ones.
+const CLASSIC: [(u64, f64); 6] = [
+    (10_000, 0.1),
+    (50_000, 0.4),
+    (100_000, 0.4),
+    (200_000, 0.09),
+    (400_000, 0.009),
+    (u64::MAX, 0.001),
+];
+
+/// Latencies of `n` requests; each is in the next bucket with chance `slower`.
+fn latencies(chance: &mut Chance, n: u64, slower: f64) -> Vec<Bucket> {
+    let mut counts = [0; CLASSIC.len()];
+    for _ in 0..n {
+        let mut left = chance.unit();
+        let place = CLASSIC.iter().position(|(_, share)| {
+            left -= share;
+            left < 0.0
+        });
+        let place = place.unwrap_or(CLASSIC.len() - 1);
+        let moved = usize::from(chance.unit() < slower);
+        counts[(place + moved).min(CLASSIC.len() - 1)] += 1;
+    }
+    Bucket::list(CLASSIC.iter().map(|(us, _)| *us).zip(counts))
+}
+
+/// Latency with five minutes of stable's history at 100 requests a second.
+fn taught(chance: &mut Chance) -> Latency {
+    let mut latency = Latency::new();
+    for _ in 0..300 {
+        latency.add(&latencies(chance, 100, 0.0), &[], 1.0);
+        latency.close(&Metric::latency(), Closing::Apart, TIME, 0.01);
+    }
+    latency
+}
+
+/// After how many seconds of 90 and 10 requests harm is shown at a level of 1/100.
+fn found(chance: &mut Chance, slower: f64, seconds: u64) -> Option<u64> {
+    let mut latency = taught(chance);
+    (0..seconds).find(|_| {
+        let stable = latencies(chance, 90, 0.0);
+        let canary = latencies(chance, 10, slower);
+        latency.add(&stable, &canary, 1.0);
+        latency.close(&Metric::latency(), Closing::Compare, TIME, 0.01);
+        latency.worth() >= 100.0
+    })
+}
+
+fn bounds(latency: &Latency) -> Vec<u64> {
+    latency.bounds.iter().map(|bound| bound.us).collect()
+}
+
+#[test]
+fn bounds_are_chosen_where_stable_has_both_sides() {
+    let latency = taught(&mut Chance::new(1));
+    assert_eq!(bounds(&latency), [50_000, 100_000, 200_000, 400_000]);
+    assert_eq!(latency.shown().map(|bound| bound.us), Some(100_000));
+}
+
+#[test]
+fn a_slower_canary_is_found_and_a_like_one_is_not() {
+    let mut chance = Chance::new(5);
+    let alarms = (0..40).filter(|_| found(&mut chance, 0.0, 120).is_some());
+    assert_eq!(alarms.count(), 0);
+    let seconds = found(&mut chance, 0.8, 120);
+    assert!(seconds.is_some_and(|seconds| seconds < 30), "{seconds:?}");
+}
+
+#[test]
+fn buckets_that_differ_cost_power_and_never_a_false_alarm() {
+    let mut chance = Chance::new(9);
+    let mut latency = taught(&mut chance);
+    for _ in 0..120 {
+        let stable = latencies(&mut chance, 90, 0.0);
+        // The same latencies, in one bucket that holds all bounds.
+        let canary = [Bucket {
+            lower_us: 0,
+            upper_us: u64::MAX,
+            count: 10,
+        }];
+        latency.add(&stable, &canary, 1.0);
+        latency.close(&Metric::latency(), Closing::Compare, TIME, 0.01);
+    }
+    assert!(latency.worth() < 1.0, "{}", latency.worth());
+    let pass = Metric::latency().pass().unwrap();
+    let least = latency.accepted(pass).unwrap().accept.best();
+    assert!(least < 1.5, "undecided latencies never pass: {least}");
+    assert_eq!(latency.across_percent(), 10);
+}
+
+#[test]
+fn too_little_is_known_of_few_latencies() {
+    let mut chance = Chance::new(2);
+    let mut latency = Latency::new();
+    let few = latencies(&mut chance, 199, 0.0);
+    latency.add(&few, &[], 1.0);
+    let one = latencies(&mut chance, 1, 0.0);
+    latency.add(&one, &one, 1.0);
+    assert!(latency.bounds.is_empty(), "199 are too few");
+    latency.add(&one, &one, 1.0);
+    assert!(!latency.bounds.is_empty(), "200 are enough");
+    assert_eq!(latency.open, (1, 1));
+}
+
+#[test]
+fn a_sum_without_buckets_has_no_bounds() {
+    let mut latency = Latency::new();
+    let all = [Bucket {
+        lower_us: 0,
+        upper_us: u64::MAX,
+        count: 1_000,
+    }];
+    for _ in 0..5 {
+        latency.add(&all, &all, 100.0);
+    }
+    assert!(latency.bounds.is_empty());
+    assert_eq!(latency.worth().to_bits(), 1_f64.to_bits());
+}
+
+#[test]
+fn many_buckets_are_learned_in_little_space() {
+    let mut latency = Latency::new();
+    let fine = |count| Bucket::list((1..=500).map(|place| (place * 1_000, count)));
+    for _ in 0..5 {
+        latency.add(&fine(1), &[], 1.0);
+    }
+    let learned = latency.learned.buckets();
+    assert!(learned.len() <= 64, "{}", learned.len());
+    assert_eq!(sum(learned), 2_500);
+    latency.add(&fine(1), &fine(1), 1.0);
+    assert_eq!(
+        latency.bounds.len(),
+        BOUNDS_MAX - 2,
+        "{:?}",
+        bounds(&latency)
+    );
+}
+
+proptest! {
+    #[test]
+    fn surely_above_is_never_more_than_possibly(list in proptest::collection::vec((0_u64..100, 1_u64..50, 0_u64..9), 0..20), us in 0_u64..200) {
+        let buckets: Vec<Bucket> = list.iter().map(|(lower, width, count)| Bucket {
+            lower_us: *lower,
+            upper_us: lower + width,
+            count: *count,
+        }).collect();
+        let (surely, possibly) = above(&buckets, us);
+        prop_assert!(surely <= possibly && possibly <= sum(&buckets));
+    }
+}

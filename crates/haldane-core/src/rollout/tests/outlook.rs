@@ -155,6 +155,13 @@ fn a_wait_that_is_over_says_what_it_still_waits_for() {
         "waits for the canary's replicas, then goes on to step 3: hold for 1m, or rolls back",
         900,
     );
+    // As the last step, resized is not enough either.
+    check(
+        &plan("100% scale=full", guarded()),
+        "tick ready applied tick applied nodata +9s tick",
+        "waits for evidence (nodata was measured), then promotes if the judge agrees; gives up without it",
+        60 + 900 + 3_540 - 9,
+    );
     // A step that is no wait is over as soon as it is applied.
     check(
         &plan("10% header 1m", guarded()),
