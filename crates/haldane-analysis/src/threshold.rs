@@ -32,7 +32,7 @@ use std::time::Duration;
 use haldane_core::{
     guard::{Guard, Severity},
     plan::Sampling,
-    verdict::{Judgement, Share, Subject, Verdict},
+    verdict::{Judgement, Share, Standing, Subject, Verdict},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -148,6 +148,11 @@ fn answer(
         verdict,
         broken: worst_broken(&evidence.guards),
         share: evidence.share,
+        standing: if verdict == Verdict::Pass {
+            Standing::Shown
+        } else {
+            Standing::Open
+        },
         since: evidence.from,
         at: evidence.to,
         reason,

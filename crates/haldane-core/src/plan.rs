@@ -192,6 +192,9 @@ pub enum Ask {
 pub struct Rules {
     /// The limits that the background judge watches.
     pub guards: Vec<Guard>,
+    /// How the sequential judge compares the canary with stable, beside the limits; `None` leaves it out.
+    #[serde(default)]
+    pub judge: Option<Sequential>,
     /// How the background judge samples.
     pub sampling: Sampling,
     /// The first step during which the background judge rules.
@@ -216,6 +219,23 @@ pub struct Rules {
     pub windows: Vec<Window>,
     /// When weight may not rise.
     pub freezes: Vec<Freeze>,
+}
+
+/// How the sequential judge compares the canary with stable.
+///
+/// Its errors are bounded over the whole rollout, however often it looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sequential {
+    /// The bound on the chance to roll back a canary that is no worse than `harm` allows, all metrics together (α), parts per million.
+    pub alpha_ppm: u32,
+    /// The bound on the chance to take a canary that is worse than accepted for shown good, by each metric (β), parts per million.
+    pub beta_ppm: u32,
+    /// Harm is where the canary's rate is beyond this multiple of stable's (ρ0), thousandths.
+    pub harm_permille: u32,
+    /// A canary is accepted as shown good up to this multiple of stable's rate (ρ1), thousandths, ...
+    pub accept_permille: u32,
+    /// ... plus this share of its requests (ε1), parts per million.
+    pub accept_ppm: u32,
 }
 
 /// How samples are collected.
@@ -276,6 +296,9 @@ pub struct Deadlines {
     pub traffic: Duration,
     /// For evidence, after the planned wait is over.
     pub evidence: Duration,
+    /// For harm to show while stable has half of the traffic again, because the canary looked bad with all of it.
+    #[serde(default = "Deadlines::confirm_default")]
+    pub confirm: Duration,
     /// For a person.
     pub person: Duration,
     /// For requests in flight to end before a version is stopped.
@@ -416,7 +439,7 @@ impl Plan {
     /// Whether the background judge rules during the step of this index.
     #[must_use]
     pub fn is_judged_at(&self, index: u32) -> bool {
-        !self.rules.guards.is_empty() && index >= self.rules.judge_from_step
+        self.rules.is_judged() && index >= self.rules.judge_from_step
     }
 
     fn upto(&self, index: u32) -> std::slice::Iter<'_, Step> {
@@ -430,6 +453,34 @@ impl Plan {
     }
 }
 
+impl Rules {
+    /// Whether anything judges in the background.
+    #[must_use]
+    pub const fn is_judged(&self) -> bool {
+        self.judge.is_some() || !self.guards.is_empty()
+    }
+}
+
+impl Default for Sequential {
+    /// One false rollback in a hundred rollouts at most; harm beyond 1.1 times stable's rate; shown good up to 1.5 times plus 0.2 pp.
+    fn default() -> Self {
+        Self {
+            alpha_ppm: 10_000,
+            beta_ppm: 50_000,
+            harm_permille: 1_100,
+            accept_permille: 1_500,
+            accept_ppm: 2_000,
+        }
+    }
+}
+
+impl Deadlines {
+    /// A failure rate ten times stable's shows at half of 100 requests a second within a minute.
+    const fn confirm_default() -> Duration {
+        Duration::from_mins(5)
+    }
+}
+
 impl Default for Deadlines {
     fn default() -> Self {
         Self {
@@ -438,6 +489,7 @@ impl Default for Deadlines {
             lost: Duration::from_secs(30),
             traffic: Duration::from_mins(5),
             evidence: Duration::from_hours(1),
+            confirm: Self::confirm_default(),
             person: Duration::from_hours(7 * 24),
             drain: Duration::from_secs(30),
         }
@@ -459,6 +511,7 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             guards: Vec::new(),
+            judge: None,
             sampling: Sampling::default(),
             judge_from_step: 0,
             canary_scale: Scale::Full,

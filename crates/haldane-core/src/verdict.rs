@@ -40,6 +40,18 @@ pub enum Share {
     Mismatch,
 }
 
+/// How far a judge is from being sure, beside its conclusion.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Standing {
+    /// Nothing more is known than the conclusion says: a pass means that no harm was found so far.
+    #[default]
+    Open,
+    /// The canary is shown to keep what is asked of it; waiting longer gains nothing.
+    Shown,
+    /// The canary looks bad where it has all traffic, and only a comparison with stable at the same time can tell.
+    Suspect,
+}
+
 /// One answer of a judge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Judgement {
@@ -51,6 +63,9 @@ pub struct Judgement {
     pub broken: Option<Severity>,
     /// Whether traffic went where it was sent.
     pub share: Share,
+    /// How far the judge is from being sure.
+    #[serde(default)]
+    pub standing: Standing,
     /// When the oldest sample that was used began; a judgement older than the step it speaks for does not count.
     pub since: Timestamp,
     /// When the newest sample that was used ended.

@@ -10,8 +10,8 @@ use haldane_core::{
     guard::{Guard, Limit, Metric, Severity},
     plan::{
         Analysis, Arm, Ask, Deadlines, Experiment, ExperimentArm, Gate, HeaderMatch, HeaderRoute,
-        Hold, Mode, OnDoubt, OnFailure, Plan, PlanParts, PlanProblem, Rules, Sampling, Scale, Step,
-        ValueMatch, Window, preset,
+        Hold, Mode, OnDoubt, OnFailure, Plan, PlanParts, PlanProblem, Rules, Sampling, Scale,
+        Sequential, Step, ValueMatch, Window, preset,
     },
 };
 
@@ -169,6 +169,7 @@ fn rules(chance: &mut Chance) -> Rules {
         } else {
             Vec::new()
         },
+        judge: chance.happens(500).then(Sequential::default),
         sampling: Sampling {
             window: Duration::from_secs(20),
             requests_min: 100,
@@ -191,6 +192,7 @@ fn rules(chance: &mut Chance) -> Rules {
             lost: Duration::from_secs(20),
             traffic: Duration::from_secs(40),
             evidence: Duration::from_secs(90),
+            confirm: Duration::from_secs(20),
             person: Duration::from_secs(200),
             drain: Duration::from_secs(10),
         },

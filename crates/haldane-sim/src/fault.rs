@@ -58,6 +58,10 @@ faults! {
     Mismatch,
     /// A guard of severity warn is broken.
     Warning,
+    /// The canary looks bad where it has all traffic.
+    Suspicion,
+    /// The judge found no harm, and cannot say more.
+    Unshown,
     /// A gate answers late.
     GateLate,
     /// A gate never answers.

@@ -6,7 +6,7 @@ use std::{fmt, time::Duration};
 
 use crate::{
     guard::{Guard, Limit, Unit},
-    plan::{Analysis, Ask, Gate, Hold, Plan, PlanParts, Rules, Scale, Step, Window},
+    plan::{Analysis, Ask, Gate, Hold, Plan, PlanParts, Rules, Scale, Sequential, Step, Window},
     weight::Weight,
 };
 
@@ -24,6 +24,15 @@ const TIME_MAX: Duration = Duration::from_hours(366 * 24);
 
 /// The largest number of replicas of a canary.
 const REPLICAS_MAX: u32 = 10_000;
+
+/// The largest bound on a judge's errors, parts per million.
+const ERROR_PPM_MAX: u32 = 200_000;
+
+/// The largest multiple of stable's rate, thousandths.
+const RATIO_PERMILLE_MAX: u32 = 100_000;
+
+/// The largest share that may be added to stable's rate, parts per million.
+const ACCEPT_PPM_MAX: u32 = 500_000;
 
 /// One mistake in a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -273,8 +282,39 @@ fn check_gate(path: &str, gate: &Gate, found: &mut Problems) {
     }
 }
 
+fn check_judge(judge: &Sequential, found: &mut Problems) {
+    for (key, ppm) in [("alpha", judge.alpha_ppm), ("beta", judge.beta_ppm)] {
+        if !(1..=ERROR_PPM_MAX).contains(&ppm) {
+            found.add(
+                format!("judge.{key}"),
+                "a bound on errors; expected more than 0 % and at most 20 %",
+            );
+        }
+    }
+    if !(1_000..=RATIO_PERMILLE_MAX).contains(&judge.harm_permille) {
+        found.add(
+            "judge.harm",
+            "the multiple of stable's rate beyond which the canary is harmful; expected 1x to 100x",
+        );
+    }
+    let is_wider = judge.accept_permille > judge.harm_permille
+        || (judge.accept_permille == judge.harm_permille && judge.accept_ppm > 0);
+    if !is_wider || judge.accept_permille > RATIO_PERMILLE_MAX {
+        found.add(
+            "judge.accept",
+            "nothing can be shown good within what counts as harm; expected more than judge.harm and at most 100x",
+        );
+    }
+    if judge.accept_ppm > ACCEPT_PPM_MAX {
+        found.add("judge.acceptPlus", "expected at most 50pp");
+    }
+}
+
 fn check_rules(rules: &Rules, steps: usize, found: &mut Problems) {
     check_guards("guards", &rules.guards, found);
+    if let Some(judge) = &rules.judge {
+        check_judge(judge, found);
+    }
     if usize::try_from(rules.judge_from_step).unwrap_or(usize::MAX) >= steps.max(1) {
         found.add(
             "judgeFromStep",
@@ -302,6 +342,7 @@ fn check_rules(rules: &Rules, steps: usize, found: &mut Problems) {
         ("lost", waits.lost),
         ("traffic", waits.traffic),
         ("evidence", waits.evidence),
+        ("confirm", waits.confirm),
         ("person", waits.person),
         ("drain", waits.drain),
     ] {

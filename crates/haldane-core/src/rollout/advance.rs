@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::{
     plan::{Ask, Gate, Hold, Mode, OnDoubt, OnFailure, Plan, Step},
     rollout::{
-        evidence::{Evidence, evidence, is_heard, is_positive, judged_bad},
+        evidence::{Evidence, evidence, is_heard, is_positive, is_shown, judged_bad, suspected},
         input::Calendar,
         promotion::{promote, promoting},
         state::{
@@ -235,6 +235,9 @@ fn progressing(plan: &Plan, state: &State, progress: &Progress, now: Timestamp) 
             now,
         );
     }
+    if let Some(judgement) = suspected(plan, state) {
+        return step_back(plan, Resume::Step(*progress), &judgement.reason, now);
+    }
     if progress.weight < plan.weight_at(progress.step) {
         return rise(plan, state, progress, now);
     }
@@ -262,7 +265,7 @@ fn progressing(plan: &Plan, state: &State, progress: &Progress, now: Timestamp) 
         Some(Step::Hold(Hold::UntilEvidence { .. })) => {
             let patience = later(progress.over, plan.rules().sampling.window);
             let is_over = progress.over <= now && (patience <= now || is_heard(plan, state));
-            let has_evidence = is_positive(evidence(plan, state));
+            let has_evidence = is_shown(evidence(plan, state));
             (progress.due <= now && (is_over || has_evidence))
                 .then(|| decide(plan, state, progress, now))
                 .flatten()
@@ -341,12 +344,15 @@ fn decide(plan: &Plan, state: &State, progress: &Progress, now: Timestamp) -> Op
             Some(ask(plan, progress, "going on is manual here", now))
         }
         (Mode::Auto, Evidence::Positive { .. })
-        | (Mode::Hybrid, Evidence::Positive { warning: None }) => {
+        | (Mode::Hybrid, Evidence::Positive { warning: None, .. }) => {
             Some(after(plan, progress, Some(Approval::Verdict), now))
         }
-        (Mode::Hybrid, Evidence::Positive { warning: Some(why) }) => {
-            Some(ask(plan, progress, why, now))
-        }
+        (
+            Mode::Hybrid,
+            Evidence::Positive {
+                warning: Some(why), ..
+            },
+        ) => Some(ask(plan, progress, why, now)),
         (Mode::Hybrid, Evidence::Doubt { why, .. })
         | (
             Mode::Manual,
@@ -434,12 +440,16 @@ fn wait_paused(plan: &Plan, state: &State, paused: &Paused, now: Timestamp) -> P
     if paused.wait.deadline > now {
         return state.phase.clone();
     }
-    let why = if matches!(paused.why, Pause::Closed(_)) {
-        Reason::NoWindow
-    } else {
-        Reason::NoDecision
-    };
-    roll_back(plan, why, now)
+    match paused.why {
+        // Nothing bad was found where it would have shown.
+        Pause::Confirming(_) => enter_again(plan, paused, now),
+        Pause::Closed(_) => roll_back(plan, Reason::NoWindow, now),
+        Pause::Operator(_)
+        | Pause::Override(_)
+        | Pause::Planned
+        | Pause::Question(_)
+        | Pause::Failure(_) => roll_back(plan, Reason::NoDecision, now),
+    }
 }
 
 fn rolling_back(plan: &Plan, state: &State, rollback: &Rollback, now: Timestamp) -> Phase {
@@ -514,6 +524,17 @@ fn ask(plan: &Plan, progress: &Progress, why: &str, now: Timestamp) -> Phase {
     )
 }
 
+/// Gives stable half of the traffic again, so that the two can be compared at the same time.
+pub(super) fn step_back(plan: &Plan, from: Resume, why: &str, now: Timestamp) -> Phase {
+    pause(
+        plan,
+        from,
+        Pause::Confirming(why.to_owned()),
+        Weight::from_percent(50),
+        now,
+    )
+}
+
 /// Returns the phase of a pause at this weight.
 pub(super) fn pause(
     plan: &Plan,
@@ -523,10 +544,14 @@ pub(super) fn pause(
     now: Timestamp,
 ) -> Phase {
     let waits = &plan.rules().deadlines;
-    let time = if matches!(why, Pause::Closed(_)) {
-        waits.window
-    } else {
-        waits.person
+    let time = match why {
+        Pause::Closed(_) => waits.window,
+        Pause::Confirming(_) => waits.confirm,
+        Pause::Operator(_)
+        | Pause::Override(_)
+        | Pause::Planned
+        | Pause::Question(_)
+        | Pause::Failure(_) => waits.person,
     };
     Phase::Paused(Paused {
         from,

@@ -200,7 +200,7 @@ fn wait(plan: &Plan, state: &State, actor: &Actor, now: Timestamp) -> Result<Pha
             progress.weight,
             now,
         )),
-        Phase::Paused(paused) if matches!(paused.why, Pause::Closed(_)) => {
+        Phase::Paused(paused) if matches!(paused.why, Pause::Closed(_) | Pause::Confirming(_)) => {
             Ok(pause(plan, paused.from, why, paused.weight, now))
         }
         Phase::Paused(_) => Ok(state.phase.clone()),
@@ -234,7 +234,8 @@ fn resume(plan: &Plan, state: &State, now: Timestamp) -> Result<Phase, Refusal> 
                     | Pause::Question(_)
                     | Pause::Override(_)
                     | Pause::Failure(_)
-                    | Pause::Closed(_),
+                    | Pause::Closed(_)
+                    | Pause::Confirming(_),
                     _,
                 ) => enter_again(plan, paused, now),
             })
@@ -336,7 +337,8 @@ fn refuse_when_closed(state: &State, paused: &Paused) -> Result<(), Refusal> {
         | Pause::Override(_)
         | Pause::Planned
         | Pause::Question(_)
-        | Pause::Failure(_) => Ok(()),
+        | Pause::Failure(_)
+        | Pause::Confirming(_) => Ok(()),
     }
 }
 

@@ -239,7 +239,7 @@ fn judging(plan: &Plan, state: &State) -> Vec<Effect> {
         subject: Subject::Background,
         since,
     };
-    let has_guards = !plan.rules().guards.is_empty();
+    let is_judged = plan.rules().is_judged();
     match &state.phase {
         Phase::Progressing(progress)
         | Phase::Paused(Paused {
@@ -268,7 +268,7 @@ fn judging(plan: &Plan, state: &State) -> Vec<Effect> {
         | Phase::Paused(Paused {
             from: Resume::Promotion(promotion),
             ..
-        }) => has_guards
+        }) => is_judged
             .then(|| background(promotion.entered))
             .into_iter()
             .collect(),

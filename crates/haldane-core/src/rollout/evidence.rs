@@ -8,14 +8,18 @@ use crate::{
         advance::later,
         state::{Paused, Phase, Resume, State},
     },
-    verdict::{Judgement, Share, Subject, Verdict},
+    verdict::{Judgement, Share, Standing, Subject, Verdict},
 };
 
 /// What the judges say at the end of a wait.
 #[derive(Clone, Copy)]
 pub(super) enum Evidence<'a> {
     /// Going on is right; a warning asks for a person where the plan is hybrid.
-    Positive { warning: Option<&'a str> },
+    Positive {
+        warning: Option<&'a str>,
+        /// Whether waiting longer gains nothing.
+        is_shown: bool,
+    },
     /// It can't be told.
     Doubt { policy: OnDoubt, why: &'a str },
 }
@@ -30,14 +34,14 @@ pub(super) fn evidence<'a>(plan: &Plan, state: &'a State) -> Option<Evidence<'a>
     let mut found = None;
     for subject in own.into_iter().chain(background) {
         match weigh(plan, state, subject) {
-            Evidence::Positive { warning } => {
-                let known = if let Some(Evidence::Positive { warning }) = found {
-                    warning
-                } else {
-                    None
+            Evidence::Positive { warning, is_shown } => {
+                let (known, is_other_shown) = match found {
+                    Some(Evidence::Positive { warning, is_shown }) => (warning, is_shown),
+                    Some(Evidence::Doubt { .. }) | None => (None, true),
                 };
                 found = Some(Evidence::Positive {
                     warning: known.or(warning),
+                    is_shown: is_shown && is_other_shown,
                 });
             }
             doubt @ Evidence::Doubt { .. } => return Some(doubt),
@@ -62,6 +66,7 @@ fn weigh<'a>(plan: &Plan, state: &'a State, subject: Subject) -> Evidence<'a> {
     match (judgement.verdict, judgement.share) {
         (Verdict::Pass, Share::Fits) => Evidence::Positive {
             warning: judgement.broken.map(|_| why),
+            is_shown: judgement.standing == Standing::Shown,
         },
         (Verdict::Pass, Share::Mismatch) => Evidence::Doubt {
             policy: rules.on_inconclusive,
@@ -73,6 +78,23 @@ fn weigh<'a>(plan: &Plan, state: &'a State, subject: Subject) -> Evidence<'a> {
         },
         (Verdict::NoData, _) => no_data(why),
     }
+}
+
+/// Whether what is known is so good that waiting longer gains nothing.
+pub(super) const fn is_shown(evidence: Option<Evidence<'_>>) -> bool {
+    matches!(
+        evidence,
+        None | Some(Evidence::Positive { is_shown: true, .. })
+    )
+}
+
+/// Returns a judgement by which the canary, with all traffic, is to be compared with stable again.
+pub(super) fn suspected<'a>(plan: &Plan, state: &'a State) -> Option<&'a Judgement> {
+    let (_, background) = subjects(plan, state);
+    background
+        .and_then(|subject| judgement(state, subject))
+        .filter(|judgement| judgement.standing == Standing::Suspect)
+        .filter(|_| state.weight().is_full())
 }
 
 /// Returns a judgement by which the canary is bad now.
@@ -134,7 +156,7 @@ fn subjects(plan: &Plan, state: &State) -> (Option<Subject>, Option<Subject>) {
         ),
         None => (
             None,
-            (!plan.rules().guards.is_empty()).then_some(Subject::Background),
+            plan.rules().is_judged().then_some(Subject::Background),
         ),
     }
 }

@@ -132,8 +132,8 @@ fn check_rise(plan: &Plan, before: &State, input: &Input, after: &State) -> Resu
         | Phase::RolledBack(_)
         | Phase::Failed(_) => false,
     };
-    // Back from a loss, a rollout goes on at the weight that was decided before.
-    let came_back = before.lost.is_some() && is == before.weight();
+    // Back from a loss, a step goes on at the weight that was decided before, or at less.
+    let came_back = before.lost.is_some() && is <= before.weight();
     ensure(
         by_plan || is_override || came_back,
         "weight rises only by the plan or by an override",
@@ -160,7 +160,7 @@ fn check_approval(
         _ if was == is => true,
         None => true,
         Some(Approval::Operator) => is_command,
-        Some(Approval::Unjudged) => plan.rules().guards.is_empty(),
+        Some(Approval::Unjudged) => !plan.rules().is_judged(),
         Some(Approval::Verdict) => is_passed(plan, before, after) == Some(true),
     };
     ensure(
@@ -387,8 +387,8 @@ fn check_promotion(plan: &Plan, state: &State, promotion: &Promotion) -> Result<
         || format!("{:?} at {}", promotion.stage, promotion.weight),
     )?;
     ensure(
-        plan.rules().guards.is_empty() || promotion.by != Approval::Unjudged,
-        "nothing is promoted unjudged where the plan has guards",
+        !plan.rules().is_judged() || promotion.by != Approval::Unjudged,
+        "nothing is promoted unjudged where the plan has a judge",
         || format!("{promotion:?}"),
     )?;
     ensure(

@@ -143,6 +143,9 @@ fn in_pause(paused: &Paused) -> Outlook {
         Pause::Failure(_) => {
             "waits for a person: `abort`, or `resume` to try the step again; rolls back without a decision"
         }
+        Pause::Confirming(_) => {
+            "sends all traffic to the canary again unless the comparison shows harm"
+        }
         Pause::Closed(_) => "goes on by itself when its window opens, or gives up",
     };
     Outlook::new(text, paused.wait.deadline)

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use crate::{
     plan::{OnDoubt, Plan},
     rollout::{
-        advance::{fail, later, may_rise, on_failure, pause, roll_back},
-        evidence::{Evidence, evidence, is_heard, judged_bad},
+        advance::{fail, later, may_rise, on_failure, pause, roll_back, step_back},
+        evidence::{Evidence, evidence, is_heard, judged_bad, suspected},
         state::{Approval, Ended, Pause, Phase, Promotion, Reason, Resume, Stage, State},
         world::{is_applied, is_canary_ready},
     },
@@ -54,6 +54,9 @@ pub(super) fn promoting(
             &bad.reason,
             now,
         );
+    }
+    if let Some(judgement) = suspected(plan, state).filter(|_| promotion.stage != Stage::Draining) {
+        return step_back(plan, Resume::Promotion(*promotion), &judgement.reason, now);
     }
     let is_late = promotion.deadline <= now;
     if !promotion.weight.is_full() {

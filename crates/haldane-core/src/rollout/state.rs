@@ -130,6 +130,8 @@ pub enum Pause {
     Failure(String),
     /// No window is open, or a freeze is on; the rollout goes on by itself when it may.
     Closed(String),
+    /// The canary looked bad with all traffic: stable has half of it for a while, so that the two can be compared.
+    Confirming(String),
 }
 
 /// The way from the last step to the end.
@@ -338,6 +340,7 @@ impl fmt::Display for Pause {
             Self::Override(actor) => write!(f, "weight set by {actor}"),
             Self::Planned => f.write_str("the plan waits for a person here"),
             Self::Question(why) | Self::Failure(why) | Self::Closed(why) => f.write_str(why),
+            Self::Confirming(why) => write!(f, "compared with stable again: {why}"),
         }
     }
 }

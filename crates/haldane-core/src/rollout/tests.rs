@@ -14,5 +14,6 @@ mod outlook;
 mod promotion;
 mod properties;
 mod script;
+mod standing;
 mod steps;
 mod trouble;

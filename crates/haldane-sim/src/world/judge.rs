@@ -2,7 +2,7 @@
 
 use haldane_core::{
     guard::Severity,
-    verdict::{Judgement, Share, Subject, Verdict},
+    verdict::{Judgement, Share, Standing, Subject, Verdict},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -14,6 +14,9 @@ use crate::{
 /// How much evidence a verdict needs.
 const WARM_UP: SignedDuration = SignedDuration::from_secs(3);
 
+/// How often a judge suspects a good canary; a real one takes a comparison for an answer.
+const SUSPICIONS_MAX: u32 = 2;
+
 /// The judges and what they are asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Judge {
@@ -22,6 +25,7 @@ pub(crate) struct Judge {
     lag: SignedDuration,
     missing: (i64, i64),
     last: Option<Judgement>,
+    suspicions: u32,
     chance: Chance,
 }
 
@@ -51,6 +55,7 @@ impl Judge {
             lag: SignedDuration::from_millis(chance.seconds(5, 30)),
             missing: (from, from.saturating_add(chance.seconds(10, 120))),
             last: None,
+            suspicions: 0,
             chance,
         }
     }
@@ -122,6 +127,17 @@ impl Judge {
         if faults.strikes_at_times(Fault::Warning, 400, &mut self.chance) {
             judged.broken = Some(Severity::Warn);
         }
+        if faults.strikes_at_times(Fault::Unshown, 400, &mut self.chance) {
+            judged.standing = Standing::Open;
+        }
+        if judged.verdict == Verdict::Pass
+            && self.suspicions < SUSPICIONS_MAX
+            && faults.strikes_at_times(Fault::Suspicion, 100, &mut self.chance)
+        {
+            judged.verdict = Verdict::Inconclusive;
+            judged.standing = Standing::Suspect;
+            self.suspicions = self.suspicions.saturating_add(1);
+        }
         self.last = Some(judged.clone());
         Some(judged)
     }
@@ -147,6 +163,11 @@ fn judgement(subject: Subject, verdict: Verdict, since: Timestamp, at: Timestamp
         verdict,
         broken: (verdict == Verdict::Fail).then_some(Severity::Critical),
         share: Share::Fits,
+        standing: if verdict == Verdict::Pass {
+            Standing::Shown
+        } else {
+            Standing::Open
+        },
         since,
         at,
         reason: "errorRate".to_owned(),

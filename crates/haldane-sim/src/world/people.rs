@@ -56,7 +56,8 @@ impl People {
             self.answer_at = None;
             return None;
         };
-        if matches!(paused.why, Pause::Closed(_)) || faults.strikes(Fault::Absent) {
+        let ends_by_itself = matches!(paused.why, Pause::Closed(_) | Pause::Confirming(_));
+        if ends_by_itself || faults.strikes(Fault::Absent) {
             return None;
         }
         let Some(at) = self.answer_at else {
@@ -74,7 +75,8 @@ impl People {
             | Pause::Override(_)
             | Pause::Planned
             | Pause::Question(_)
-            | Pause::Closed(_) => Action::Resume,
+            | Pause::Closed(_)
+            | Pause::Confirming(_) => Action::Resume,
         })
     }
 

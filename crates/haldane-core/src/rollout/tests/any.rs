@@ -9,15 +9,15 @@ use crate::{
     guard::{Guard, Limit, Metric, Severity},
     plan::{
         Analysis, Arm, Ask, Deadlines, Experiment, ExperimentArm, Gate, HeaderMatch, HeaderRoute,
-        Hold, Mode, OnDoubt, OnFailure, Plan, PlanParts, Rules, Sampling, Scale, Step, ValueMatch,
-        Window,
+        Hold, Mode, OnDoubt, OnFailure, Plan, PlanParts, Rules, Sampling, Scale, Sequential, Step,
+        ValueMatch, Window,
     },
     rollout::{
         Action, Actor, Calendar, Command, Facts, GateAnswer, GateKey, Input, Paused, Phase,
         Replicas, Resume, State, Traffic, TrafficSeen, Trouble, TroubleKind, Workloads, begin,
         effect, next_deadline,
     },
-    verdict::{Judgement, Share, Subject, Verdict},
+    verdict::{Judgement, Share, Standing, Subject, Verdict},
     weight::Weight,
 };
 
@@ -78,6 +78,7 @@ pub(super) struct JudgedMove {
     verdict: Verdict,
     broken: Option<Severity>,
     share: Share,
+    standing: Standing,
     /// Seconds from the beginning of the step.
     since: i64,
     /// Seconds before now.
@@ -235,6 +236,7 @@ fn judgement(state: &State, clock: Timestamp, judged: &JudgedMove) -> Judgement 
         verdict: judged.verdict,
         broken: judged.broken,
         share: judged.share,
+        standing: judged.standing,
         since: entered(state) + seconds(judged.since),
         at: clock - seconds(judged.age),
         reason: "because".to_owned(),
@@ -293,6 +295,11 @@ fn any_judged() -> impl Strategy<Value = JudgedMove> {
         1 => Just(Some(Severity::Critical)),
     ];
     let share = prop_oneof![5 => Just(Share::Fits), 1 => Just(Share::Mismatch)];
+    let standing = prop_oneof![
+        2 => Just(Standing::Open),
+        6 => Just(Standing::Shown),
+        1 => Just(Standing::Suspect),
+    ];
     let since = prop_oneof![6 => Just(0_i64), 1 => -5_i64..30];
     let age = prop_oneof![6 => Just(0_i64), 1 => -5_i64..100];
     let step_offset = prop_oneof![6 => Just(0_u32), 1 => Just(1_u32)];
@@ -302,16 +309,18 @@ fn any_judged() -> impl Strategy<Value = JudgedMove> {
         verdict,
         broken,
         share,
+        standing,
         since,
         age,
     )
         .prop_map(
-            |(is_own, step_offset, verdict, broken, share, since, age)| JudgedMove {
+            |(is_own, step_offset, verdict, broken, share, standing, since, age)| JudgedMove {
                 is_own,
                 step_offset,
                 verdict,
                 broken,
                 share,
+                standing,
                 since,
                 age,
             },
@@ -462,10 +471,12 @@ fn any_rules() -> impl Strategy<Value = Rules> {
         (mode(), mode()),
         bake,
         option::weighted(0.3, Just(window())),
+        option::weighted(0.5, Just(Sequential::default())),
     )
         .prop_map(
-            |(guards, canary_scale, on_failure, doubts, modes, bake, window)| Rules {
+            |(guards, canary_scale, on_failure, doubts, modes, bake, window, judge)| Rules {
                 guards,
+                judge,
                 sampling: Sampling::default(),
                 judge_from_step: 0,
                 canary_scale,

@@ -12,7 +12,7 @@ use crate::{
         Action, Calendar, GateAnswer, Input, Phase, State, TrafficSeen, Transition, effect,
         effects, invariants, is_lawful, next_deadline, step,
     },
-    verdict::{Judgement, Share, Subject, Verdict},
+    verdict::{Judgement, Share, Standing, Subject, Verdict},
 };
 
 /// More calls than any rollout of these plans needs when nothing happens but time: each step at most enters, rises, is asked about
@@ -196,6 +196,7 @@ fn a_good_turn(plan: &Plan, state: &State, now: Timestamp) -> State {
             verdict: Verdict::Pass,
             broken: None,
             share: Share::Fits,
+            standing: Standing::Shown,
             since: entered(state),
             at: now,
             reason: "good".to_owned(),

@@ -5,7 +5,7 @@
 //!
 //! Script: `+30s`, `+5m` time passes; `tick`; `ready` all replicas, `ready=N`, `fixed=N`; `applied` traffic as wanted with nothing in
 //! flight, `applied+N` with requests in flight, `at=50%` other traffic; `pass`, `fail`, `inconclusive`, `nodata`, `warned`,
-//! `mismatch`, `old-pass`, `stale-pass`, and the same as `own:pass` for the step's own judge, `other:pass` for another step's; `yes`,
+//! `mismatch`, `so-far` (a pass that is not shown), `suspect`, `old-pass`, `stale-pass`, and the same as `own:pass` for the step's own judge, `other:pass` for another step's; `yes`,
 //! `no`, `other-yes` of a gate; `open`, `closed`; the commands, as `promote`, `promote@2`, `full`, `set=50%`; `restarted` forgets the
 //! facts.
 
@@ -24,7 +24,7 @@ use crate::{
         Action, Calendar, GateAnswer, GateKey, Input, Phase, Refusal, State, Traffic, TrafficSeen,
         effect, effects, is_lawful, step,
     },
-    verdict::{Judgement, Share, Subject, Verdict},
+    verdict::{Judgement, Share, Standing, Subject, Verdict},
     weight::Weight,
 };
 
@@ -265,11 +265,17 @@ impl Script {
             _ => (Subject::Background, word),
         };
         let verdict = match said {
-            "pass" | "old-pass" | "stale-pass" | "warned" | "mismatch" => Verdict::Pass,
+            "pass" | "so-far" | "old-pass" | "stale-pass" | "warned" | "mismatch" => Verdict::Pass,
             "fail" | "old-fail" => Verdict::Fail,
-            "inconclusive" => Verdict::Inconclusive,
+            "inconclusive" | "suspect" => Verdict::Inconclusive,
             "nodata" => Verdict::NoData,
             _ => panic!("no such word: {word}"),
+        };
+        let standing = match said {
+            "so-far" => Standing::Open,
+            "suspect" => Standing::Suspect,
+            _ if verdict == Verdict::Pass => Standing::Shown,
+            _ => Standing::Open,
         };
         let is_old = said.starts_with("old-");
         let age = if said == "stale-pass" { 16 } else { 0 };
@@ -282,6 +288,7 @@ impl Script {
             } else {
                 Share::Fits
             },
+            standing,
             since: entered(&self.state) - SignedDuration::from_millis(i64::from(is_old)),
             at: self.now - SignedDuration::from_secs(age),
             reason: format!("{said} was measured"),
