@@ -119,6 +119,8 @@ impl Faults {
             0..20 => return Self::of(&[Fault::DeadRouter, Fault::Meddling]),
             // Few hosts die just when all is done.
             20..40 => return Self::of(&[Fault::Unreadable, Fault::LateRouter]),
+            // Few aborts meet a disk that refuses.
+            40..60 => return Self::of(&[Fault::DiskRefuses, Fault::PromoteAndAbort]),
             _ => {}
         }
         let drawn = (0..count)

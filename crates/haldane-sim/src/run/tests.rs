@@ -33,7 +33,7 @@ const REGRESSIONS: &[(u64, Option<u64>)] = &[
 ];
 
 /// How many rollouts it may take until something broken is found.
-const SEARCH_MAX: u64 = 4_000;
+const SEARCH_MAX: u64 = 8_000;
 
 fn found(conduct: Conduct) -> Option<Violation> {
     (0..SEARCH_MAX).find_map(|index| play(mix(index), conduct).violation)
