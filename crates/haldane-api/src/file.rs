@@ -34,7 +34,7 @@ use self::service::Taken;
 pub use self::{
     address::{AddressError, HostPattern, Upstream},
     guard::default_guards,
-    rollout::default_plan,
+    rollout::{default_plan, default_rules},
     service::{Health, Limits, Override, REPLICAS_MAX, Service, Source, Timeouts, VersionSpec},
 };
 use crate::{

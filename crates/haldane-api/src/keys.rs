@@ -9,7 +9,7 @@ mod step;
 
 pub(crate) use self::{
     guard::{GUARD, GUARD_ITEM, GUARDS},
-    rollout::{DEADLINES, FREEZE, ROLLOUT, SAMPLING, WINDOW},
+    rollout::{DEADLINES, FREEZE, JUDGE, ROLLOUT, SAMPLING, WINDOW},
     service::{FILE, HEALTH, LIMITS, NOTIFY, OVERRIDE, SERVICE, STABLE, TIMEOUTS},
     step::{ANALYSIS, ARM, EXPERIMENT, GATE, HEADER_MATCH, HEADER_ROUTE, HOLD, STEP},
 };
@@ -136,7 +136,7 @@ const fn default(name: &'static str, form: Form, value: &'static str, doc: &'sta
 }
 
 /// Every table, in the order in which a file has them.
-pub(crate) static TABLES: [&Table; 24] = [
+pub(crate) static TABLES: [&Table; 25] = [
     &FILE,
     &NOTIFY,
     &SERVICE,
@@ -156,6 +156,7 @@ pub(crate) static TABLES: [&Table; 24] = [
     &GATE,
     &GUARD_ITEM,
     &GUARD,
+    &JUDGE,
     &SAMPLING,
     &DEADLINES,
     &WINDOW,

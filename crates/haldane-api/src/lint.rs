@@ -77,7 +77,7 @@ pub fn lint_plan(path: &str, plan: &Plan) -> Vec<Advice> {
         })
     };
     let rules = plan.rules();
-    if rules.guards.is_empty() && !plan.steps().iter().any(is_decision) {
+    if !rules.is_judged() && !plan.steps().iter().any(is_decision) {
         add("guards", "nothing is judged, so a bad version is promoted like a good one; give guards such as { errorRate: 5% }".to_owned());
     }
     if let Some((index, weight)) = first_trial(plan) {

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 
 use haldane_core::{
-    guard::{Guard, Severity},
+    guard::{Guard, Limit, Metric, Severity},
     plan::{
         Analysis, Arm, Ask, Deadlines, Experiment, Freeze, Gate, HeaderMatch, HeaderRoute, Hold,
-        Mode, OnDoubt, OnFailure, Plan, Rules, Sampling, Scale, Step, ValueMatch, Window,
+        Mode, OnDoubt, OnFailure, Plan, Rules, Sampling, Scale, Sequential, Step, ValueMatch,
+        Window,
     },
 };
 use serde_json::{Value, json};
@@ -30,6 +31,7 @@ use crate::{
 pub fn plan_long(plan: &Plan) -> Value {
     let Rules {
         guards,
+        judge,
         sampling,
         judge_from_step,
         canary_scale,
@@ -46,6 +48,7 @@ pub fn plan_long(plan: &Plan) -> Value {
     json!({
         "steps": plan.steps().iter().map(step).collect::<Value>(),
         "guards": guards.iter().map(guard).collect::<Value>(),
+        "judge": judge.as_ref().map_or_else(|| json!("threshold"), judge_long),
         "sampling": sampling_long(sampling),
         "judgeFromStep": judge_from_step,
         "canaryScale": scale(*canary_scale),
@@ -272,6 +275,24 @@ fn guard(guard: &Guard) -> Value {
     })
 }
 
+fn judge_long(judge: &Sequential) -> Value {
+    let Sequential {
+        alpha_ppm,
+        beta_ppm,
+        harm_permille,
+        accept_permille,
+        accept_ppm,
+    } = *judge;
+    let show = |limit| show_limit(Metric::ErrorRate, limit);
+    json!({
+        "alpha": show(Limit::Absolute(u64::from(alpha_ppm))),
+        "beta": show(Limit::Absolute(u64::from(beta_ppm))),
+        "harm": show(Limit::Times(harm_permille)),
+        "accept": show(Limit::Times(accept_permille)),
+        "acceptPlus": show(Limit::Points(accept_ppm)),
+    })
+}
+
 fn sampling_long(sampling: &Sampling) -> Value {
     let Sampling {
         window,
@@ -288,6 +309,7 @@ fn deadlines_long(deadlines: &Deadlines) -> Value {
         lost,
         traffic,
         evidence,
+        confirm,
         person,
         drain,
     } = deadlines;
@@ -297,6 +319,7 @@ fn deadlines_long(deadlines: &Deadlines) -> Value {
         "lost": show_duration(*lost),
         "traffic": show_duration(*traffic),
         "evidence": show_duration(*evidence),
+        "confirm": show_duration(*confirm),
         "person": show_duration(*person),
         "drain": show_duration(*drain),
     })

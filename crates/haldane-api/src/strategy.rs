@@ -7,12 +7,12 @@ use haldane_core::{
     guard::{Guard, Limit, Metric, Severity, Unit, Worse},
     plan::{
         Analysis, Arm, Ask, Deadlines, Experiment, ExperimentArm, Freeze, Gate, HeaderMatch,
-        HeaderRoute, Hold, Mode, OnDoubt, OnFailure, Plan, PlanParts, Rules, Sampling, Scale, Step,
-        ValueMatch, Window,
+        HeaderRoute, Hold, Mode, OnDoubt, OnFailure, Plan, PlanParts, Rules, Sampling, Scale,
+        Sequential, Step, ValueMatch, Window,
     },
 };
 use jiff::Timestamp;
-use proptest::{collection::vec, prelude::*, sample::select};
+use proptest::{collection::vec, option, prelude::*, sample::select};
 
 /// Any metric with any limit that it allows.
 pub(crate) fn limit() -> impl Strategy<Value = (Metric, Limit)> {
@@ -294,17 +294,56 @@ fn calendar() -> impl Strategy<Value = (Vec<Window>, Vec<Freeze>)> {
 }
 
 fn deadlines() -> impl Strategy<Value = Deadlines> {
-    [wait(), wait(), wait(), wait(), wait(), wait(), wait()].prop_map(
-        |[window, ready, lost, traffic, evidence, person, drain]| Deadlines {
+    [
+        wait(),
+        wait(),
+        wait(),
+        wait(),
+        wait(),
+        wait(),
+        wait(),
+        wait(),
+    ]
+    .prop_map(
+        |[
             window,
             ready,
             lost,
             traffic,
             evidence,
+            confirm,
+            person,
+            drain,
+        ]| Deadlines {
+            window,
+            ready,
+            lost,
+            traffic,
+            evidence,
+            confirm,
             person,
             drain,
         },
     )
+}
+
+fn sequential() -> impl Strategy<Value = Sequential> {
+    (
+        1..=200_000_u32,
+        1..=200_000_u32,
+        1_000..50_000_u32,
+        1..50_000_u32,
+        0..=500_000_u32,
+    )
+        .prop_map(
+            |(alpha_ppm, beta_ppm, harm_permille, wider, accept_ppm)| Sequential {
+                alpha_ppm,
+                beta_ppm,
+                harm_permille,
+                accept_permille: harm_permille + wider,
+                accept_ppm,
+            },
+        )
 }
 
 fn rules() -> impl Strategy<Value = Rules> {
@@ -319,7 +358,7 @@ fn rules() -> impl Strategy<Value = Rules> {
     let failure = select(&[OnFailure::Rollback, OnFailure::Hold, OnFailure::PauseAtZero][..]);
     let choices = (failure, doubt(), doubt(), mode(), mode());
     (
-        vec(guard(), 0..5),
+        (vec(guard(), 0..5), option::of(sequential())),
         sampling,
         any::<u32>(),
         scale(),
@@ -330,7 +369,7 @@ fn rules() -> impl Strategy<Value = Rules> {
     )
         .prop_map(
             |(
-                guards,
+                (guards, judge),
                 sampling,
                 judge_from_step,
                 canary_scale,
@@ -342,6 +381,7 @@ fn rules() -> impl Strategy<Value = Rules> {
                 let (on_failure, on_inconclusive, on_no_data, advance, promote) = choices;
                 Rules {
                     guards,
+                    judge,
                     sampling,
                     judge_from_step,
                     canary_scale,

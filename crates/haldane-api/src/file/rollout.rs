@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use haldane_core::{
     Weight,
+    guard::{Limit, Metric},
     plan::{
-        Deadlines, Hold, Mode, OnDoubt, OnFailure, Plan, PlanParts, Rules, Sampling, Step,
+        Deadlines, Hold, Mode, OnDoubt, OnFailure, Plan, PlanParts, Rules, Sampling, Sequential,
+        Step,
         preset::{self, DEFAULT_SHARES},
     },
 };
@@ -20,6 +22,7 @@ use super::{
 use crate::{
     keys,
     read::{At, Fields, Problems},
+    text::parse_limit,
     tree::{Kind, shorten},
 };
 
@@ -27,16 +30,22 @@ use crate::{
 const HOLD: Duration = Duration::from_mins(5);
 
 /// Returns the plan of a service that has none of its own: 5 %, 25 %, 50 % and 100 %, five minutes each, with
-/// [`default_guards`].
+/// [`default_guards`] and the sequential judge.
 #[must_use]
 pub fn default_plan() -> Plan {
-    let rules = Rules {
-        guards: default_guards(),
-        ..Rules::default()
-    };
-    let plan = Plan::try_new(preset::shares(&DEFAULT_SHARES, HOLD, rules));
+    let plan = Plan::try_new(preset::shares(&DEFAULT_SHARES, HOLD, default_rules()));
     #[expect(clippy::expect_used, reason = "constant input; a test reads it")]
     plan.expect("the default plan is valid")
+}
+
+/// Returns the rules of a rollout that names none: [`default_guards`] and the sequential judge.
+#[must_use]
+pub fn default_rules() -> Rules {
+    Rules {
+        guards: default_guards(),
+        judge: Some(Sequential::default()),
+        ..Rules::default()
+    }
 }
 
 /// The steps of a plan, and the place in the file of each.
@@ -261,6 +270,9 @@ fn read_rules(fields: &Fields<'_>, out: &mut Problems) -> Rules {
     ];
     Rules {
         guards: fields.or("guards", default_guards(), |at| read_guards(at, out)),
+        judge: fields.or("judge", Some(Sequential::default()), |at| {
+            read_judge(at, out)
+        }),
         sampling: fields.or("sampling", default.sampling, |at| read_sampling(at, out)),
         judge_from_step: default.judge_from_step,
         canary_scale: fields.or("canaryScale", default.canary_scale, |at| {
@@ -297,6 +309,77 @@ fn read_list<T>(
     items.into_iter().collect()
 }
 
+/// Reads how the sequential judge judges; the inner `None` leaves it out.
+fn read_judge(at: &At<'_>, out: &mut Problems) -> Option<Option<Sequential>> {
+    if !matches!(at.node.kind, Kind::Map(_)) {
+        let words = [
+            ("sequential", Some(Sequential::default())),
+            ("threshold", None),
+        ];
+        return at.choice(&words, out);
+    }
+    let fields = at.fields(&keys::JUDGE, out)?;
+    let default = Sequential::default();
+    let read =
+        |key, default: u32, kind: fn(Limit) -> Option<u32>, expected: &str, out: &mut Problems| {
+            fields.or(key, default, |at| {
+                let limit =
+                    at.parsed(expected, |text| parse_limit(Metric::ErrorRate, text), out)?;
+                let value = kind(limit);
+                if value.is_none() {
+                    out.add(at, format!("expected {expected}"));
+                }
+                value
+            })
+        };
+    Some(Some(Sequential {
+        alpha_ppm: read("alpha", default.alpha_ppm, share, "a share such as 1%", out),
+        beta_ppm: read("beta", default.beta_ppm, share, "a share such as 5%", out),
+        harm_permille: read(
+            "harm",
+            default.harm_permille,
+            multiple,
+            "a multiple such as 1.1x",
+            out,
+        ),
+        accept_permille: read(
+            "accept",
+            default.accept_permille,
+            multiple,
+            "a multiple such as 1.5x",
+            out,
+        ),
+        accept_ppm: read(
+            "acceptPlus",
+            default.accept_ppm,
+            points,
+            "points such as +0.2pp",
+            out,
+        ),
+    }))
+}
+
+fn share(limit: Limit) -> Option<u32> {
+    match limit {
+        Limit::Absolute(ppm) => u32::try_from(ppm).ok(),
+        Limit::Times(_) | Limit::Points(_) => None,
+    }
+}
+
+const fn multiple(limit: Limit) -> Option<u32> {
+    match limit {
+        Limit::Times(permille) => Some(permille),
+        Limit::Absolute(_) | Limit::Points(_) => None,
+    }
+}
+
+const fn points(limit: Limit) -> Option<u32> {
+    match limit {
+        Limit::Points(ppm) => Some(ppm),
+        Limit::Absolute(_) | Limit::Times(_) => None,
+    }
+}
+
 fn read_sampling(at: &At<'_>, out: &mut Problems) -> Option<Sampling> {
     let fields = at.fields(&keys::SAMPLING, out)?;
     let default = Sampling::default();
@@ -319,6 +402,7 @@ fn read_deadlines(at: &At<'_>, out: &mut Problems) -> Option<Deadlines> {
         lost: wait("lost", default.lost),
         traffic: wait("traffic", default.traffic),
         evidence: wait("evidence", default.evidence),
+        confirm: wait("confirm", default.confirm),
         person: wait("person", default.person),
         drain: wait("drain", default.drain),
     })

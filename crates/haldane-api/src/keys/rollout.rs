@@ -36,6 +36,15 @@ pub(crate) static ROLLOUT: Table = Table {
             "The limits that the canary must keep, or `none`.",
         ),
         default(
+            "judge",
+            Form::Any(&[
+                Form::Choice(&["sequential", "threshold"]),
+                Form::Map(&JUDGE),
+            ]),
+            "sequential",
+            "Whether the canary is also compared with stable by the sequential judge: `sequential`, how sure it must be, or `threshold` for the guards alone.",
+        ),
+        default(
             "sampling",
             Form::Map(&SAMPLING),
             "{}",
@@ -45,7 +54,7 @@ pub(crate) static ROLLOUT: Table = Table {
             "judgeFromStep",
             Form::Count(0),
             "0",
-            "The first of the steps, counted from 0, during which the guards are judged.",
+            "The first of the steps, counted from 0, during which the canary is judged.",
         ),
         default(
             "canaryScale",
@@ -115,6 +124,45 @@ const ONE_STEP: Form = Form::Any(&[Form::Weight, Form::Map(&STEP)]);
 const DOUBT: Form = Form::Choice(&["advance", "hold", "rollback"]);
 const MODE: Form = Form::Choice(&["auto", "manual", "hybrid"]);
 
+/// How sure the sequential judge must be.
+pub(crate) static JUDGE: Table = Table {
+    name: "Judge",
+    doc: "How the sequential judge compares the canary with stable.",
+    keys: &[
+        default(
+            "alpha",
+            Form::Limit,
+            "1%",
+            "The chance to roll back a canary that is no worse, over the whole rollout, is at most this.",
+        ),
+        default(
+            "beta",
+            Form::Limit,
+            "5%",
+            "The chance to go on early with a canary that is worse than `accept` allows is at most this, for each metric.",
+        ),
+        default(
+            "harm",
+            Form::Limit,
+            "1.1x",
+            "From this multiple of stable's rate on the canary does harm.",
+        ),
+        default(
+            "accept",
+            Form::Limit,
+            "1.5x",
+            "Going on early needs evidence that the canary's rate is below this multiple of stable's, ...",
+        ),
+        default(
+            "acceptPlus",
+            Form::Limit,
+            "+0.2pp",
+            "... plus this share of its requests.",
+        ),
+    ],
+    exactly_one_of: &[],
+};
+
 /// How samples are collected.
 pub(crate) static SAMPLING: Table = Table {
     name: "Sampling",
@@ -171,6 +219,12 @@ pub(crate) static DEADLINES: Table = Table {
             Form::Duration,
             "1h",
             "For evidence, after the planned wait is over.",
+        ),
+        default(
+            "confirm",
+            Form::Duration,
+            "5m",
+            "For harm to show while stable has half of the traffic again, because the canary looked bad with all of it.",
         ),
         default("person", Form::Duration, "168h", "For a person."),
         default(

@@ -65,6 +65,12 @@ guards:
     rollback: 500ms
     failures: 0
     severity: warn
+judge:
+  alpha: 1%
+  beta: 5%
+  harm: 1.1x
+  accept: 1.5x
+  acceptPlus: +0.2pp
 sampling:
   window: 1m
   requestsMin: 100
@@ -83,6 +89,7 @@ deadlines:
   lost: 30s
   traffic: 5m
   evidence: 1h
+  confirm: 5m
   person: 168h
   drain: 30s
 windows: []

@@ -2,7 +2,7 @@
 
 use std::{io::Write, path::PathBuf};
 
-use haldane_api::{file::default_guards, long::plan_long, yaml::to_yaml};
+use haldane_api::{file::default_rules, long::plan_long, yaml::to_yaml};
 use haldane_core::{
     ServiceName,
     plan::{Plan, Rules, preset},
@@ -92,11 +92,7 @@ fn list(globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
 
 /// Returns the preset as a file has it that says nothing else.
 pub(super) fn of_preset(name: &str) -> anyhow::Result<Plan> {
-    let rules = Rules {
-        guards: default_guards(),
-        ..Rules::default()
-    };
-    let plan = preset::find(name, rules);
+    let plan = preset::find(name, default_rules());
     Ok(plan.ok_or_else(|| UsageError(format!("{name:?} is no preset; see `haldane plan show`")))?)
 }
 

@@ -67,6 +67,9 @@ impl PlanFlags {
         if let Some(guards) = self.guards() {
             set("guards", guards);
         }
+        if self.skip_analysis {
+            set("judge", json!("threshold"));
+        }
         if rollout.is_empty() && !self.auto_promote {
             return None;
         }
@@ -189,7 +192,7 @@ mod tests {
             ),
             (
                 "--skip-analysis --reason hotfix",
-                json!({ "guards": "none", "promote": "manual" }),
+                json!({ "guards": "none", "judge": "threshold", "promote": "manual" }),
             ),
         ] {
             assert_eq!(rollout(line).unwrap_or(Value::Null), expected, "{line}");

@@ -5,6 +5,7 @@ use std::{io::Write, time::Duration};
 use haldane_api::text::show_duration;
 use haldane_core::{
     Weight,
+    guard::Unit,
     plan::{Ask, Hold, Mode, OnFailure, Plan, Scale, Step},
 };
 
@@ -39,13 +40,20 @@ pub(super) fn write(plan: &Plan, globals: &Globals, out: &mut impl Write) -> any
     table.write(out, globals.width, globals.paint)?;
     writeln!(out)?;
     let guards = &plan.rules().guards;
-    if guards.is_empty() {
+    if !plan.rules().is_judged() {
         writeln!(out, "Nothing is judged.")?;
     } else {
         writeln!(
             out,
             "Judged meanwhile: {}.",
             on_failure(plan.rules().on_failure)
+        )?;
+    }
+    if let Some(judge) = &plan.rules().judge {
+        writeln!(
+            out,
+            "  compared with stable: at most {} of rollouts of a good version are rolled back",
+            Unit::Share.show(u64::from(judge.alpha_ppm))
         )?;
     }
     for guard in guards {
@@ -223,7 +231,7 @@ fn going_on(mode: Mode) -> String {
 
 fn promotion(plan: &Plan) -> String {
     let text = match plan.rules().promote {
-        Mode::Auto if plan.rules().guards.is_empty() => "promote",
+        Mode::Auto if !plan.rules().is_judged() => "promote",
         Mode::Auto => "promote if the verdict is pass",
         Mode::Manual => "ask a person to promote",
         Mode::Hybrid => "promote if the verdict is pass, ask a person if it is not clear",
