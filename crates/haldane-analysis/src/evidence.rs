@@ -7,7 +7,7 @@ use haldane_core::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{sample::Bounds, share::Split};
+use crate::{sample::Bounds, sequential, share::Split};
 
 /// What a judgement rests on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct Evidence {
     pub observed_bps: Option<u16>,
     /// Whether the split fits the weight.
     pub share: Share,
+    /// What the sequential judge knows, where it was asked.
+    #[serde(default)]
+    pub sequential: Option<sequential::Evidence>,
 }
 
 /// What the verdict on one guard rests on. Values are in the unit of the metric.

@@ -19,6 +19,7 @@ pub mod argo;
 pub mod evidence;
 pub mod figures;
 pub mod flagger;
+pub mod panel;
 pub mod sample;
 pub mod score;
 pub mod sequential;

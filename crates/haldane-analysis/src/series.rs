@@ -129,6 +129,14 @@ impl Series {
         Ok(())
     }
 
+    /// Keeps the newest batches in which no request went to the canary: what is known of stable alone.
+    pub fn keep_idle(&mut self) {
+        let is_busy = |batch: &Batch| batch.canary.requests > 0 || !batch.weight.is_zero();
+        let busy = self.batches.iter().rposition(is_busy);
+        self.batches
+            .drain(..busy.map_or(0, |last| last.saturating_add(1)));
+    }
+
     /// Returns the newest batch.
     #[must_use]
     pub fn newest(&self) -> Option<&Batch> {

@@ -172,6 +172,7 @@ fn evidence_of(totals: &Totals, guards: Vec<GuardEvidence>) -> Evidence {
         split: totals.split,
         observed_bps: totals.split.as_ref().and_then(Split::observed_bps),
         share: totals.split.as_ref().map_or(Share::Fits, Split::check),
+        sequential: None,
     }
 }
 

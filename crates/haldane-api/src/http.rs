@@ -204,6 +204,43 @@ pub struct JudgementView {
     pub to: Option<Timestamp>,
     /// Each guard.
     pub guards: Vec<GuardView>,
+    /// How the canary compares with stable, where the plan has the sequential judge.
+    pub comparison: Option<ComparisonView>,
+}
+
+/// How the canary compares with stable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ComparisonView {
+    /// How far the evidence of harm, all metrics together, is on its way to a rollback, 0 to 100.
+    pub harm_percent: u8,
+    /// Each metric.
+    pub metrics: Vec<MetricView>,
+}
+
+/// How the canary compares with stable in one metric.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MetricView {
+    /// The metric's name.
+    pub name: String,
+    /// What it says alone.
+    #[schema(schema_with = verdict)]
+    pub verdict: Verdict,
+    /// Stable's value, written for people; of latencies the share that is slower than a bound.
+    pub stable: Option<String>,
+    /// The canary's value.
+    pub canary: Option<String>,
+    /// The canary's rate by stable's with its interval, written for people: `2.1× (1.3× to 4.0×)`.
+    pub ratio: Option<String>,
+    /// How far the evidence of harm is on its way to a rollback by this metric alone, 0 to 100.
+    pub harm_percent: u8,
+    /// How far the evidence that the canary is fine is on its way, 0 to 100; absent where the metric can't give any.
+    pub fine_percent: Option<u8>,
+    /// In how many seconds a canary like stable would be shown to be fine, at this traffic.
+    pub fine_in_seconds: Option<u64>,
+    /// What it means, in one sentence.
+    pub reason: String,
 }
 
 /// What became of one guard.

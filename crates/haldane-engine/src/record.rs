@@ -2,7 +2,7 @@
 //!
 //! Bodies are JSON under a version tag, so that a later release can still read what an earlier one wrote.
 
-use haldane_analysis::{Evidence, threshold::Memory};
+use haldane_analysis::{Evidence, panel::Memory};
 use haldane_api::file::{Notify, Service, VersionSpec};
 use haldane_core::{
     RolloutId, ServiceName, VersionName,
@@ -80,8 +80,9 @@ pub(crate) struct RolloutRecord {
     pub(crate) started_at: Timestamp,
     /// How many decisions its history has.
     pub(crate) entries: u64,
-    /// What the background judge remembers.
-    pub(crate) memory: Memory,
+    /// What the background judges remember.
+    #[serde(default)]
+    pub(crate) judges: Memory,
 }
 
 /// One decision in a rollout's history: enough to decide it again.

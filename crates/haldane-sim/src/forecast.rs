@@ -13,12 +13,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use haldane_analysis::{
     Batch, Series,
-    threshold::{self, Memory, Question},
+    panel::{self, Memory},
 };
 use haldane_core::{
     RolloutId, ServiceName, VersionName,
-    guard::Guard,
-    plan::{Plan, Step},
+    plan::Plan,
     rollout::{
         Calendar, CanaryWish, Effect, Facts, GateAnswer, Input, Paused, Phase, Reason, Replicas,
         Resume, State, Traffic, TrafficSeen, WorkloadWish, Workloads, begin, next_deadline, step,
@@ -465,28 +464,17 @@ impl<'a> World<'a> {
         let plan = &self.scenario.plan;
         let mut facts = state.facts.clone();
         for (subject, since) in self.judged.clone() {
-            let (guards, memory) = match subject {
-                Subject::Background => (plan.rules().guards.as_slice(), &mut self.memory),
+            let memory = match subject {
+                Subject::Background => &mut self.memory,
                 Subject::Step(index) => {
                     if self.step_memory.0 != Some(index) {
                         self.step_memory = (Some(index), Memory::default());
                     }
-                    (
-                        plan.step(index).map(own_guards).unwrap_or_default(),
-                        &mut self.step_memory.1,
-                    )
+                    &mut self.step_memory.1
                 }
             };
-            let sampling = &plan.rules().sampling;
-            let question = Question {
-                subject,
-                guards,
-                sampling,
-                since,
-                now: self.now,
-            };
-            let answer = threshold::judge(&question, &self.series, memory);
-            *memory = answer.memory;
+            let question = panel::question(plan, subject, since, self.now);
+            let answer = panel::judge(&question, &self.series, memory);
             // Requests that reach the canary by a rule are no part of the split, so they say nothing about it.
             let is_split = !self.traffic.weight.is_zero() && self.traffic.header_routes.is_empty();
             let share = if is_split {
@@ -505,21 +493,6 @@ impl<'a> World<'a> {
 
 fn ready_at(born: Timestamp) -> Timestamp {
     born.checked_add(START).unwrap_or(Timestamp::MAX)
-}
-
-/// Returns the guards that a step brings itself.
-fn own_guards(step: &Step) -> &[Guard] {
-    match step {
-        Step::Analysis(analysis) => &analysis.guards,
-        Step::Experiment(experiment) => &experiment.analysis.guards,
-        Step::SetWeight(_)
-        | Step::TestTraffic
-        | Step::Hold(_)
-        | Step::ScaleCanary(_)
-        | Step::HeaderRoute(_)
-        | Step::Mirror(_)
-        | Step::Gate(_) => &[],
-    }
 }
 
 #[cfg(test)]

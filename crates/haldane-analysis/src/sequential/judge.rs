@@ -15,7 +15,7 @@
 use haldane_core::{
     Weight,
     guard::Severity,
-    verdict::{Judgement, Share, Subject, Verdict},
+    verdict::{Judgement, Share, Standing, Subject, Verdict},
 };
 use jiff::Timestamp;
 
@@ -153,6 +153,13 @@ impl State {
                 verdict: conclusion.verdict,
                 broken: is_harm.then_some(severity),
                 share: conclusion.share,
+                standing: if conclusion.verdict == Verdict::Pass {
+                    Standing::Shown
+                } else if conclusion.step_back {
+                    Standing::Suspect
+                } else {
+                    Standing::Open
+                },
                 since: begin(data, question),
                 at,
                 reason,

@@ -11,7 +11,8 @@ use crate::{
         input::Calendar,
         promotion::{promote, promoting},
         state::{
-            Approval, Ended, Pause, Paused, Phase, Progress, Reason, Resume, Rollback, State, Wait,
+            Approval, Ended, Pause, Paused, Phase, Progress, Promotion, Reason, Resume, Rollback,
+            Stage, State, Wait,
         },
         world::{cannot_start, has_canary, is_applied, is_canary_ready, lost, not_ready},
     },
@@ -526,13 +527,16 @@ fn ask(plan: &Plan, progress: &Progress, why: &str, now: Timestamp) -> Phase {
 
 /// Gives stable half of the traffic again, so that the two can be compared at the same time.
 pub(super) fn step_back(plan: &Plan, from: Resume, why: &str, now: Timestamp) -> Phase {
-    pause(
-        plan,
-        from,
-        Pause::Confirming(why.to_owned()),
-        Weight::from_percent(50),
-        now,
-    )
+    let weight = Weight::from_percent(50);
+    let from = match from {
+        Resume::Step(progress) => Resume::Step(Progress { weight, ..progress }),
+        Resume::Promotion(promotion) => Resume::Promotion(Promotion {
+            stage: Stage::Shifting,
+            weight,
+            ..promotion
+        }),
+    };
+    pause(plan, from, Pause::Confirming(why.to_owned()), weight, now)
 }
 
 /// Returns the phase of a pause at this weight.

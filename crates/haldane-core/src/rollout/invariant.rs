@@ -371,7 +371,11 @@ fn check_paused(plan: &Plan, state: &State, paused: &Paused) -> Result<(), Viola
     let may_differ = match &paused.why {
         // A failure may end an override, and leave its weight or take it away.
         Pause::Override(_) | Pause::Failure(_) => true,
-        Pause::Operator(_) | Pause::Planned | Pause::Question(_) | Pause::Closed(_) => false,
+        Pause::Operator(_)
+        | Pause::Planned
+        | Pause::Question(_)
+        | Pause::Closed(_)
+        | Pause::Confirming(_) => false,
     };
     ensure(
         may_differ || paused.weight == weight,

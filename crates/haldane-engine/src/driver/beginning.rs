@@ -1,6 +1,6 @@
 //! How a rollout begins: now, or when the one before it has ended.
 
-use haldane_analysis::threshold;
+use haldane_analysis::panel;
 use haldane_core::{
     RolloutId, ServiceName,
     request::{Admission, admit},
@@ -89,7 +89,7 @@ impl Driver {
             home.let_go.remove(&record.wish.spec.version);
             home.rollout = Some(Live::new(record));
             home.aside = None;
-            home.count_anew(now);
+            home.count_from_idle(now);
         }
         Ok(Some(id))
     }
@@ -139,7 +139,7 @@ fn first(
         state,
         started_at: now,
         entries: 1,
-        memory: threshold::Memory::default(),
+        judges: panel::Memory::default(),
     };
     let service = ServiceRecord {
         next_number: number.saturating_add(1),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use haldane_analysis::{Evidence, Series, threshold};
+use haldane_analysis::{Evidence, Series, panel};
 use haldane_api::file::Service;
 use haldane_core::{
     ServiceName, VersionName,
@@ -51,7 +51,9 @@ pub(super) struct Live {
     /// What the background judge said last.
     pub(super) judged: Option<(Judgement, Evidence)>,
     /// What the judge of the current step remembers, and the step.
-    pub(super) step_memory: (Option<u32>, threshold::Memory),
+    pub(super) step_memory: (Option<u32>, panel::Memory),
+    /// When what the judges remember was stored last.
+    pub(super) kept: Option<Timestamp>,
     /// Writes of decisions that took traffic away before they were durable.
     pub(super) pending: Vec<Write>,
     /// The key of the last news told.
@@ -104,6 +106,12 @@ impl Home {
         })
     }
 
+    /// Keeps what was counted of stable alone, which the judges learn from, and counts from now.
+    pub(super) fn count_from_idle(&mut self, now: Timestamp) {
+        self.series.keep_idle();
+        self.batch_from = now;
+    }
+
     /// Forgets what was counted, and counts from now.
     pub(super) fn count_anew(&mut self, now: Timestamp) {
         self.series = Series::bounded(BATCHES_KEPT);
@@ -116,7 +124,8 @@ impl Live {
         Self {
             record,
             judged: None,
-            step_memory: (None, threshold::Memory::default()),
+            step_memory: (None, panel::Memory::default()),
+            kept: None,
             pending: Vec::new(),
             told: String::new(),
             fault: None,

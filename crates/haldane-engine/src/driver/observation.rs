@@ -1,10 +1,9 @@
 //! What is seen of the world: replicas, routes, the calendar, counts, and what the judges say of them.
 
-use haldane_analysis::{Batch, threshold};
+use haldane_analysis::{Batch, panel};
 use haldane_core::{
     ServiceName, Weight,
-    guard::Guard,
-    plan::{Plan, Step},
+    plan::Plan,
     rollout::{self, Effect, Input, TrafficSeen, Workloads, effect},
     verdict::{Judgement, Share, Subject},
 };
@@ -20,6 +19,9 @@ use crate::{calendar, port::Ports};
 
 /// The time between two looks at the counters; batches are this long.
 const BATCH: SignedDuration = SignedDuration::from_secs(1);
+
+/// How often what the judges remember is stored.
+const KEEP_JUDGES: SignedDuration = SignedDuration::from_secs(5);
 
 /// How long after a start of the daemon a canary whose replicas exist is not yet taken for lost: its health is asked anew, and until
 /// it answers it gets no requests anyhow.
@@ -74,7 +76,32 @@ impl Driver {
         if let Err(why) = home.series.push(batch) {
             debug!(service = %name, %why, "Batch left out");
         }
-        judge(home, now)
+        let inputs = judge(home, now);
+        self.keep_judges(name, now);
+        inputs
+    }
+
+    /// Stores what the judges remember every few seconds, so that a restart neither counts twice nor forgets.
+    ///
+    /// Between two decisions nothing depends on it; if the disk fails, the next time will do.
+    fn keep_judges(&mut self, name: &ServiceName, now: Timestamp) {
+        let live = self.homes.get(name).and_then(Home::live);
+        let is_due = |live: &&Live| {
+            let since = live.kept.unwrap_or(live.record.started_at);
+            live.is_durable()
+                && live.record.judges.sequential.is_some()
+                && now.duration_since(since) >= KEEP_JUDGES
+        };
+        let Some(write) = live.filter(is_due).map(|live| live.record.write()) else {
+            return;
+        };
+        let result = write.and_then(|write| self.commit(&[write]));
+        if let Err(error) = result {
+            debug!(service = %name, %error, "What the judges remember was not stored");
+        }
+        if let Some(live) = self.homes.get_mut(name).and_then(live_mut) {
+            live.kept = Some(now);
+        }
     }
 }
 
@@ -137,16 +164,9 @@ fn judge(home: &mut Home, now: Timestamp) -> Vec<Input> {
         let Effect::EnsureJudged { subject, since } = wish else {
             continue;
         };
-        let question = threshold::Question {
-            subject,
-            guards: guards(&plan, subject),
-            sampling: &plan.rules().sampling,
-            since,
-            now,
-        };
-        let answer = threshold::judge(&question, &home.series, memory(live, subject));
-        *memory(live, subject) = answer.memory.clone();
-        if subject == Subject::Background || plan.rules().guards.is_empty() {
+        let question = panel::question(&plan, subject, since, now);
+        let answer = panel::judge(&question, &home.series, memory(live, subject));
+        if subject == Subject::Background || !plan.rules().is_judged() {
             live.judged = Some((answer.judgement.clone(), answer.evidence));
         }
         inputs.push(Input::Judged(with_split(&plan, live, answer.judgement)));
@@ -154,34 +174,13 @@ fn judge(home: &mut Home, now: Timestamp) -> Vec<Input> {
     inputs
 }
 
-/// Returns the limits that a subject is judged by.
-fn guards(plan: &Plan, subject: Subject) -> &[Guard] {
-    let Subject::Step(step) = subject else {
-        return &plan.rules().guards;
-    };
-    match plan.step(step) {
-        Some(Step::Analysis(analysis)) => &analysis.guards,
-        Some(Step::Experiment(experiment)) => &experiment.analysis.guards,
-        Some(
-            Step::SetWeight(_)
-            | Step::TestTraffic
-            | Step::Hold(_)
-            | Step::ScaleCanary(_)
-            | Step::HeaderRoute(_)
-            | Step::Mirror(_)
-            | Step::Gate(_),
-        )
-        | None => &[],
-    }
-}
-
 /// Returns what the judge of a subject remembers; each step begins with nothing.
-fn memory(live: &mut Live, subject: Subject) -> &mut threshold::Memory {
+fn memory(live: &mut Live, subject: Subject) -> &mut panel::Memory {
     let Subject::Step(step) = subject else {
-        return &mut live.record.memory;
+        return &mut live.record.judges;
     };
     if live.step_memory.0 != Some(step) {
-        live.step_memory = (Some(step), threshold::Memory::default());
+        live.step_memory = (Some(step), panel::Memory::default());
     }
     &mut live.step_memory.1
 }

@@ -106,7 +106,8 @@ pub(super) fn message(state: &State) -> String {
             | Pause::Planned
             | Pause::Question(_)
             | Pause::Failure(_)
-            | Pause::Closed(_) => paused.why.to_string(),
+            | Pause::Closed(_)
+            | Pause::Confirming(_) => paused.why.to_string(),
         },
         Phase::Promoting(promotion) => promotion.stage.text().to_owned(),
         Phase::RollingBack(rollback) => rollback.why.to_string(),

@@ -1,5 +1,7 @@
 //! What people and programs see of a service: its record, its rollout and its figures, in one body.
 
+mod comparison;
+
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use haldane_analysis::{Evidence, GuardEvidence, figures, figures::Arm};
@@ -86,6 +88,7 @@ pub(super) fn judgement(judgement: Option<&Judgement>, evidence: &Evidence) -> J
         from: Some(evidence.from),
         to: Some(evidence.to),
         guards: evidence.guards.iter().map(guard).collect(),
+        comparison: evidence.sequential.as_ref().map(comparison::view),
     }
 }
 
@@ -143,7 +146,8 @@ fn rollout(live: &Live, observed_bps: Option<u64>) -> RolloutView {
         observed_bps: observed_bps.filter(|_| !state.phase.is_terminal()),
         waits_for_person: matches!(
             &state.phase,
-            Phase::Paused(paused) if !matches!(paused.why, Pause::Closed(_))
+            Phase::Paused(paused)
+                if !matches!(paused.why, Pause::Closed(_) | Pause::Confirming(_))
         ),
         is_applied: state
             .facts
@@ -223,6 +227,7 @@ fn recommendation(live: &Live) -> String {
         Phase::Paused(paused) => match (&paused.why, verdict) {
             (Pause::Failure(_), _) | (_, Some(Verdict::Fail)) => "abort: the canary was judged bad",
             (Pause::Closed(_), _) => "wait: it goes on when its window opens",
+            (Pause::Confirming(_), _) => "wait: the comparison decides",
             (_, Some(Verdict::Pass)) => "promote: every guard passes",
             (_, Some(Verdict::Inconclusive | Verdict::NoData) | None) => {
                 "look at the evidence before you decide"

@@ -1,9 +1,9 @@
 //! The counts of one second: requests, failures and latencies, drawn from what a version is like.
 
-use haldane_analysis::{Bucket, Gauges, Sample};
+use haldane_analysis::{Bucket, Gauges, Sample, panel::own_guards};
 use haldane_core::guard::{Guard, Limit, Metric, Unit};
 
-use super::{Quality, Scenario, own_guards};
+use super::{Quality, Scenario};
 use crate::{
     chance::Chance,
     variate::{binomial, poisson, to_count},
@@ -48,10 +48,12 @@ pub(super) fn bounds(scenario: &Scenario) -> Vec<u64> {
     let needs_all = |guard: &Guard| {
         guard.metric == Metric::Mean || guard.pass.is_relative() || guard.fail.is_relative()
     };
-    if latency().any(needs_all) {
+    // The sequential judge compares latencies all over.
+    let is_compared = plan.rules().judge.is_some();
+    if is_compared || latency().any(needs_all) {
         bounds.extend(grid([&scenario.stable, &scenario.canary]));
     }
-    if latency().next().is_some() {
+    if is_compared || latency().next().is_some() {
         bounds.push(u64::MAX);
     }
     bounds.retain(|bound| *bound > 0);

@@ -5,7 +5,7 @@ use std::{io::Write, path::PathBuf};
 use haldane_api::{file::default_rules, long::plan_long, yaml::to_yaml};
 use haldane_core::{
     ServiceName,
-    plan::{Plan, Rules, preset},
+    plan::{Plan, preset},
 };
 use serde::Serialize;
 

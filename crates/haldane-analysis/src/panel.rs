@@ -1,0 +1,276 @@
+//! The judges together: what the plan's rules ask of them, and what they say as one.
+//!
+//! The [sequential judge](sequential) compares the canary with stable, and the [threshold judge](threshold) holds it against the plan's
+//! guards; either may be left out. Together they say:
+//!
+//! 1. **Fail** when either does. The sequential judge's reason comes first: it is the one that is bounded.
+//! 2. **Inconclusive** when requests go elsewhere than the weight says, when a metric that only holds shows harm, or when the canary looks
+//!    bad with all traffic ([`Standing::Suspect`]).
+//! 3. Else what the guards say. Without guards a pass needs as many requests of the canary as a guard would
+//!    ([`Sampling::requests_min`](haldane_core::plan::Sampling)).
+//!
+//! A pass is [`Standing::Shown`] when the sequential judge has evidence that the canary is no worse than accepted; until then it means that
+//! no harm was found so far, which is what a hold of a fixed time asks for.
+//!
+//! **Invariant:** no pass without fresh data of the canary since the step began.
+
+use std::time::Duration;
+
+use haldane_core::{
+    guard::Guard,
+    plan::{Hold, Plan, Sampling, Sequential, Step},
+    verdict::{Judgement, Share, Standing, Subject, Verdict},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    evidence::Evidence,
+    sequential::{self, Against, Config, Kind, Settings, State, Why},
+    series::Series,
+    threshold,
+};
+
+/// The shortest time for which a rollout is planned, as far as the sequential judge cares.
+const HORIZON_MIN: Duration = Duration::from_mins(1);
+
+/// The longest such time.
+const HORIZON_MAX: Duration = Duration::from_hours(24);
+
+/// How often a rollout may go back from all traffic; after that a comparison was the answer.
+const STEP_BACKS_MAX: u32 = 2;
+
+/// What to judge, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// What the judgement is about.
+    pub subject: Subject,
+    /// The limits to keep.
+    pub guards: &'a [Guard],
+    /// How the sequential judge compares, if it does.
+    pub judge: Option<&'a Sequential>,
+    /// How long the rollout is planned to last.
+    pub horizon: Duration,
+    /// How samples are used.
+    pub sampling: &'a Sampling,
+    /// Batches that began earlier don't speak for what is judged now.
+    pub since: Timestamp,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// What the judges remember between looks; empty at the rollout's start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// What the threshold judge remembers.
+    pub guards: threshold::Memory,
+    /// What the sequential judge knows; `None` until it looked first.
+    pub sequential: Option<State>,
+    /// How often it looked bad with all traffic.
+    pub suspicions: u32,
+    /// Whether it does so at present.
+    pub is_suspect: bool,
+}
+
+/// The judges' answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Answer {
+    /// What the state machine is told.
+    pub judgement: Judgement,
+    /// What the judgement rests on.
+    pub evidence: Evidence,
+}
+
+/// Returns the question about a subject: of a step its own limits, in the background all rules of the plan.
+#[must_use]
+pub fn question(plan: &Plan, subject: Subject, since: Timestamp, now: Timestamp) -> Question<'_> {
+    let rules = plan.rules();
+    let (guards, judge) = match subject {
+        Subject::Background => (rules.guards.as_slice(), rules.judge.as_ref()),
+        Subject::Step(step) => (plan.step(step).map(own_guards).unwrap_or_default(), None),
+    };
+    Question {
+        subject,
+        guards,
+        judge,
+        horizon: horizon(plan),
+        sampling: &rules.sampling,
+        since,
+        now,
+    }
+}
+
+/// Returns the guards that a step brings itself.
+#[must_use]
+pub fn own_guards(step: &Step) -> &[Guard] {
+    match step {
+        Step::Analysis(analysis) => &analysis.guards,
+        Step::Experiment(experiment) => &experiment.analysis.guards,
+        Step::SetWeight(_)
+        | Step::TestTraffic
+        | Step::Hold(_)
+        | Step::ScaleCanary(_)
+        | Step::HeaderRoute(_)
+        | Step::Mirror(_)
+        | Step::Gate(_) => &[],
+    }
+}
+
+/// Uses what is new in `series`, and judges.
+pub fn judge(question: &Question<'_>, series: &Series, memory: &mut Memory) -> Answer {
+    let limits = threshold::Question {
+        subject: question.subject,
+        guards: question.guards,
+        sampling: question.sampling,
+        since: question.since,
+        now: question.now,
+    };
+    let guards = threshold::judge(&limits, series, &memory.guards);
+    memory.guards = guards.memory;
+    let Some(config) = question
+        .judge
+        .and_then(|judge| Config::try_new(settings(judge, question)).ok())
+    else {
+        return Answer {
+            judgement: guards.judgement,
+            evidence: guards.evidence,
+        };
+    };
+    let state = memory.sequential.get_or_insert_with(|| State::new(&config));
+    let input = sequential::Input {
+        series,
+        observed: &[],
+    };
+    let asked = sequential::Question {
+        subject: question.subject,
+        since: question.since,
+        now: question.now,
+    };
+    let compared = sequential::look(&config, state, &input, &asked);
+    let why = state.conclude(&config, &asked).why;
+    let is_suspect = memory.hear(why == Why::Alarm);
+    let judgements = (&guards.judgement, &compared.judgement);
+    let (verdict, reason) = together(question, series, judgements, (why, is_suspect));
+    let broken = compared.judgement.broken.filter(|_| why == Why::Harm);
+    Answer {
+        judgement: Judgement {
+            subject: question.subject,
+            verdict,
+            broken: guards.judgement.broken.max(broken),
+            share: if why == Why::Mismatch {
+                Share::Mismatch
+            } else {
+                guards.judgement.share
+            },
+            standing: match (verdict, why) {
+                (_, Why::Alarm) if is_suspect => Standing::Suspect,
+                (Verdict::Pass, Why::Shown) => Standing::Shown,
+                _ => Standing::Open,
+            },
+            since: question.since,
+            at: compared.judgement.at.max(guards.judgement.at),
+            reason,
+        },
+        evidence: Evidence {
+            sequential: Some(compared.evidence),
+            ..guards.evidence
+        },
+    }
+}
+
+impl Memory {
+    /// Returns whether a suspicion counts: each one once, and only so many.
+    const fn hear(&mut self, is_suspect: bool) -> bool {
+        if is_suspect && !self.is_suspect {
+            self.suspicions = self.suspicions.saturating_add(1);
+        }
+        self.is_suspect = is_suspect;
+        is_suspect && self.suspicions <= STEP_BACKS_MAX
+    }
+}
+
+/// Brings both judges' words together.
+fn together(
+    question: &Question<'_>,
+    series: &Series,
+    (guards, compared): (&Judgement, &Judgement),
+    (why, is_suspect): (Why, bool),
+) -> (Verdict, String) {
+    let said = |judgement: &Judgement, verdict| (verdict, judgement.reason.clone());
+    match (guards.verdict, why) {
+        (_, Why::Harm) => said(compared, Verdict::Fail),
+        (Verdict::Fail, _) => said(guards, Verdict::Fail),
+        (_, Why::Alarm) if is_suspect => said(compared, Verdict::Inconclusive),
+        (_, Why::NoSamples | Why::Clock) => said(compared, Verdict::NoData),
+        (_, Why::Held | Why::Bounds) => said(compared, Verdict::Inconclusive),
+        (
+            _,
+            Why::Mismatch | Why::Alarm | Why::Missing | Why::Unseen | Why::Gathering | Why::Soak,
+        ) if question.guards.is_empty() => match too_few(question, series) {
+            Some(reason) => (Verdict::NoData, reason),
+            None => said(compared, Verdict::Pass),
+        },
+        (_, Why::Shown) if question.guards.is_empty() => said(compared, Verdict::Pass),
+        (Verdict::Pass, _) => (
+            Verdict::Pass,
+            format!("{}; {}", guards.reason, compared.reason),
+        ),
+        (Verdict::Inconclusive | Verdict::NoData, _) => said(guards, guards.verdict),
+    }
+}
+
+/// Says what is missing where no guard does: a verdict on few requests is none.
+fn too_few(question: &Question<'_>, series: &Series) -> Option<String> {
+    let totals = series.totals(question.since, question.now, question.sampling.window);
+    let (found, wanted) = (
+        totals.canary.requests,
+        u64::from(question.sampling.requests_min),
+    );
+    (found < wanted).then(|| format!("{found} of {wanted} requests that a verdict needs"))
+}
+
+/// Returns the sequential judge's settings, which a plan gives in short.
+fn settings(judge: &Sequential, question: &Question<'_>) -> Settings {
+    let ppm = |permille: u32| permille.saturating_mul(1_000);
+    let mut settings = Settings {
+        alpha_ppm: judge.alpha_ppm,
+        beta_ppm: judge.beta_ppm,
+        // The plan's own hold says how long a step is watched at least.
+        soak: Duration::ZERO,
+        horizon: question.horizon.clamp(HORIZON_MIN, HORIZON_MAX),
+        stale_after: question.sampling.stale_after,
+        ..Settings::standard()
+    };
+    for metric in &mut settings.metrics {
+        if let Against::Stable(margin) = &mut metric.against {
+            margin.harm_ratio_ppm = ppm(judge.harm_permille);
+            margin.pass_ratio_ppm = ppm(judge.accept_permille);
+            if metric.kind == Kind::Ratio {
+                margin.pass_slack_ppm = judge.accept_ppm;
+            }
+        }
+    }
+    settings
+}
+
+/// Returns how long the steps of a plan take together, as far as it is planned.
+fn horizon(plan: &Plan) -> Duration {
+    let times = plan.steps().iter().map(|step| match step {
+        Step::Hold(Hold::For(time)) => *time,
+        Step::Hold(Hold::UntilEvidence { max, .. }) => *max,
+        Step::Analysis(analysis) => analysis.duration,
+        Step::Experiment(experiment) => experiment.analysis.duration,
+        Step::Hold(Hold::UntilResumed)
+        | Step::SetWeight(_)
+        | Step::TestTraffic
+        | Step::ScaleCanary(_)
+        | Step::HeaderRoute(_)
+        | Step::Mirror(_)
+        | Step::Gate(_) => Duration::ZERO,
+    });
+    times.fold(plan.rules().bake, Duration::saturating_add)
+}
+
+#[cfg(test)]
+mod tests;

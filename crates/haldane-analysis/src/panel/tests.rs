@@ -1,0 +1,296 @@
+//! What the judges say together, on seconds whose counts are exact shares.
+
+use haldane_core::{
+    Weight,
+    guard::{Limit, Metric, Severity},
+};
+use jiff::SignedDuration;
+
+use super::*;
+use crate::{Bucket, sample::Sample, series::Batch};
+
+/// Requests of the service in a second.
+const RATE: u64 = 1_000;
+
+/// A rollout: both versions at a weight, and the judges' memory.
+struct Rollout {
+    now: Timestamp,
+    series: Series,
+    memory: Memory,
+    /// Failed requests of both versions so far, to spread shares evenly: stable's, the canary's, times a million.
+    owed: [u64; 2],
+}
+
+impl Rollout {
+    fn new() -> Self {
+        let mut rollout = Self {
+            now: Timestamp::UNIX_EPOCH,
+            series: Series::bounded(300),
+            memory: Memory::default(),
+            owed: [0, 0],
+        };
+        rollout.pass(120, 0, [1_000, 0]);
+        rollout
+    }
+
+    /// Lets seconds pass at a weight in percent; failures are parts per million.
+    fn pass(&mut self, seconds: u32, percent: u8, failing: [u64; 2]) {
+        for _ in 0..seconds {
+            let canary = RATE * u64::from(percent) / 100;
+            let [stable, canary] = [(0, RATE - canary), (1, canary)].map(|(arm, requests)| {
+                self.owed[arm] += requests * failing[arm];
+                let failures = self.owed[arm] / 1_000_000;
+                self.owed[arm] %= 1_000_000;
+                let slow = requests / 10;
+                Sample {
+                    requests,
+                    failures,
+                    latency: Bucket::list([
+                        (50_000, requests - slow),
+                        (100_000, slow),
+                        (u64::MAX, 0),
+                    ]),
+                    ..Sample::default()
+                }
+            });
+            let from = self.now;
+            self.now += SignedDuration::from_secs(1);
+            let batch = Batch {
+                from,
+                to: self.now,
+                stable,
+                canary,
+                weight: Weight::from_percent(percent),
+            };
+            self.series.push(batch).unwrap();
+        }
+    }
+
+    fn judge(&mut self, plan: &Plan, since: Timestamp) -> Answer {
+        judge(
+            &question(plan, Subject::Background, since, self.now),
+            &self.series,
+            &mut self.memory,
+        )
+    }
+}
+
+fn plan(judge: Option<Sequential>, limit_ppm: Option<u64>) -> Plan {
+    let guards = limit_ppm.map(|ppm| Guard {
+        metric: Metric::ErrorRate,
+        pass: Limit::Absolute(ppm),
+        fail: Limit::Absolute(ppm),
+        failures: 0,
+        severity: Severity::Critical,
+    });
+    let rules = haldane_core::plan::Rules {
+        guards: guards.into_iter().collect(),
+        judge,
+        ..haldane_core::plan::Rules::default()
+    };
+    let steps = haldane_core::plan::preset::shares(&[5, 50, 100], Duration::from_mins(5), rules);
+    Plan::try_new(steps).unwrap()
+}
+
+/// What the judges say after some seconds at 10 %.
+fn verdict(plan: &Plan, seconds: u32, failing: [u64; 2]) -> (Verdict, Standing) {
+    let mut rollout = Rollout::new();
+    let since = rollout.now;
+    rollout.pass(seconds, 10, failing);
+    let judgement = rollout.judge(plan, since).judgement;
+    (judgement.verdict, judgement.standing)
+}
+
+#[test]
+fn the_judges_together_fail_when_either_does_and_pass_when_both_do() {
+    use Standing::{Open, Shown};
+    use Verdict::{Fail, NoData, Pass};
+    let compared = Some(Sequential::default());
+    for (name, plan, seconds, failing, expected) in [
+        (
+            "both, good, early",
+            plan(compared, Some(50_000)),
+            5,
+            [1_000, 1_000],
+            (Pass, Open),
+        ),
+        (
+            "both, good, late",
+            plan(compared, Some(50_000)),
+            120,
+            [1_000, 1_000],
+            (Pass, Shown),
+        ),
+        (
+            "both, only worse than stable",
+            plan(compared, Some(50_000)),
+            30,
+            [1_000, 30_000],
+            (Fail, Open),
+        ),
+        (
+            "both, bad on both versions",
+            plan(compared, Some(50_000)),
+            30,
+            [100_000, 100_000],
+            (Fail, Open),
+        ),
+        (
+            "both, too few",
+            plan(compared, Some(50_000)),
+            0,
+            [1_000, 1_000],
+            (NoData, Open),
+        ),
+        (
+            "limit alone, worse than stable",
+            plan(None, Some(50_000)),
+            30,
+            [1_000, 30_000],
+            (Pass, Shown),
+        ),
+        (
+            "limit alone, beyond it",
+            plan(None, Some(50_000)),
+            30,
+            [1_000, 80_000],
+            (Fail, Open),
+        ),
+        (
+            "compared alone, none",
+            plan(compared, None),
+            0,
+            [1_000, 1_000],
+            (NoData, Open),
+        ),
+        (
+            "compared alone, good, early",
+            plan(compared, None),
+            5,
+            [1_000, 1_000],
+            (Pass, Open),
+        ),
+        (
+            "compared alone, good, late",
+            plan(compared, None),
+            120,
+            [1_000, 1_000],
+            (Pass, Shown),
+        ),
+        (
+            "compared alone, worse",
+            plan(compared, None),
+            30,
+            [1_000, 30_000],
+            (Fail, Open),
+        ),
+        (
+            "compared alone, bad on both versions",
+            plan(compared, None),
+            30,
+            [100_000, 100_000],
+            (Pass, Shown),
+        ),
+    ] {
+        assert_eq!(verdict(&plan, seconds, failing), expected, "{name}");
+    }
+}
+
+#[test]
+fn few_requests_are_no_pass_where_no_guard_says_so() {
+    let plan = plan(Some(Sequential::default()), None);
+    let mut rollout = Rollout::new();
+    let since = rollout.now;
+    // A hundred a second at 10 %: the hundredth request comes with the first second.
+    rollout.pass(1, 5, [1_000, 1_000]);
+    let early = rollout.judge(&plan, since).judgement;
+    assert_eq!(early.verdict, Verdict::NoData);
+    assert_eq!(early.reason, "50 of 100 requests that a verdict needs");
+    rollout.pass(1, 5, [1_000, 1_000]);
+    assert_eq!(rollout.judge(&plan, since).judgement.verdict, Verdict::Pass);
+}
+
+#[test]
+fn evidence_from_before_the_step_is_kept_and_speaks_only_with_new_data() {
+    let plan = plan(Some(Sequential::default()), None);
+    let mut rollout = Rollout::new();
+    let since = rollout.now;
+    rollout.pass(120, 10, [1_000, 1_000]);
+    assert_eq!(
+        rollout.judge(&plan, since).judgement.standing,
+        Standing::Shown
+    );
+    let since = rollout.now;
+    assert_eq!(
+        rollout.judge(&plan, since).judgement.verdict,
+        Verdict::NoData
+    );
+    rollout.pass(2, 25, [1_000, 1_000]);
+    let next = rollout.judge(&plan, since).judgement;
+    assert_eq!(
+        (next.verdict, next.standing, next.since),
+        (Verdict::Pass, Standing::Shown, since)
+    );
+}
+
+#[test]
+fn a_canary_that_looks_bad_with_all_traffic_is_suspect_at_most_twice() {
+    let plan = plan(Some(Sequential::default()), None);
+    let mut rollout = Rollout::new();
+    let since = rollout.now;
+    rollout.pass(60, 10, [1_000, 1_000]);
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        // An incident that both versions share, seen where only one has traffic.
+        rollout.pass(20, 100, [0, 100_000]);
+        let alone = rollout.judge(&plan, since).judgement;
+        assert_ne!(alone.verdict, Verdict::Fail, "{}", alone.reason);
+        rollout.pass(20, 50, [100_000, 100_000]);
+        let compared = rollout.judge(&plan, since).judgement;
+        assert_ne!(compared.verdict, Verdict::Fail, "{}", compared.reason);
+        seen.push((alone.standing == Standing::Suspect, compared.standing));
+    }
+    assert!(
+        seen.iter()
+            .all(|(_, compared)| *compared != Standing::Suspect)
+    );
+    let suspicions = seen.iter().filter(|(is_suspect, _)| *is_suspect).count();
+    assert!((1..=2).contains(&suspicions), "{seen:?}");
+}
+
+#[test]
+fn a_restart_changes_no_bit() {
+    let plan = plan(Some(Sequential::default()), Some(50_000));
+    let mut one = Rollout::new();
+    let since = one.now;
+    one.pass(40, 10, [1_000, 4_000]);
+    let _first = one.judge(&plan, since);
+    let stored = serde_json::to_string(&one.memory).unwrap();
+    assert!(stored.len() < 16_384, "{} bytes", stored.len());
+    let mut other = Rollout {
+        memory: serde_json::from_str(&stored).unwrap(),
+        series: one.series.clone(),
+        ..Rollout::new()
+    };
+    (other.now, other.owed) = (one.now, one.owed);
+    for rollout in [&mut one, &mut other] {
+        rollout.pass(40, 10, [1_000, 4_000]);
+    }
+    assert_eq!(one.judge(&plan, since), other.judge(&plan, since));
+    assert_eq!(one.memory, other.memory);
+}
+
+#[test]
+fn the_horizon_is_what_the_steps_take() {
+    let asked = plan(None, None);
+    assert_eq!(
+        question(
+            &asked,
+            Subject::Background,
+            Timestamp::UNIX_EPOCH,
+            Timestamp::UNIX_EPOCH
+        )
+        .horizon,
+        Duration::from_mins(15)
+    );
+}
