@@ -5,6 +5,7 @@
 
 mod apply;
 pub(crate) mod client;
+mod comparison;
 mod completions;
 mod deploy;
 mod doctor;

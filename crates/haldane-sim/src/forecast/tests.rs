@@ -2,8 +2,8 @@
 
 use haldane_core::{
     Weight,
-    guard::{Limit, Metric, Severity},
-    plan::{Analysis, Hold, Mode, OnDoubt, PlanParts, Rules, preset},
+    guard::{Guard, Limit, Metric, Severity},
+    plan::{Analysis, Hold, Mode, OnDoubt, PlanParts, Rules, Step, preset},
 };
 
 use super::*;

@@ -6,6 +6,7 @@ use haldane_api::http::JudgementView;
 use haldane_core::ServiceName;
 
 use super::{
+    comparison,
     exit::Exit,
     globals::Globals,
     paint, result,
@@ -74,6 +75,13 @@ fn write_evidence(
             date_and_time(to, &globals.zone),
         );
         writeln!(out, "Samples: {from} to {to}")?;
+    }
+    if let Some(comparison) = &judgement.comparison {
+        writeln!(out)?;
+        comparison::write(comparison, globals, out)?;
+    }
+    if judgement.guards.is_empty() {
+        return Ok(());
     }
     writeln!(out)?;
     let mut table = Table::new(["GUARD", "STABLE", "CANARY", "VERDICT", "SEVERITY", "LIMIT"]);

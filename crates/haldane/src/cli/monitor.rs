@@ -18,6 +18,7 @@ use tokio::{
 use self::csv::Csv;
 use super::{
     client::{Seen, follow},
+    comparison,
     exit::{Exit, UsageError, talk},
     figure::{Figure, Status},
     get::step_text,
@@ -188,6 +189,9 @@ fn write_lines(
     if let Some(judgement) = rollout.and_then(|rollout| rollout.judgement.as_ref()) {
         let verdict = globals.paint.verdict(judgement.verdict);
         writeln!(out, "  verdict: {verdict}: {}", clean(&judgement.reason))?;
+        for metric in judgement.comparison.iter().flat_map(|known| &known.metrics) {
+            writeln!(out, "  compared: {}", comparison::short(metric))?;
+        }
     }
     if let Some(rollout) = rollout {
         writeln!(out, "  recommendation: {}", clean(&rollout.recommendation))?;

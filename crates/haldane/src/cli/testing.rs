@@ -240,6 +240,21 @@ fn judgement_json() -> Value {
             guard("errorRate", "at most 5%", "0.12%", "6.2%", "Fail", "Critical", "6.2% of 1500 requests failed"),
             guard("p95", "at most 500ms", "42ms", "44ms", "Pass", "Warn", "within the limit"),
         ],
+        "comparison": {
+            "harmPercent": 100,
+            "metrics": [
+                {
+                    "name": "errors", "verdict": "Fail", "stable": "0.12%", "canary": "6.2%", "ratio": "51× (22× to 180×)",
+                    "harmPercent": 100, "finePercent": 0, "fineInSeconds": null,
+                    "reason": "the canary fails 51 times as many of its requests",
+                },
+                {
+                    "name": "latency", "verdict": "Inconclusive", "stable": "5% over 42ms", "canary": "6% over 42ms", "ratio": null,
+                    "harmPercent": 12, "finePercent": 40, "fineInSeconds": 75,
+                    "reason": "needs about 2 min to see twice as many slow requests",
+                },
+            ],
+        },
     })
 }
 

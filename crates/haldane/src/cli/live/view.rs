@@ -13,6 +13,7 @@ use ratatui::{
 
 use super::{Model, Overlay, Page, verb};
 use crate::cli::{
+    comparison,
     figure::{Figure, Status},
     get::{step_sign, step_text},
     paint::{self, Tone},
@@ -435,6 +436,20 @@ impl Draft<'_> {
     /// What there is room for on a tall screen: each guard's reason, and the steps as a list.
     fn details(&self, rollout: &RolloutView, lines: &mut Vec<Line<'static>>) {
         if let Some(judgement) = &rollout.judgement {
+            if let Some(comparison) = &judgement.comparison {
+                lines.push(Line::raw(""));
+                lines.push(Line::from(self.strong("compared with stable")));
+                for metric in &comparison.metrics {
+                    let verdict = self.span(
+                        paint::verdict(metric.verdict),
+                        format!("{:<13}", metric.verdict.to_string()),
+                    );
+                    let text = cut(&comparison::short(metric), self.width.saturating_sub(15));
+                    lines.push(Line::from(vec![Span::raw("  "), verdict, Span::raw(text)]));
+                    let why = cut(&clean(&metric.reason), self.width.saturating_sub(15));
+                    lines.push(Line::raw(format!("{:15}{why}", "")));
+                }
+            }
             lines.push(Line::raw(""));
             lines.push(Line::from(self.strong("guards")));
             for guard in &judgement.guards {
