@@ -66,6 +66,8 @@ pub struct Memory {
     pub guards: threshold::Memory,
     /// What the sequential judge knows; `None` until it looked first.
     pub sequential: Option<State>,
+    /// Where the samples of the first question began; what is older is stable's history.
+    pub started: Option<Timestamp>,
     /// How often it looked bad with all traffic.
     pub suspicions: u32,
     /// Whether it does so at present.
@@ -141,6 +143,7 @@ pub fn judge(question: &Question<'_>, series: &Series, memory: &mut Memory) -> A
     let input = sequential::Input {
         series,
         observed: &[],
+        started: *memory.started.get_or_insert(question.since),
     };
     let asked = sequential::Question {
         subject: question.subject,
