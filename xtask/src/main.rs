@@ -42,7 +42,7 @@ enum Task {
     Check,
     /// Runs set-up, tests, the simulator and the checks; ends with one line `N passed, N failed`.
     Test(test::Args),
-    /// Runs many simulated rollouts; the same seed gives the same run.
+    /// Runs many simulated rollouts, with faults or under every judge; the same seed gives the same run.
     Sim(sim::Args),
     /// Takes the promised figures; passes on a name (reaction, memory, zero-drop) and options such as `-o json`.
     Bench(bench::Args),
@@ -70,7 +70,7 @@ fn run(task: &Task, out: &mut dyn Write) -> anyhow::Result<bool> {
         Task::Setup(args) => setup::run(args, &workspace, out),
         Task::Check => check::run(&workspace, out),
         Task::Test(args) => test::run(args, &workspace, out),
-        Task::Sim(args) => sim::run(args, &workspace),
+        Task::Sim(args) => sim::run(args, &workspace, out),
         Task::Bench(args) => bench::run(args, &workspace),
         Task::Codegen(args) => codegen::run(args, &workspace, out),
     }

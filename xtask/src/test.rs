@@ -73,6 +73,7 @@ fn stages(workspace: &Workspace) -> anyhow::Result<Vec<Stage>> {
         stages.extend([
             Stage::new("build of the simulator", 5, Work::Program(sim::build())),
             Stage::new("simulator", 4, Work::Program(sim::standard())),
+            Stage::new("gates of the judges", 3, Work::Tests(sim::gates())),
         ]);
     }
     stages.extend(check::stages(workspace)?);

@@ -20,16 +20,19 @@
 pub mod address;
 mod calendar;
 mod guard;
+mod metric;
 mod rollout;
 mod service;
 mod step;
 
 use std::collections::BTreeMap;
 
-use haldane_core::{ServiceName, plan::Plan};
+use haldane_core::{
+    ServiceName,
+    plan::{Plan, metric::Source as MetricSource},
+};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::calendar::DAYS;
 use self::service::Taken;
 pub use self::{
     address::{AddressError, HostPattern, Upstream},
@@ -37,6 +40,7 @@ pub use self::{
     rollout::{default_plan, default_rules},
     service::{Health, Limits, Override, REPLICAS_MAX, Service, Source, Timeouts, VersionSpec},
 };
+pub(crate) use self::calendar::DAYS;
 use crate::{
     keys,
     read::{At, Problems},
@@ -59,6 +63,9 @@ const NOTIFY_MAX: usize = 20;
 pub struct File {
     /// Who is told of what happens.
     pub notify: Vec<Notify>,
+    /// The metric systems by name.
+    #[serde(default)]
+    pub sources: BTreeMap<String, MetricSource>,
     /// The services by name; there is at least one.
     pub services: BTreeMap<ServiceName, Service>,
 }
@@ -118,6 +125,9 @@ fn read_file(at: &At<'_>, out: &mut Problems) -> Option<File> {
         .get("version")
         .and_then(|at| at.choice(&[("1", ())], out));
     let notify = fields.or("notify", Vec::new(), |at| read_notify(at, out));
+    let sources = fields.or("sources", BTreeMap::new(), |at| {
+        metric::read_sources(at, out)
+    });
     let services = fields.need("services", out)?;
     let entries = services.entries("a map of services by name", out)?;
     if entries.is_empty() || entries.len() > SERVICES_MAX {
@@ -134,11 +144,12 @@ fn read_file(at: &At<'_>, out: &mut Problems) -> Option<File> {
         let name = name
             .map_err(|error| out.add_at(entry.mark, &at.path, error.to_string()))
             .ok();
-        let service = Service::read(&at, &mut taken, out);
+        let service = Service::read(&at, &sources, &mut taken, out);
         read.extend(name.zip(service));
     }
     Some(File {
         notify,
+        sources,
         services: read,
     })
 }

@@ -3,12 +3,14 @@
 //! A default given here as text is what the reader uses; tests compare the two.
 
 mod guard;
+mod metric;
 mod rollout;
 mod service;
 mod step;
 
 pub(crate) use self::{
     guard::{GUARD, GUARD_ITEM, GUARDS},
+    metric::{AUTH, METRIC, SECRET, SOURCE, TEMPLATES},
     rollout::{DEADLINES, FREEZE, JUDGE, ROLLOUT, SAMPLING, WINDOW},
     service::{FILE, HEALTH, LIMITS, NOTIFY, OVERRIDE, SERVICE, STABLE, TIMEOUTS},
     step::{ANALYSIS, ARM, EXPERIMENT, GATE, HEADER_MATCH, HEADER_ROUTE, HOLD, STEP},
@@ -136,10 +138,14 @@ const fn default(name: &'static str, form: Form, value: &'static str, doc: &'sta
 }
 
 /// Every table, in the order in which a file has them.
-pub(crate) static TABLES: [&Table; 25] = [
+pub(crate) static TABLES: [&Table; 29] = [
     &FILE,
     &NOTIFY,
+    &SOURCE,
+    &AUTH,
+    &SECRET,
     &SERVICE,
+    &METRIC,
     &STABLE,
     &HEALTH,
     &OVERRIDE,

@@ -3,6 +3,8 @@
 //! Short forms save typing; the long form shows what they mean. Lists stand where order or repetition matters, so that reading a
 //! long form gives the same plan.
 
+mod metric;
+
 use std::collections::BTreeMap;
 
 use haldane_core::{
@@ -32,6 +34,7 @@ pub fn plan_long(plan: &Plan) -> Value {
     let Rules {
         guards,
         judge,
+        metrics: _,
         sampling,
         judge_from_step,
         canary_scale,
@@ -71,7 +74,11 @@ pub fn plan_long(plan: &Plan) -> Value {
 /// Returns a whole file.
 #[must_use]
 pub fn file_long(file: &File) -> Value {
-    let File { notify, services } = file;
+    let File {
+        notify,
+        sources,
+        services,
+    } = file;
     let told = |one: &Notify| match one {
         Notify::Webhook { url } => json!({ "webhook": url }),
     };
@@ -79,7 +86,7 @@ pub fn file_long(file: &File) -> Value {
         .iter()
         .map(|(name, service)| (name.as_str(), service_long(service)))
         .collect();
-    json!({ "version": 1, "notify": notify.iter().map(told).collect::<Value>(), "services": services })
+    json!({ "version": 1, "notify": notify.iter().map(told).collect::<Value>(), "sources": metric::sources(sources), "services": services })
 }
 
 /// Returns a service as the value of its name.
@@ -118,6 +125,7 @@ pub fn service_long(service: &Service) -> Value {
             "idle": show_duration(*idle),
         },
         "limits": { "bodyBytes": show_bytes(*body_bytes) },
+        "metrics": metric::metrics(&plan.rules().metrics),
         "rollout": plan_long(plan),
     });
     set(&mut long, "host", host.as_ref().map(ToString::to_string));
@@ -210,7 +218,7 @@ fn scale(scale: Scale) -> Value {
     match scale {
         Scale::Full => json!("full"),
         Scale::MatchWeight => json!("matchWeight"),
-        Scale::ShareOfStable(share) => json!(share.to_string()),
+        Scale::ShareOfFull(share) => json!(share.to_string()),
         Scale::Replicas(count) => json!(count),
     }
 }

@@ -177,7 +177,7 @@ fn scale() -> impl Strategy<Value = Scale> {
     prop_oneof![
         Just(Scale::Full),
         Just(Scale::MatchWeight),
-        weight().prop_map(Scale::ShareOfStable),
+        weight().prop_map(Scale::ShareOfFull),
         (1..=10_000_u32).prop_map(Scale::Replicas),
     ]
 }
@@ -382,6 +382,7 @@ fn rules() -> impl Strategy<Value = Rules> {
                 Rules {
                     guards,
                     judge,
+                    metrics: Vec::new(),
                     sampling,
                     judge_from_step,
                     canary_scale,

@@ -7,6 +7,7 @@
 //! fall below zero or rise over all, and a deadline for every wait.
 
 pub mod check;
+pub mod metric;
 pub mod preset;
 
 use std::time::Duration;
@@ -76,12 +77,13 @@ pub enum Hold {
 /// How many replicas the canary has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scale {
-    /// As many as stable.
+    /// As many as the canary has when all traffic is its own.
     Full,
-    /// Stable's number times the weight, rounded up, at least one.
+    /// The full number times the weight, rounded up, at least one.
     MatchWeight,
-    /// This share of stable's number, rounded up, at least one.
-    ShareOfStable(Weight),
+    /// This share of the full number, rounded up, at least one.
+    #[serde(alias = "ShareOfStable")]
+    ShareOfFull(Weight),
     /// A fixed number.
     Replicas(u32),
 }
@@ -195,6 +197,9 @@ pub struct Rules {
     /// How the sequential judge compares the canary with stable, beside the limits; `None` leaves it out.
     #[serde(default)]
     pub judge: Option<Sequential>,
+    /// What other systems measure, for the sequential judge.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<metric::Metric>,
     /// How the background judge samples.
     pub sampling: Sampling,
     /// The first step during which the background judge rules.
@@ -340,6 +345,15 @@ impl Plan {
     #[must_use]
     pub const fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// Returns the plan with these metrics in place of its own.
+    ///
+    /// # Errors
+    /// Every mistake in them, each with the path of its key.
+    pub fn with_metrics(mut self, metrics: Vec<metric::Metric>) -> Result<Self, Vec<PlanProblem>> {
+        self.rules.metrics = metrics;
+        Self::try_new(self.into())
     }
 
     /// Returns the step of this index.
@@ -512,6 +526,7 @@ impl Default for Rules {
         Self {
             guards: Vec::new(),
             judge: None,
+            metrics: Vec::new(),
             sampling: Sampling::default(),
             judge_from_step: 0,
             canary_scale: Scale::Full,

@@ -195,9 +195,16 @@ impl Driver {
                 has_entries,
                 reply,
             } => {
-                answer(reply, self.history(&service, limit, has_entries));
+                let history = self.history(&service, limit, has_entries);
+                // Whoever reads what was decided must not see an older service after it.
+                self.publish(now);
+                answer(reply, history);
             }
-            Event::Rollout(id, reply) => answer(reply, self.rollout(&id)),
+            Event::Rollout(id, reply) => {
+                let rollout = self.rollout(&id);
+                self.publish(now);
+                answer(reply, rollout);
+            }
             Event::Gate(gate) => {
                 self.hear_gate(gate, now);
                 self.publish(now);

@@ -74,8 +74,8 @@ fn gates(out: &mut impl Write, comparison: &Comparison) -> std::io::Result<bool>
     for gate in gate::all() {
         tell(gate.play(runs, seed, &play_all))?;
     }
-    for number in 0..gate::contests_count() {
-        tell(gate::play_contest(number, runs, seed, &play_all))?;
+    for contest in gate::contests() {
+        tell(contest.play(runs, seed, &play_all))?;
     }
     let word = if failed == 0 { "ok" } else { "FAILED" };
     writeln!(
@@ -173,7 +173,7 @@ fn play_all(runs: u32, play: &(dyn Fn(u32) -> Run + Sync)) -> Vec<Run> {
 mod tests {
     use super::*;
 
-    fn written(what: What, runs: u32, table: &str) -> std::io::Result<String> {
+    fn written(what: What, runs: u32, table: &str) -> Result<String, String> {
         let comparison = Comparison {
             what,
             runs,
@@ -181,8 +181,8 @@ mod tests {
             table: Some(table.to_owned()),
         };
         let mut out = Vec::new();
-        run(&mut out, &comparison)?;
-        Ok(String::from_utf8(out).unwrap())
+        run(&mut out, &comparison).map_err(|error| error.to_string())?;
+        String::from_utf8(out).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn an_unknown_table_is_told_with_those_there_are() {
-        let error = written(What::Tables, 1, "nothing").unwrap_err().to_string();
+        let error = written(What::Tables, 1, "nothing").unwrap_err();
         assert!(
             error.starts_with("no table \"nothing\"; there are healthy, "),
             "{error}"

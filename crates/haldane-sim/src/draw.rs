@@ -109,7 +109,7 @@ fn scale(chance: &mut Chance) -> Scale {
         Scale::Full,
         &[
             Scale::MatchWeight,
-            Scale::ShareOfStable(share),
+            Scale::ShareOfFull(share),
             Scale::Replicas(count),
         ],
     )
@@ -170,6 +170,7 @@ fn rules(chance: &mut Chance) -> Rules {
             Vec::new()
         },
         judge: chance.happens(500).then(Sequential::default),
+        metrics: Vec::new(),
         sampling: Sampling {
             window: Duration::from_secs(20),
             requests_min: 100,

@@ -15,6 +15,8 @@ pub mod table;
 mod traffic;
 mod wald;
 
+use std::ops::Range;
+
 use haldane_core::Weight;
 
 pub use self::{
@@ -73,7 +75,7 @@ pub struct Run {
     pub paused: Option<u32>,
     /// When the last step was over.
     pub promoted: Option<u32>,
-    /// Failures that users met and would not have met with stable, as expected from the weights.
+    /// Failures that users met, at least until the planned end, and would not have met with stable, as expected from the weights.
     pub excess_errors: f64,
     /// How many requests the canary got.
     pub canary_requests: u64,
@@ -178,6 +180,7 @@ impl Judge {
 pub fn play(judge: Judge, scenario: &Scenario, schedule: &Schedule, seed: u64) -> Run {
     let mut decider = judge.decider(scenario, schedule, seed);
     let traffic = Traffic::new(scenario, seed);
+    let end = schedule.length();
     let mut run = Run {
         rolled_back: None,
         paused: None,
@@ -185,20 +188,18 @@ pub fn play(judge: Judge, scenario: &Scenario, schedule: &Schedule, seed: u64) -
         excess_errors: 0.0,
         canary_requests: 0,
     };
-    // Flagger stands still while checks fail; three times the planned length is more than its counter allows.
-    for at in 0..schedule.length().saturating_mul(3) {
+    // Flagger stands still while checks fail, and we may step back; three times the planned length is more than either needs.
+    for at in 0..end.saturating_mul(3) {
         let Some(weight) = decider.weight(at) else {
             run.promoted = Some(at);
             // Users go on with the new version until the planned end, so that a quick promotion hides no cost.
-            for at in at..schedule.length() {
-                run.excess_errors += scenario.excess(at, Weight::FULL);
-            }
+            run.suffer(scenario, Weight::FULL, at..end);
             break;
         };
         let second = traffic.second(at, weight);
-        run.excess_errors += scenario.excess(at, weight);
-        run.canary_requests = run.canary_requests.saturating_add(second.canary.requests);
         let ended = at.saturating_add(1);
+        run.suffer(scenario, weight, at..ended);
+        run.canary_requests = run.canary_requests.saturating_add(second.canary.requests);
         match decider.hear(ended, &second) {
             Turn::On => {}
             Turn::RollBack => {
@@ -208,14 +209,19 @@ pub fn play(judge: Judge, scenario: &Scenario, schedule: &Schedule, seed: u64) -
             Turn::Pause => {
                 // The weight stays while a person is waited for.
                 run.paused = Some(ended);
-                for at in ended..schedule.length() {
-                    run.excess_errors += scenario.excess(at, weight);
-                }
+                run.suffer(scenario, weight, ended..end);
                 break;
             }
         }
     }
     run
+}
+
+impl Run {
+    fn suffer(&mut self, scenario: &Scenario, weight: Weight, seconds: Range<u32>) {
+        let excess = seconds.map(|at| scenario.excess(at, weight));
+        self.excess_errors += excess.sum::<f64>();
+    }
 }
 
 /// Returns the whole part of a number of seconds.
@@ -227,3 +233,6 @@ pub fn play(judge: Judge, scenario: &Scenario, schedule: &Schedule, seed: u64) -
 fn whole(seconds: f64) -> u32 {
     seconds.clamp(0.0, f64::from(u32::MAX)) as u32
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,6 +68,8 @@ pub(crate) struct DaemonConfig {
     pub metrics_listen: Option<SocketAddr>,
     /// How many data threads the proxy has; as many as processors by default.
     pub threads: Option<NonZeroUsize>,
+    /// How many connections each data thread keeps open to one replica at most.
+    pub upstream_connections: NonZeroUsize,
     /// Whether responses say which version made them.
     pub expose_version: bool,
 }
@@ -294,6 +296,7 @@ fn start_proxy(config: &DaemonConfig) -> anyhow::Result<Proxy> {
     let defaults = haldane_proxy::Config::default();
     let proxy = haldane_proxy::Config {
         threads: config.threads.unwrap_or(defaults.threads),
+        upstream_connections_max: config.upstream_connections,
         expose_version: config.expose_version,
         seed: u64::from(std::process::id()),
         ..defaults

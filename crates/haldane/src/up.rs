@@ -26,6 +26,10 @@ pub(crate) struct UpArgs {
     /// How many data threads the proxy has, 1 to 256; by default one per processor
     #[arg(long, value_name = "N", value_parser = crate::cli::quantity::threads)]
     pub threads: Option<NonZeroUsize>,
+    /// How many connections each data thread keeps open to one replica at most, 1 to 65535; more requests wait for one. Raise it for
+    /// services with many answers that stay open, such as event streams
+    #[arg(long, value_name = "N", default_value = "256", value_parser = crate::cli::quantity::connections)]
+    pub upstream_connections: NonZeroUsize,
     /// Say in the header `x-haldane-version` of each response which version made it
     #[arg(long)]
     pub expose_version: bool,
@@ -42,6 +46,7 @@ pub(crate) async fn run(args: UpArgs, globals: &Globals) -> anyhow::Result<Exit>
         socket: place.socket.clone(),
         metrics_listen: args.metrics_listen,
         threads: args.threads,
+        upstream_connections: args.upstream_connections,
         expose_version: args.expose_version,
     })
     .await?;

@@ -273,6 +273,8 @@ fn read_rules(fields: &Fields<'_>, out: &mut Problems) -> Rules {
         judge: fields.or("judge", Some(Sequential::default()), |at| {
             read_judge(at, out)
         }),
+        // They belong to the service.
+        metrics: Vec::new(),
         sampling: fields.or("sampling", default.sampling, |at| read_sampling(at, out)),
         judge_from_step: default.judge_from_step,
         canary_scale: fields.or("canaryScale", default.canary_scale, |at| {
@@ -366,14 +368,14 @@ fn share(limit: Limit) -> Option<u32> {
     }
 }
 
-const fn multiple(limit: Limit) -> Option<u32> {
+pub(super) const fn multiple(limit: Limit) -> Option<u32> {
     match limit {
         Limit::Times(permille) => Some(permille),
         Limit::Absolute(_) | Limit::Points(_) => None,
     }
 }
 
-const fn points(limit: Limit) -> Option<u32> {
+pub(super) const fn points(limit: Limit) -> Option<u32> {
     match limit {
         Limit::Points(ppm) => Some(ppm),
         Limit::Absolute(_) | Limit::Times(_) => None,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     HostPattern, Upstream,
     address::{parse_listen, parse_path},
+    metric::{Sources, read_metrics},
     rollout::{default_plan, read_plan},
 };
 use crate::{
@@ -141,7 +142,12 @@ impl Service {
     /// How long a process may take to become healthy, unless the file says otherwise.
     pub const START_GRACE: Duration = Duration::from_secs(60);
 
-    pub(super) fn read(at: &At<'_>, taken: &mut Taken, out: &mut Problems) -> Option<Self> {
+    pub(super) fn read(
+        at: &At<'_>,
+        sources: &Sources,
+        taken: &mut Taken,
+        out: &mut Problems,
+    ) -> Option<Self> {
         let fields = at.fields(&keys::SERVICE, out)?;
         let listen = fields
             .need("listen", out)
@@ -177,10 +183,7 @@ impl Service {
                 Timeouts::read(at, out)
             }),
             limits: fields.or("limits", Limits::default(), |at| Limits::read(at, out)),
-            plan: match fields.get("rollout") {
-                Some(at) => read_plan(&at, out)?,
-                None => default_plan(),
-            },
+            plan: read_judged_plan(&fields, sources, out)?,
             health,
             stable: stable?,
         };
@@ -188,6 +191,21 @@ impl Service {
             listen: listen?,
             ..service
         })
+    }
+}
+
+/// Reads the rollout with the metrics that it is judged by; without a rollout that can be read, the metrics' mistakes are found all the same.
+fn read_judged_plan(fields: &Fields<'_>, sources: &Sources, out: &mut Problems) -> Option<Plan> {
+    let plan = match fields.get("rollout") {
+        Some(at) => read_plan(&at, out),
+        None => Some(default_plan()),
+    };
+    match fields.get("metrics") {
+        Some(at) => {
+            let judged = plan.clone().unwrap_or_else(default_plan);
+            plan.and(read_metrics(&at, sources, judged, out))
+        }
+        None => plan,
     }
 }
 

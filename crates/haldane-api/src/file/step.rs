@@ -64,14 +64,14 @@ pub(super) fn read_hold(at: &At<'_>, out: &mut Problems) -> Option<Hold> {
     at.duration(out).map(Hold::For)
 }
 
-/// Reads a size: `full`, `matchWeight`, a share of stable's size, or a number.
+/// Reads a size: `full`, `matchWeight`, a share of its full size, or a number.
 pub(super) fn read_scale(at: &At<'_>, out: &mut Problems) -> Option<Scale> {
     let expected = "full, matchWeight, a share such as 50%, or a number such as 3";
     let text = at.text(expected, out)?;
     match text {
         "full" => Some(Scale::Full),
         "matchWeight" => Some(Scale::MatchWeight),
-        share if share.contains('%') => at.weight(out).map(Scale::ShareOfStable),
+        share if share.contains('%') => at.weight(out).map(Scale::ShareOfFull),
         number if number.starts_with(|c: char| c.is_ascii_digit()) => {
             at.count(1, CANARY_REPLICAS_MAX, out).map(Scale::Replicas)
         }

@@ -345,7 +345,7 @@ fn letters_that_do_not_show_are_told_with_their_place() {
         ),
         (
             "é: 1\nüü: &x 1",
-            "1:1: services is missing; expected the services by name (a-z, 0-9 and '-')\n1:1: é: unknown key \"é\"; expected one of version, notify, services\n2:1: üü: unknown key \"üü\"; expected one of version, notify, services\n2:5: üü: an anchor (&); expected plain values, written out where they are used",
+            "1:1: services is missing; expected the services by name (a-z, 0-9 and '-')\n1:1: é: unknown key \"é\"; expected one of version, notify, sources, services\n2:1: üü: unknown key \"üü\"; expected one of version, notify, sources, services\n2:5: üü: an anchor (&); expected plain values, written out where they are used",
         ),
     ] {
         assert_eq!(shown(text), expected, "{text:?}");

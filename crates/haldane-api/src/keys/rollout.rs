@@ -60,7 +60,7 @@ pub(crate) static ROLLOUT: Table = Table {
             "canaryScale",
             SCALE_FORM,
             "full",
-            "The canary's size: `full`, `matchWeight`, a share of stable's size, or a number.",
+            "The canary's size: `full`, `matchWeight`, a share of its full size, or a number.",
         ),
         default(
             "onFailure",

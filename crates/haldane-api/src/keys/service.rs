@@ -1,6 +1,6 @@
 //! Keys of the file, its services and their versions.
 
-use super::{Form, ROLLOUT, Table, default, optional, required, step::COMMAND};
+use super::{Form, METRIC, ROLLOUT, SOURCE, Table, default, optional, required, step::COMMAND};
 
 /// The whole file.
 pub(crate) static FILE: Table = Table {
@@ -13,6 +13,12 @@ pub(crate) static FILE: Table = Table {
             ONE_OR_MORE_NOTIFY,
             "[]",
             "Who is told of what happens: one or a list.",
+        ),
+        default(
+            "sources",
+            Form::MapOf(&Form::Map(&SOURCE)),
+            "{}",
+            "The metric systems by name, for the services' metrics.",
         ),
         required(
             "services",
@@ -102,6 +108,12 @@ pub(crate) static SERVICE: Table = Table {
             Form::Map(&LIMITS),
             "{}",
             "What the proxy accepts.",
+        ),
+        default(
+            "metrics",
+            Form::MapOf(&Form::Map(&METRIC)),
+            "{}",
+            "What other systems measure of the service, by name; the judge compares the versions by it, too.",
         ),
         default(
             "rollout",

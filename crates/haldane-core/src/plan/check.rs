@@ -6,7 +6,9 @@ use std::{fmt, time::Duration};
 
 use crate::{
     guard::{Guard, Limit, Unit},
-    plan::{Analysis, Ask, Gate, Hold, Plan, PlanParts, Rules, Scale, Sequential, Step, Window},
+    plan::{
+        Analysis, Ask, Gate, Hold, Plan, PlanParts, Rules, Scale, Sequential, Step, Window, metric,
+    },
     weight::Weight,
 };
 
@@ -244,7 +246,7 @@ fn check_scale(path: &str, scale: Scale, found: &mut Problems) {
                 format!("{count} replicas; expected at most {REPLICAS_MAX}"),
             );
         }
-        Scale::Full | Scale::MatchWeight | Scale::ShareOfStable(_) | Scale::Replicas(_) => {}
+        Scale::Full | Scale::MatchWeight | Scale::ShareOfFull(_) | Scale::Replicas(_) => {}
     }
 }
 
@@ -315,6 +317,7 @@ fn check_rules(rules: &Rules, steps: usize, found: &mut Problems) {
     if let Some(judge) = &rules.judge {
         check_judge(judge, found);
     }
+    found.0.extend(metric::problems(rules));
     if usize::try_from(rules.judge_from_step).unwrap_or(usize::MAX) >= steps.max(1) {
         found.add(
             "judgeFromStep",

@@ -113,7 +113,7 @@ impl CanarySize {
         match self.scale {
             Scale::Full => full.max(1),
             Scale::MatchWeight => self.weight.of(full).max(1),
-            Scale::ShareOfStable(share) => share.of(full).max(1),
+            Scale::ShareOfFull(share) => share.of(full).max(1),
             Scale::Replicas(count) => count,
         }
     }

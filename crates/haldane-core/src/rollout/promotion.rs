@@ -8,7 +8,7 @@ use crate::{
         advance::{fail, later, may_rise, on_failure, pause, roll_back, step_back},
         evidence::{Evidence, evidence, is_heard, judged_bad, suspected},
         state::{Approval, Ended, Pause, Phase, Promotion, Reason, Resume, Stage, State},
-        world::{is_applied, is_canary_ready},
+        world::{is_applied, is_canary_ready, not_ready},
     },
     weight::Weight,
 };
@@ -74,7 +74,7 @@ pub(super) fn promoting(
                 ..*promotion
             })
         } else if is_late {
-            roll_back(plan, Reason::NotReady, now)
+            roll_back(plan, not_ready(state), now)
         } else {
             state.phase.clone()
         };

@@ -376,7 +376,10 @@ const fn new_record(file: Service, stable: VersionSpec, next_number: u64) -> Ser
 
 fn read(request: &ApplyRequest) -> Result<File, RequestError> {
     let mut file = file::parse(&request.text).map_err(|problems| RequestError::Invalid {
-        error: format!("{} mistakes in the file", problems.len()),
+        error: match problems.len() {
+            1 => "1 mistake in the file".to_owned(),
+            count => format!("{count} mistakes in the file"),
+        },
         problems: problems.iter().map(ToString::to_string).collect(),
     })?;
     for service in file.services.values_mut() {

@@ -42,7 +42,7 @@ impl Driver {
         self.check_store()?;
         let home = self.homes.get(name).ok_or_else(|| unknown(name))?;
         let plan = match &request.rollout {
-            Some(rollout) => read_plan(rollout)?,
+            Some(rollout) => read_plan(rollout, home)?,
             None => home.record.file.plan.clone(),
         };
         let actor = Actor {
@@ -158,7 +158,8 @@ impl Driver {
     ) -> Result<Answer, RequestError> {
         let home = self.homes.get(name).ok_or_else(|| unknown(name))?;
         let step = request.step.map(|step| step.saturating_sub(1));
-        let plan = request.rollout.as_ref().map(read_plan).transpose()?;
+        let rollout = request.rollout.as_ref();
+        let plan = rollout.map(|one| read_plan(one, home)).transpose()?;
         let action = match request.command {
             CommandName::Promote if request.full => Action::PromoteFull { step },
             CommandName::Promote => Action::Promote { step },
@@ -328,15 +329,27 @@ impl Driver {
     }
 }
 
-/// Reads the `rollout` part of a release file.
-fn read_plan(rollout: &serde_json::Value) -> Result<Plan, RequestError> {
-    file::parse_rollout(&rollout.to_string()).map_err(|problems| RequestError::Invalid {
+/// Reads the `rollout` part of a release file; the metrics that the service declares are judged by it, too.
+fn read_plan(rollout: &serde_json::Value, home: &Home) -> Result<Plan, RequestError> {
+    let refuse = |problems: Vec<String>| RequestError::Invalid {
         error: "the rollout is not valid".to_owned(),
-        problems: problems
-            .iter()
-            .map(|problem| format!("{}: {}", problem.path, problem.message))
-            .collect(),
-    })
+        problems,
+    };
+    let plan = file::parse_rollout(&rollout.to_string()).map_err(|problems| {
+        let problems = problems.iter();
+        refuse(
+            problems
+                .map(|problem| format!("{}: {}", problem.path, problem.message))
+                .collect(),
+        )
+    })?;
+    if plan.rules().judge.is_none() {
+        // Who asks for the limits alone gets them alone.
+        return Ok(plan);
+    }
+    let metrics = home.record.file.plan.rules().metrics.clone();
+    plan.with_metrics(metrics)
+        .map_err(|problems| refuse(problems.iter().map(ToString::to_string).collect()))
 }
 
 /// Returns the version that serves when the rollout that is ending has ended.

@@ -3,11 +3,14 @@
 //! Each gate is a scenario, a judge and what must hold. A share, a median or a mean is measured on a few thousand runs; it is refused only if
 //! it lies beyond its limit by more than three standard errors. The limits are never moved to where the judge happens to be.
 
+mod contest;
+
+pub use self::contest::{Contest, contests};
 use super::{
     Judge, Latency, Run, Scenario, Schedule, summarize,
     table::{
         Crew, RATES, Row, changing_schedule, connected, errors_name, incident, kinds_of_clumps,
-        percent, regressed, slower, usual_schedule,
+        percent, slower, usual_schedule,
     },
     wald_seconds,
 };
@@ -61,13 +64,6 @@ pub struct Outcome {
     pub found: String,
     /// Whether it holds.
     pub is_met: bool,
-}
-
-/// A bad canary, and a healthy one that shows which peers may be compared with.
-#[derive(Clone, Debug)]
-struct Contest {
-    row: Row,
-    healthy: Row,
 }
 
 impl Gate {
@@ -157,100 +153,6 @@ pub fn all() -> Vec<Gate> {
     gates.extend(full_weight());
     gates.extend(adaptive());
     gates
-}
-
-/// How many contests there are.
-#[must_use]
-pub fn contests_count() -> usize {
-    contests().len()
-}
-
-/// Plays the contest of this number: in a cell where a peer keeps to 1 % of false rollbacks, we are neither later nor dearer.
-///
-/// A peer that stops more than 1 % of healthy rollouts for a person keeps its excess errors low by that; then only times are compared.
-#[must_use]
-pub fn play_contest(number: usize, runs: u32, seed: u64, crew: &Crew<'_>) -> Vec<Outcome> {
-    contests()
-        .get(number)
-        .map(|contest| contest.play(runs, seed, crew))
-        .unwrap_or_default()
-}
-
-impl Contest {
-    fn play(&self, runs: u32, seed: u64, crew: &Crew<'_>) -> Vec<Outcome> {
-        let ours = self.row.play(Judge::Sequential, runs, seed, crew);
-        let peers = [
-            Judge::Flagger,
-            Judge::FlaggerTuned,
-            Judge::Argo,
-            Judge::FixedWindow,
-            Judge::Kayenta,
-        ];
-        let outcomes = peers.into_iter().flat_map(|peer| {
-            let healthy = self.healthy.play(peer, runs, seed, crew);
-            if share(&healthy, &|run| run.rolled_back.is_some()) > MISTAKES_MAX {
-                return Vec::new();
-            }
-            let is_pausing = share(&healthy, &|run| run.paused.is_some()) > MISTAKES_MAX;
-            let theirs = self.row.play(peer, runs, seed, crew);
-            let mut outcomes = vec![self.sooner(peer, &ours, &theirs)];
-            if !is_pausing {
-                outcomes.push(self.cheaper(peer, &ours, &theirs));
-            }
-            outcomes
-        });
-        outcomes.collect()
-    }
-
-    fn sooner(&self, peer: Judge, ours: &[Run], theirs: &[Run]) -> Outcome {
-        let time = |runs: &[Run]| summarize(runs).seconds_p50;
-        let words =
-            |time: Option<u32>| time.map_or_else(|| "never".to_owned(), |at| format!("{at} s"));
-        let limit = time(theirs);
-        let is_met = limit.is_none_or(|limit| {
-            let within =
-                |runs: &[Run]| share(runs, &|run| run.rolled_back.is_some_and(|at| at <= limit));
-            // Their median is measured, too.
-            let error = STANDARD_ERRORS * libm::sqrt(0.5 / ours.len().max(1) as f64);
-            within(ours) + error >= 0.5
-        });
-        self.outcome(peer, "no later", &words(time(ours)), &words(limit), is_met)
-    }
-
-    fn cheaper(&self, peer: Judge, ours: &[Run], theirs: &[Run]) -> Outcome {
-        let ((ours, error), (theirs, other)) = (excess(ours), excess(theirs));
-        let is_met = ours <= theirs + STANDARD_ERRORS * libm::hypot(error, other);
-        let words = |errors: f64| format!("{errors:.2}");
-        self.outcome(
-            peer,
-            "no more excess errors",
-            &words(ours),
-            &words(theirs),
-            is_met,
-        )
-    }
-
-    fn outcome(&self, peer: Judge, must: &str, ours: &str, theirs: &str, is_met: bool) -> Outcome {
-        Outcome {
-            what: self.row.name.clone(),
-            wald: self.row.wald(),
-            must: format!("{must} than {}", peer.name()),
-            found: format!("{ours}; {theirs}"),
-            is_met,
-        }
-    }
-}
-
-fn contests() -> Vec<Contest> {
-    let contests = [0.001, 0.01].into_iter().flat_map(|base| {
-        regressed(base).into_iter().flat_map(move |canary| {
-            RATES.map(|rps| Contest {
-                row: errors(base, canary, rps),
-                healthy: errors(base, base, rps),
-            })
-        })
-    });
-    contests.collect()
 }
 
 /// No more than 1 % of healthy canaries are stopped, at any traffic and any rate of errors, even without a margin.
@@ -555,32 +457,5 @@ mod tests {
                 .check(&vec![early; 100], &row)
                 .1
         );
-    }
-
-    #[test]
-    fn who_is_later_or_dearer_loses_the_contest() {
-        let contest = Contest {
-            row: errors(0.001, 0.01, 100),
-            healthy: errors(0.001, 0.001, 100),
-        };
-        let at = |seconds: Option<u32>, excess: f64| vec![run(seconds, excess); 1_000];
-        let is_sooner =
-            |ours: &[Run], theirs: &[Run]| contest.sooner(Judge::Argo, ours, theirs).is_met;
-        assert!(is_sooner(&at(Some(5), 1.0), &at(Some(5), 1.0)));
-        assert!(is_sooner(&at(None, 1.0), &at(None, 1.0)));
-        assert!(!is_sooner(&at(Some(6), 1.0), &at(Some(5), 1.0)));
-        assert!(!is_sooner(&at(None, 1.0), &at(Some(5), 1.0)));
-        let is_cheaper = |ours: f64, theirs: f64| {
-            contest
-                .cheaper(Judge::Argo, &at(None, ours), &at(None, theirs))
-                .is_met
-        };
-        assert!(is_cheaper(1.0, 1.0) && is_cheaper(1.0, 2.0));
-        assert!(!is_cheaper(1.01, 1.0));
-    }
-
-    #[test]
-    fn the_contests_are_those_of_the_reference() {
-        assert_eq!(contests_count(), 33);
     }
 }

@@ -250,7 +250,7 @@ mod tests {
         assert!((mean - 20.0).abs() < 0.4, "{mean}");
         // Ten times that of independent requests.
         assert!((spread / 160.0 - 1.0).abs() < 0.06, "{spread}");
-        assert!((0..200).all(|_| connections.draw(7, &mut chance) % 7 == 0));
+        assert!((0..200).all(|_| connections.draw(7, &mut chance).is_multiple_of(7)));
     }
 
     #[test]

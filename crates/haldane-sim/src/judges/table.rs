@@ -173,7 +173,8 @@ pub fn errors_name(stable: f64, canary: f64, rps: u32) -> String {
     format!("{} → {}, {rps} rps", percent(stable), percent(canary))
 }
 
-const PEERS: [Judge; 5] = [
+/// The judges that others have.
+pub(super) const PEERS: [Judge; 5] = [
     Judge::Flagger,
     Judge::FlaggerTuned,
     Judge::Argo,

@@ -247,7 +247,7 @@ fn a_drawn_plan_has_every_kind_of_step() {
         "UntilEvidence",
         "ScaleCanary",
         "MatchWeight",
-        "ShareOfStable",
+        "ShareOfFull",
         "Replicas",
         "Analysis",
         "Experiment",

@@ -151,7 +151,7 @@ fn of_daemon(client: &Client, daemon: Result<DaemonView, ClientError>) -> Findin
             ..
         }) => {
             let text = format!(
-                "decisions are not durable: {}; traffic stays at the last durable weight until the disk works",
+                "decisions are not durable: {}; no weight rises until they are",
                 clean(&fault)
             );
             finding(Status::Fail, text)

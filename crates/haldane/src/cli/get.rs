@@ -182,6 +182,11 @@ pub(crate) fn write_services(
         table.push(row(service));
     }
     table.write(out, globals.width, globals.paint)?;
+    for service in services {
+        for notice in &service.notices {
+            writeln!(out, "{}: {}", service.name, clean(notice))?;
+        }
+    }
     Ok(())
 }
 

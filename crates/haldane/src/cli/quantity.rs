@@ -8,6 +8,9 @@ use haldane_core::Weight;
 /// The most data threads: more than the processors of any machine that one proxy is meant for.
 const THREADS_MAX: usize = 256;
 
+/// The most connections to one replica from one address: there are no more ports.
+const CONNECTIONS_MAX: usize = 65_535;
+
 /// The forms of a weight.
 const WEIGHT_FORMS: &str = "expected percent such as 50% or 12.5%, or basis points such as 5000bps";
 
@@ -33,10 +36,19 @@ pub(crate) fn weight(text: &str) -> Result<Weight, String> {
 
 /// Reads a number of threads.
 pub(crate) fn threads(text: &str) -> Result<NonZeroUsize, String> {
-    let count = text.parse().ok().filter(|count| *count <= THREADS_MAX);
+    count(text, THREADS_MAX)
+}
+
+/// Reads a number of connections.
+pub(crate) fn connections(text: &str) -> Result<NonZeroUsize, String> {
+    count(text, CONNECTIONS_MAX)
+}
+
+fn count(text: &str, max: usize) -> Result<NonZeroUsize, String> {
+    let count = text.parse().ok().filter(|count| *count <= max);
     count
         .and_then(NonZeroUsize::new)
-        .ok_or_else(|| format!("expected a number from 1 to {THREADS_MAX}"))
+        .ok_or_else(|| format!("expected a number from 1 to {max}"))
 }
 
 /// Reads a number within a range.

@@ -55,6 +55,7 @@ impl Place {
             socket: self.path("sock"),
             metrics_listen: None,
             threads: NonZeroUsize::new(1),
+            upstream_connections: haldane_proxy::UPSTREAM_CONNECTIONS_MAX,
             expose_version: false,
         })
         .await

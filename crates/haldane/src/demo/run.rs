@@ -70,6 +70,7 @@ impl Demo {
             socket: directory.path().join("haldane.sock"),
             metrics_listen: None,
             threads: None,
+            upstream_connections: haldane_proxy::UPSTREAM_CONNECTIONS_MAX,
             expose_version: false,
         })
         .await?;
@@ -247,7 +248,7 @@ fn release_file(listen: SocketAddr, run: &[String]) -> anyhow::Result<String> {
     health: {{ path: /health, interval: 250ms, timeout: 1s }}
     rollout:
       steps: [10%, 25%, 50%, 100%]
-      hold: {{ min: 5s, max: 20s }}
+      hold: {{ min: 3s, max: 7s }}
       guards: {{ errorRate: 5%, p95: 250ms, restarts: 1 }}
       sampling: {{ window: 30s, requestsMin: 100 }}
       deadlines: {{ evidence: 20s, lost: 10s, ready: 20s }}

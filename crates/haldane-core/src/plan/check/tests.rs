@@ -246,7 +246,7 @@ fn a_canary_has_a_replica_and_not_too_many() {
     for (scale, is_valid) in [
         (Scale::Full, true),
         (Scale::MatchWeight, true),
-        (Scale::ShareOfStable(Weight::ZERO), true),
+        (Scale::ShareOfFull(Weight::ZERO), true),
         (Scale::Replicas(0), false),
         (Scale::Replicas(1), true),
         (Scale::Replicas(10_000), true),
@@ -286,6 +286,7 @@ fn rules_are_checked_one_by_one() {
                 &mut waits.lost,
                 &mut waits.traffic,
                 &mut waits.evidence,
+                &mut waits.confirm,
                 &mut waits.person,
                 &mut waits.drain,
             ] {
@@ -300,6 +301,7 @@ fn rules_are_checked_one_by_one() {
                 "deadlines.lost",
                 "deadlines.traffic",
                 "deadlines.evidence",
+                "deadlines.confirm",
                 "deadlines.person",
                 "deadlines.drain",
             ],
@@ -310,6 +312,41 @@ fn rules_are_checked_one_by_one() {
         |rules| rules.sampling.requests_min = 0,
         &["sampling.requestsMin"],
     );
+}
+
+#[test]
+fn a_judge_bounds_its_errors_and_can_show_something_good() {
+    let both = &["judge.alpha", "judge.beta"][..];
+    for (ppm, expected) in [(0, both), (1, &[][..]), (200_000, &[][..]), (200_001, both)] {
+        let judge = Sequential {
+            alpha_ppm: ppm,
+            beta_ppm: ppm,
+            ..Sequential::default()
+        };
+        check_rules_of(|rules| rules.judge = Some(judge), expected);
+    }
+    for (harm_permille, accept_permille, accept_ppm, expected) in [
+        (999, 1_500, 0, &["judge.harm"][..]),
+        (1_000, 1_500, 0, &[][..]),
+        (100_001, 100_000, 0, &["judge.harm", "judge.accept"][..]),
+        // Wider by a multiple or by a share, but wider.
+        (1_500, 1_501, 0, &[][..]),
+        (1_500, 1_500, 1, &[][..]),
+        (1_500, 1_500, 0, &["judge.accept"][..]),
+        (1_500, 1_499, 1, &["judge.accept"][..]),
+        (100_000, 100_000, 1, &[][..]),
+        (1_500, 100_001, 0, &["judge.accept"][..]),
+        (1_500, 1_600, 500_000, &[][..]),
+        (1_500, 1_600, 500_001, &["judge.acceptPlus"][..]),
+    ] {
+        let judge = Sequential {
+            harm_permille,
+            accept_permille,
+            accept_ppm,
+            ..Sequential::default()
+        };
+        check_rules_of(|rules| rules.judge = Some(judge), expected);
+    }
 }
 
 #[test]

@@ -400,7 +400,7 @@ fn any_scale() -> impl Strategy<Value = Scale> {
     prop_oneof![
         Just(Scale::Full),
         Just(Scale::MatchWeight),
-        any_weight().prop_map(Scale::ShareOfStable),
+        any_weight().prop_map(Scale::ShareOfFull),
         (1_u32..5).prop_map(Scale::Replicas),
     ]
 }
@@ -477,6 +477,7 @@ fn any_rules() -> impl Strategy<Value = Rules> {
             |(guards, canary_scale, on_failure, doubts, modes, bake, window, judge)| Rules {
                 guards,
                 judge,
+                metrics: Vec::new(),
                 sampling: Sampling::default(),
                 judge_from_step: 0,
                 canary_scale,

@@ -426,7 +426,7 @@ fn sizes_follow_the_plan() {
     };
     assert_eq!(size(Scale::Full, 0), 1);
     assert_eq!(size(Scale::MatchWeight, 0), 1);
-    assert_eq!(size(Scale::ShareOfStable(Weight::ZERO), 9), 1);
+    assert_eq!(size(Scale::ShareOfFull(Weight::ZERO), 9), 1);
     assert_eq!(size(Scale::MatchWeight, 101), 2);
     assert_eq!(size(Scale::Replicas(7), 1), 7);
 }

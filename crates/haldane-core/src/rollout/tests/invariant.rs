@@ -213,7 +213,7 @@ fn a_promotion_has_its_weight_its_reason_and_its_times() {
         ),
         (
             |state| promotion(state).by = Approval::Unjudged,
-            "nothing is promoted unjudged where the plan has guards",
+            "nothing is promoted unjudged where the plan has a judge",
         ),
         (|state| promotion(state).by = Approval::Verdict, LAWFUL),
         (

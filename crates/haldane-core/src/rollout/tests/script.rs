@@ -73,7 +73,7 @@ fn step_of(word: &str) -> Step {
         "scale" => Step::ScaleCanary(match value {
             "full" => Scale::Full,
             "match" => Scale::MatchWeight,
-            _ if value.ends_with('%') => Scale::ShareOfStable(weight(value)),
+            _ if value.ends_with('%') => Scale::ShareOfFull(weight(value)),
             _ => Scale::Replicas(value.parse().unwrap()),
         }),
         "analysis" => Step::Analysis(analysis(value)),

@@ -143,7 +143,7 @@ fn the_full_size_of_a_canary_is_its_own() {
     };
     assert_eq!((size.replicas(2), size.replicas(8)), (2, 8));
     let half = CanarySize {
-        scale: Scale::ShareOfStable(Weight::from_percent(50)),
+        scale: Scale::ShareOfFull(Weight::from_percent(50)),
         ..size
     };
     assert_eq!((half.replicas(2), half.replicas(8)), (1, 4));

@@ -56,7 +56,7 @@ fn flagger_rolls_back_on_the_tick_after_five_failed_checks() {
         "exactly at the limit is kept"
     );
     // Each second minute fails: five failed checks after ten minutes.
-    let by_turns = |at: u32| if at / 60 % 2 == 0 { 500 } else { 0 };
+    let by_turns = |at: u32| if (at / 60).is_multiple_of(2) { 500 } else { 0 };
     assert_eq!(
         stop(&mut flagger(), by_turns, &[]),
         Some((600, Turn::RollBack))

@@ -213,9 +213,9 @@ pub(in crate::cli) fn text(step: &Step) -> String {
 
 fn scale_text(scale: Scale) -> String {
     match scale {
-        Scale::Full => "to stable's size".to_owned(),
+        Scale::Full => "to its full size".to_owned(),
         Scale::MatchWeight => "with its weight".to_owned(),
-        Scale::ShareOfStable(share) => format!("to {share} of stable's size"),
+        Scale::ShareOfFull(share) => format!("to {share} of its full size"),
         Scale::Replicas(replicas) => format!("to {}", count(replicas, "replica", "replicas")),
     }
 }

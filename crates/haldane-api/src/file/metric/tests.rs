@@ -1,0 +1,210 @@
+//! Tests of sources and metrics in the file.
+
+use std::time::Duration;
+
+use super::*;
+use crate::{file, lint, long, schema, yaml};
+
+const SOURCES: &str = "sources: { prom: { prometheus: http://127.0.0.1:9090 } }";
+
+fn file(sources: &str, metrics: &str, rollout: &str) -> String {
+    format!(
+        "{sources}\nservices:\n  a:\n    listen: 0\n    stable: {{ version: v1, run: a }}\n    rollout: {rollout}\n    metrics:\n{metrics}"
+    )
+}
+
+fn metrics(text: &str) -> Vec<Metric> {
+    let text = file(SOURCES, text, "{}");
+    let file = file::parse(&text).unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"));
+    let service = file.services.into_values().next().unwrap();
+    service.plan.rules().metrics.clone()
+}
+
+fn mistakes(text: &str) -> Vec<String> {
+    let problems = file::parse(text).unwrap_err();
+    problems.iter().map(ToString::to_string).collect()
+}
+
+#[track_caller]
+fn check_mistakes(text: &str, expected: &[&str]) {
+    let found = mistakes(text);
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.contains(expected), "{expected:?} in {found:?}");
+    }
+}
+
+const FULL: &str = "
+sources:
+  prom:
+    prometheus: https://prometheus.example.com/base
+    auth: { username: me, password: { file: /run/secrets/prometheus } }
+    headers: { X-Team: shop, X-Api-Key: { env: PROMETHEUS_KEY } }
+    tenant: shop
+services:
+  shop:
+    listen: 8080
+    stable: { version: v1, run: ./shop }
+    health: { path: /health }
+    metrics:
+      mesh: { kind: ratio, source: prom, template: istio, variables: { namespace: shop }, workload: 'shop-{{version}}' }
+      slow: { kind: latency, source: prom, query: 'b_bucket{v=\"{{version}}\"}[{{window}}]', unit: ms, interval: 15s, staleAfter: 2m }
+      sales:
+        kind: conversion
+        source: prom
+        events: 'bought_total{v=\"{{version}}\"}[{{window}}]'
+        exposure: 'seen_total{v=\"{{version}}\"}[{{window}}]'
+        harm: 0.95x
+        accept: 0.9x
+        weight: 3
+        required: true
+      restarts: { kind: counter, source: prom, events: 'restarts_total{v=\"{{version}}\"}[{{window}}]', critical: false }
+      memory: { kind: gauge, source: prom, query: 'memory{v=\"{{version}}\"}' }
+";
+
+#[test]
+fn every_kind_is_read_with_its_defaults() {
+    let file = file::parse(FULL).unwrap();
+    let service = file.services.values().next().unwrap();
+    let [memory, mesh, restarts, sales, slow] = service.plan.rules().metrics.as_slice() else {
+        panic!("{:?}", service.plan.rules().metrics);
+    };
+    assert_eq!(mesh.ask, Ask::Template("istio".to_owned()));
+    assert_eq!(
+        mesh.source.headers["X-Scope-OrgID"],
+        Given::Text("shop".to_owned())
+    );
+    assert_eq!(
+        mesh.source.headers["X-Api-Key"],
+        Given::Env("PROMETHEUS_KEY".to_owned())
+    );
+    assert_eq!(mesh.source.auth["username"], Given::Text("me".to_owned()));
+    assert_eq!(
+        (mesh.critical, mesh.required, mesh.weight),
+        (true, true, 15)
+    );
+    assert_eq!(mesh.interval, Duration::from_secs(5));
+    assert_eq!(
+        (slow.unit, slow.interval),
+        (Unit::Milliseconds, Duration::from_secs(15))
+    );
+    assert_eq!((sales.margin.harm_permille, sales.required), (950, true));
+    assert_eq!(sales.direction, Direction::LowerIsWorse);
+    assert_eq!((restarts.critical, restarts.required), (false, false));
+    assert_eq!(
+        (memory.critical, memory.margin.harm_permille),
+        (false, 1_150)
+    );
+}
+
+#[test]
+fn the_long_form_reads_back_as_the_same_and_fits_the_schema() {
+    let file = file::parse(FULL).unwrap();
+    let text = yaml::to_yaml(&long::file_long(&file));
+    assert_eq!(file::parse(&text), Ok(file.clone()), "{text}");
+    let schema = schema::schema();
+    assert!(schema["$defs"]["Metric"]["properties"]["template"]["enum"].is_array());
+    assert_eq!(lint::lint(&file), []);
+}
+
+#[test]
+fn a_literal_secret_is_refused_wherever_it_stands() {
+    let with = |source: &str| {
+        format!(
+            "sources: {{ p: {{ {source} }} }}\nservices: {{ a: {{ listen: 0, stable: {{ version: v1, run: a }} }} }}"
+        )
+    };
+    let literal = "a secret is never written into the file; expected { env: NAME }";
+    for source in [
+        "prometheus: http://a, auth: { token: abc }",
+        "prometheus: http://a, auth: { username: a, password: b }",
+        "prometheus: http://a, headers: { Authorization: Bearer abc }",
+        "prometheus: http://a, headers: { x-api-key: abc }",
+    ] {
+        check_mistakes(&with(source), &[literal]);
+    }
+    check_mistakes(
+        &with("prometheus: 'http://me:abc@a/'"),
+        &["credentials in a URL"],
+    );
+    check_mistakes(
+        &with("prometheus: http://a, auth: { token: { file: here } }"),
+        &["no absolute path"],
+    );
+    check_mistakes(
+        &with("prometheus: http://a, auth: { token: { env: A, file: /b } }"),
+        &["both env and file"],
+    );
+    check_mistakes(
+        &with("prometheus: http://a, auth: { username: a }"),
+        &["either a token, or"],
+    );
+    check_mistakes(
+        &with("auth: {}"),
+        &["nothing given; expected one of prometheus"],
+    );
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_each_with_its_place() {
+    let text = file(
+        SOURCES,
+        "      one: { kind: ratio, template: plain }
+      two: { kind: ratio, source: datadog, template: plain }
+      three: { kind: ratio, source: prom, template: istio }
+      four: { kind: ratio, source: prom, template: plain, harm: 2x, accept: 1.5x }
+      five: { kind: ratio, source: prom, events: 'e[1m]', exposure: 'x{v=\"{{version}}\"}{{nothing}}' }
+      errors: { kind: ratio, source: prom, template: plain }
+      six: { kind: gauge, source: prom, template: plain }
+      seven: { kind: ratio, source: prom }",
+        "{}",
+    );
+    check_mistakes(
+        &text,
+        &[
+            "8:12: services.a.metrics.one: source is missing; expected the name of the metric system to ask",
+            "9:35: services.a.metrics.two.source: no source is named \"datadog\"; expected one of prom",
+            "10:53: services.a.metrics.three.template: the template istio needs the variable namespace",
+            "services.a.metrics.four.accept: nothing can be shown good within what counts as harm",
+            "services.a.metrics.five.events: the same for both versions",
+            "services.a.metrics.five.exposure: nothing is known to fill in for {{nothing}}",
+            "13:7: services.a.metrics.errors: the judge has a metric of this name already",
+            "services.a.metrics.six.template: templates know failed requests (ratio) and latency",
+            "15:14: services.a.metrics.seven: nothing to ask; expected template, query, or events and exposure",
+        ],
+    );
+}
+
+#[test]
+fn metrics_need_sources_and_the_judge_that_looks_at_them() {
+    let one = "      m: { kind: ratio, source: prom, template: plain }";
+    check_mistakes(
+        &file("", one, "{}"),
+        &["no source is named \"prom\"; expected it to be declared under sources"],
+    );
+    check_mistakes(
+        &file(SOURCES, one, "{ judge: threshold }"),
+        &["only the sequential judge looks at metrics"],
+    );
+    let both = file(
+        SOURCES,
+        "      m: { kind: ratio, source: prom }",
+        "{ bake: soon }",
+    );
+    assert_eq!(mistakes(&both).len(), 2, "{:?}", mistakes(&both));
+}
+
+#[test]
+fn names_may_have_dots() {
+    let found = metrics("      a.b: { kind: ratio, source: prom, template: plain }");
+    assert_eq!(found.first().unwrap().name, "a.b");
+    let text = file(
+        SOURCES,
+        "      a.b: { kind: ratio, source: prom, template: plain, interval: 2h, staleAfter: 3h }",
+        "{}",
+    );
+    check_mistakes(
+        &text,
+        &["services.a.metrics.a.b.interval: expected 1s to 1h"],
+    );
+}

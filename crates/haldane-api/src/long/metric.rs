@@ -1,0 +1,112 @@
+//! Metric sources and metrics in their long form.
+
+use std::collections::BTreeMap;
+
+use haldane_core::{
+    guard::{self, Limit},
+    plan::metric::{Ask, Direction, Given, Margin, Metric, Provider, Source, Unit},
+};
+use serde_json::{Map, Value, json};
+
+use super::set;
+use crate::text::{show_duration, show_limit};
+
+pub(super) fn sources(sources: &BTreeMap<String, Source>) -> Value {
+    let pairs = sources.iter();
+    Value::Object(
+        pairs
+            .map(|(name, source)| (name.clone(), source_long(source)))
+            .collect(),
+    )
+}
+
+fn source_long(source: &Source) -> Value {
+    let Source {
+        name: _,
+        provider,
+        address,
+        headers,
+        auth,
+    } = source;
+    let provider = match provider {
+        Provider::Prometheus => "prometheus",
+    };
+    json!({ provider: address, "auth": given_long(auth), "headers": given_long(headers) })
+}
+
+fn given_long(given: &BTreeMap<String, Given>) -> Value {
+    let long = |given: &Given| match given {
+        Given::Text(text) => json!(text),
+        Given::Env(name) => json!({ "env": name }),
+        Given::File(path) => json!({ "file": path }),
+    };
+    let pairs = given.iter();
+    Value::Object(
+        pairs
+            .map(|(name, given)| (name.clone(), long(given)))
+            .collect(),
+    )
+}
+
+pub(super) fn metrics(metrics: &[Metric]) -> Value {
+    let pairs = metrics.iter();
+    let pairs = pairs.map(|metric| (metric.name.clone(), metric_long(metric)));
+    Value::Object(pairs.collect::<Map<_, _>>())
+}
+
+fn metric_long(metric: &Metric) -> Value {
+    let Metric {
+        name: _,
+        kind,
+        source,
+        ask,
+        variables,
+        workload,
+        unit,
+        direction,
+        margin,
+        weight,
+        critical,
+        required,
+        interval,
+        stale_after,
+    } = metric;
+    let Margin {
+        harm_permille,
+        accept_permille,
+        accept_ppm,
+    } = *margin;
+    let show = |limit| show_limit(guard::Metric::ErrorRate, limit);
+    let mut long = json!({
+        "kind": kind.name(),
+        "source": source.name,
+        "variables": variables,
+        "workload": workload,
+        "unit": match unit {
+            Unit::Seconds => "s",
+            Unit::Milliseconds => "ms",
+            Unit::Microseconds => "us",
+        },
+        "direction": match direction {
+            Direction::HigherIsWorse => "higherIsWorse",
+            Direction::LowerIsWorse => "lowerIsWorse",
+        },
+        "harm": show(Limit::Times(harm_permille)),
+        "accept": show(Limit::Times(accept_permille)),
+        "acceptPlus": show(Limit::Points(accept_ppm)),
+        "weight": weight,
+        "critical": critical.to_string(),
+        "required": required.to_string(),
+        "interval": show_duration(*interval),
+        "staleAfter": show_duration(*stale_after),
+    });
+    match ask {
+        Ask::Template(name) => set(&mut long, "template", Some(name.clone())),
+        Ask::Query(query) => set(&mut long, "query", Some(query.clone())),
+        Ask::Counts { events, exposure } => {
+            set(&mut long, "events", Some(events.clone()));
+            set(&mut long, "exposure", exposure.clone());
+        }
+    }
+    long
+}

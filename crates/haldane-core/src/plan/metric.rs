@@ -1,0 +1,528 @@
+//! Declared metrics: what other systems measure of a service, and how the sequential judge is to take it.
+//!
+//! The core knows the kind of a metric and its margin; whom to ask and with which words is data for the host, which the core carries
+//! but doesn't read. A declaration is part of the plan, so that a rollout is judged by what was declared when it began.
+//!
+//! **Invariant:** no secret is in here: credentials are names of environment variables and files.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{PlanProblem, Rules};
+
+/// The most metrics of a plan; the judge adds errors and latency of requests to them.
+pub const METRICS_MAX: usize = 14;
+
+/// The names that the judge's own metrics have.
+pub const TAKEN_NAMES: [&str; 2] = ["errors", "latency"];
+
+/// The longest name of a metric, in bytes.
+const NAME_BYTES_MAX: usize = 63;
+
+/// The largest multiple of stable's rate, thousandths.
+const RATIO_PERMILLE_MAX: u32 = 100_000;
+
+/// The largest share that may be added to stable's rate, parts per million.
+const ACCEPT_PPM_MAX: u32 = 500_000;
+
+/// The largest share of α, relative to the others.
+const WEIGHT_MAX: u32 = 1_000;
+
+/// The shortest and the longest time between two questions.
+const INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(1));
+
+/// The longest time after which data may count as old.
+const STALE_MAX: Duration = Duration::from_hours(24);
+
+/// One metric of another system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metric {
+    /// Its name, unlike any other's.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Who is asked.
+    pub source: Source,
+    /// What is asked.
+    pub ask: Ask,
+    /// What fills the placeholders of what is asked, besides the service, the version and the window.
+    pub variables: BTreeMap<String, String>,
+    /// What the metric system calls a version: a text with `{{version}}` in it.
+    pub workload: String,
+    /// The unit of latencies that are no template's.
+    pub unit: Unit,
+    /// Which way is worse.
+    pub direction: Direction,
+    /// How much worse than stable is still fine.
+    pub margin: Margin,
+    /// Its share of the bound on false rollbacks, relative to the other critical metrics.
+    pub weight: u32,
+    /// Whether harm rolls back; else it holds the rollout.
+    pub critical: bool,
+    /// Whether nothing passes without its data.
+    pub required: bool,
+    /// The time between two questions.
+    pub interval: Duration,
+    /// Data older than this is none.
+    pub stale_after: Duration,
+}
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// Some of many, and usually few of them: failed of all requests.
+    Ratio,
+    /// Events in time: restarts in the seconds that pods lived.
+    Counter,
+    /// Latencies in buckets.
+    Latency,
+    /// What each pod uses.
+    Gauge,
+    /// A share that is not small: buyers of all visitors.
+    Conversion,
+}
+
+/// Which way is worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Direction {
+    /// More is worse.
+    HigherIsWorse,
+    /// Less is worse.
+    LowerIsWorse,
+}
+
+/// How much worse than stable is still fine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Margin {
+    /// Harm is where the canary's rate is beyond this multiple of stable's, thousandths.
+    pub harm_permille: u32,
+    /// A canary is accepted as shown good up to this multiple of stable's rate, thousandths, ...
+    pub accept_permille: u32,
+    /// ... plus this share of its exposure, parts per million.
+    pub accept_ppm: u32,
+}
+
+/// A unit of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unit {
+    /// Seconds.
+    Seconds,
+    /// Milliseconds.
+    Milliseconds,
+    /// Microseconds.
+    Microseconds,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask {
+    /// The queries of a known mesh or ingress.
+    Template(String),
+    /// One query: the buckets of a latency, or a number for each pod.
+    Query(String),
+    /// Two counters, or one that is counted by time.
+    Counts {
+        /// What happened.
+        events: String,
+        /// What could have: `None` for the time that passed.
+        exposure: Option<String>,
+    },
+}
+
+/// A metric system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Its name in the file.
+    pub name: String,
+    /// Which kind of system it is.
+    pub provider: Provider,
+    /// Where it is asked.
+    pub address: String,
+    /// What is sent along with each question.
+    pub headers: BTreeMap<String, Given>,
+    /// The credentials, by the keys that the provider's secrets have.
+    pub auth: BTreeMap<String, Given>,
+}
+
+/// A kind of metric system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Provider {
+    /// Prometheus and what speaks its API.
+    Prometheus,
+}
+
+/// A text, or where it is found when it is needed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Given {
+    /// As it is; never a secret.
+    Text(String),
+    /// In this environment variable of the daemon.
+    Env(String),
+    /// In this file, which has an absolute path.
+    File(String),
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Ratio,
+        Self::Counter,
+        Self::Latency,
+        Self::Gauge,
+        Self::Conversion,
+    ];
+
+    /// Returns its name in a release file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ratio => "ratio",
+            Self::Counter => "counter",
+            Self::Latency => "latency",
+            Self::Gauge => "gauge",
+            Self::Conversion => "conversion",
+        }
+    }
+
+    /// Which way is worse unless the declaration says otherwise.
+    #[must_use]
+    pub const fn direction(self) -> Direction {
+        match self {
+            Self::Conversion => Direction::LowerIsWorse,
+            Self::Ratio | Self::Counter | Self::Latency | Self::Gauge => Direction::HigherIsWorse,
+        }
+    }
+
+    /// Whether harm rolls back unless the declaration says otherwise: what pods use only holds.
+    #[must_use]
+    pub const fn is_critical(self) -> bool {
+        !matches!(self, Self::Gauge)
+    }
+
+    /// Whether a pass needs it unless the declaration says otherwise.
+    #[must_use]
+    pub const fn is_required(self) -> bool {
+        matches!(self, Self::Ratio | Self::Latency)
+    }
+}
+
+impl Margin {
+    /// Returns the margin of a kind and direction unless the declaration says otherwise.
+    #[must_use]
+    pub const fn standard(kind: Kind, direction: Direction) -> Self {
+        let (harm_permille, accept_permille, accept_ppm) = match (kind, direction) {
+            (Kind::Ratio | Kind::Counter, _) => (1_100, 1_500, 2_000),
+            (Kind::Latency, _) => (1_100, 1_500, 5_000),
+            (Kind::Gauge, _) => (1_150, 1_150, 0),
+            (Kind::Conversion, Direction::LowerIsWorse) => (980, 900, 0),
+            (Kind::Conversion, Direction::HigherIsWorse) => (1_020, 1_100, 0),
+        };
+        Self {
+            harm_permille,
+            accept_permille,
+            accept_ppm,
+        }
+    }
+}
+
+impl Metric {
+    /// The share of α unless the declaration says otherwise.
+    pub const WEIGHT: u32 = 15;
+    /// The time between two questions unless the declaration says otherwise.
+    pub const INTERVAL: Duration = Duration::from_secs(5);
+    /// Data older than this is none, unless the declaration says otherwise: some scrapes are a minute apart.
+    pub const STALE_AFTER: Duration = Duration::from_mins(1);
+    /// What a version is called unless the declaration says otherwise.
+    pub const WORKLOAD: &'static str = "{{version}}";
+
+    /// Returns what is wrong with it, each with the name of its key.
+    #[must_use]
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        let mut add = |key, message: &str| found.push((key, message.to_owned()));
+        if !is_name(&self.name) {
+            add(
+                "",
+                "expected a name of 1 to 63 letters, digits, `-`, `_` and `.`",
+            );
+        } else if TAKEN_NAMES.contains(&self.name.as_str()) {
+            add(
+                "",
+                "the judge has a metric of this name already, made of requests; expected another name",
+            );
+        }
+        if let Some((key, message)) = self.mismatch() {
+            add(key, message);
+        }
+        let is_lower = self.direction == Direction::LowerIsWorse;
+        if is_lower && !matches!(self.kind, Kind::Ratio | Kind::Conversion) {
+            add(
+                "direction",
+                "less is worse only of a ratio or a conversion; expected higherIsWorse",
+            );
+        }
+        if self.critical && self.weight == 0 {
+            add(
+                "weight",
+                "harm could never be shown; expected at least 1 for a critical metric",
+            );
+        }
+        if self.weight > WEIGHT_MAX {
+            add("weight", "expected at most 1000");
+        }
+        if self.interval < INTERVAL.0 || self.interval > INTERVAL.1 {
+            add("interval", "expected 1s to 1h");
+        }
+        if self.stale_after < self.interval || self.stale_after > STALE_MAX {
+            add(
+                "staleAfter",
+                "data would be old before it is asked for again; expected at least the interval and at most 24h",
+            );
+        }
+        if !self.workload.contains("{{version}}") {
+            add(
+                "workload",
+                "both versions would be the same; expected a text with {{version}} in it",
+            );
+        }
+        found.extend(self.margin_problems());
+        found
+    }
+
+    /// Says where what is asked doesn't fit the kind.
+    const fn mismatch(&self) -> Option<(&'static str, &'static str)> {
+        match (&self.ask, self.kind) {
+            (Ask::Template(_), Kind::Ratio | Kind::Latency)
+            | (Ask::Query(_), Kind::Latency | Kind::Gauge)
+            | (Ask::Counts { .. }, Kind::Counter)
+            | (
+                Ask::Counts {
+                    exposure: Some(_), ..
+                },
+                Kind::Ratio | Kind::Conversion,
+            ) => None,
+            (Ask::Template(_), _) => Some((
+                "template",
+                "templates know failed requests (ratio) and latency; expected queries of its own",
+            )),
+            (Ask::Query(_), _) => Some((
+                "query",
+                "one query gives the buckets of a latency or the values of a gauge; expected events and exposure",
+            )),
+            (Ask::Counts { .. }, Kind::Latency | Kind::Gauge) => {
+                Some(("events", "a latency or a gauge is no count; expected query"))
+            }
+            (Ask::Counts { .. }, _) => Some((
+                "exposure",
+                "of how many the events are some is missing; expected exposure beside events",
+            )),
+        }
+    }
+
+    /// Says what of the margin makes no sense.
+    fn margin_problems(&self) -> Vec<(&'static str, String)> {
+        let Margin {
+            harm_permille: harm,
+            accept_permille: accept,
+            accept_ppm,
+        } = self.margin;
+        // A ratio of which less is worse is judged by its complement, of which more is.
+        let falls = self.kind == Kind::Conversion && self.direction == Direction::LowerIsWorse;
+        let mut found = Vec::new();
+        let mut add = |key, message: &str| found.push((key, message.to_owned()));
+        if falls && !(1..=1_000).contains(&harm) {
+            add(
+                "harm",
+                "less is worse, so harm is below stable's rate; expected more than 0x and at most 1x",
+            );
+        }
+        if !falls && !(1_000..=RATIO_PERMILLE_MAX).contains(&harm) {
+            add(
+                "harm",
+                "the multiple of stable's rate beyond which the canary is harmful; expected 1x to 100x",
+            );
+        }
+        let (near, far) = if falls {
+            (accept, harm)
+        } else {
+            (harm, accept)
+        };
+        let is_wider = near < far || (near == far && accept_ppm > 0 && !falls);
+        if self.kind != Kind::Gauge && (!is_wider || accept == 0 || accept > RATIO_PERMILLE_MAX) {
+            let message = if falls {
+                "nothing can be shown good within what counts as harm; expected less than harm"
+            } else {
+                "nothing can be shown good within what counts as harm; expected more than harm and at most 100x"
+            };
+            add("accept", message);
+        }
+        if (falls || self.kind == Kind::Gauge) && accept_ppm > 0 {
+            add(
+                "acceptPlus",
+                "nothing is added to this kind of metric; expected it to be left out",
+            );
+        }
+        if accept_ppm > ACCEPT_PPM_MAX {
+            add("acceptPlus", "expected at most 50pp");
+        }
+        found
+    }
+}
+
+/// Returns what is wrong with the metrics of a plan, each with the path of its key.
+pub(super) fn problems(rules: &Rules) -> Vec<PlanProblem> {
+    let metrics = &rules.metrics;
+    let mut found = Vec::new();
+    let mut add = |path: String, message: String| found.push(PlanProblem { path, message });
+    if metrics.len() > METRICS_MAX {
+        let message = format!("{} metrics; expected at most {METRICS_MAX}", metrics.len());
+        add("metrics".to_owned(), message);
+    }
+    if rules.judge.is_none() && !metrics.is_empty() {
+        let message = "only the sequential judge looks at metrics; expected no metrics, or another judge than threshold";
+        add("metrics".to_owned(), message.to_owned());
+    }
+    for (index, metric) in metrics.iter().enumerate() {
+        let path = format!("metrics.{}", metric.name);
+        if metrics
+            .iter()
+            .take(index)
+            .any(|other| other.name == metric.name)
+        {
+            add(path.clone(), "declared twice; expected it once".to_owned());
+        }
+        for (key, message) in metric.problems() {
+            let dot = if key.is_empty() { "" } else { "." };
+            add(format!("{path}{dot}{key}"), message);
+        }
+    }
+    found
+}
+
+fn is_name(text: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (1..=NAME_BYTES_MAX).contains(&text.len()) && text.chars().all(is_allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metric(kind: Kind) -> Metric {
+        let direction = kind.direction();
+        Metric {
+            name: "payments".to_owned(),
+            kind,
+            source: Source {
+                name: "prometheus".to_owned(),
+                provider: Provider::Prometheus,
+                address: "http://127.0.0.1:9090".to_owned(),
+                headers: BTreeMap::new(),
+                auth: BTreeMap::new(),
+            },
+            ask: match kind {
+                Kind::Latency | Kind::Gauge => Ask::Query("q".to_owned()),
+                Kind::Ratio | Kind::Counter | Kind::Conversion => Ask::Counts {
+                    events: "e".to_owned(),
+                    exposure: Some("x".to_owned()),
+                },
+            },
+            variables: BTreeMap::new(),
+            workload: Metric::WORKLOAD.to_owned(),
+            unit: Unit::Seconds,
+            direction,
+            margin: Margin::standard(kind, direction),
+            weight: Metric::WEIGHT,
+            critical: kind.is_critical(),
+            required: kind.is_required(),
+            interval: Metric::INTERVAL,
+            stale_after: Metric::STALE_AFTER,
+        }
+    }
+
+    fn keys(metric: &Metric) -> Vec<&'static str> {
+        let problems = metric.problems();
+        problems.into_iter().map(|(key, _)| key).collect()
+    }
+
+    #[test]
+    fn every_kind_is_valid_with_its_defaults() {
+        for kind in Kind::ALL {
+            assert_eq!(metric(kind).problems(), [], "{kind:?}");
+        }
+        let rising = Margin::standard(Kind::Conversion, Direction::HigherIsWorse);
+        let rising = Metric {
+            direction: Direction::HigherIsWorse,
+            margin: rising,
+            ..metric(Kind::Conversion)
+        };
+        assert_eq!(rising.problems(), []);
+    }
+
+    #[test]
+    fn margins_that_make_no_sense_are_named() {
+        let with = |kind, harm_permille, accept_permille, accept_ppm| {
+            keys(&Metric {
+                margin: Margin {
+                    harm_permille,
+                    accept_permille,
+                    accept_ppm,
+                },
+                ..metric(kind)
+            })
+        };
+        assert_eq!(with(Kind::Ratio, 900, 1_500, 0), ["harm"]);
+        assert_eq!(with(Kind::Ratio, 1_500, 1_500, 0), ["accept"]);
+        assert_eq!(with(Kind::Ratio, 1_500, 1_500, 1), [""; 0]);
+        assert_eq!(with(Kind::Ratio, 1_100, 1_500, 600_000), ["acceptPlus"]);
+        assert_eq!(with(Kind::Conversion, 1_100, 900, 0), ["harm"]);
+        assert_eq!(with(Kind::Conversion, 980, 990, 0), ["accept"]);
+        assert_eq!(with(Kind::Gauge, 1_150, 1_150, 5), ["acceptPlus"]);
+    }
+
+    #[test]
+    fn what_is_asked_must_fit_the_kind() {
+        let with = |kind, ask| {
+            keys(&Metric {
+                ask,
+                ..metric(kind)
+            })
+        };
+        let template = || Ask::Template("istio".to_owned());
+        assert_eq!(with(Kind::Ratio, template()), [""; 0]);
+        assert_eq!(with(Kind::Gauge, template()), ["template"]);
+        assert_eq!(with(Kind::Ratio, Ask::Query("q".to_owned())), ["query"]);
+        let counts = |exposure| Ask::Counts {
+            events: "e".to_owned(),
+            exposure,
+        };
+        assert_eq!(with(Kind::Ratio, counts(None)), ["exposure"]);
+        assert_eq!(with(Kind::Counter, counts(None)), [""; 0]);
+        assert_eq!(with(Kind::Latency, counts(None)), ["events"]);
+    }
+
+    #[test]
+    fn a_plan_needs_the_judge_that_looks_at_its_metrics() {
+        let rules = |judge, metrics| Rules {
+            judge,
+            metrics,
+            ..Rules::default()
+        };
+        let judge = Some(crate::plan::Sequential::default());
+        let paths = |rules: &Rules| -> Vec<String> {
+            problems(rules).into_iter().map(|one| one.path).collect()
+        };
+        assert_eq!(paths(&rules(judge, vec![metric(Kind::Ratio)])), [""; 0]);
+        assert_eq!(paths(&rules(None, vec![metric(Kind::Ratio)])), ["metrics"]);
+        let twice = vec![metric(Kind::Ratio), metric(Kind::Gauge)];
+        assert_eq!(paths(&rules(judge, twice)), ["metrics.payments"]);
+        let named = Metric {
+            name: "errors".to_owned(),
+            weight: 0,
+            ..metric(Kind::Ratio)
+        };
+        let expected = ["metrics.errors", "metrics.errors.weight"];
+        assert_eq!(paths(&rules(judge, vec![named])), expected);
+    }
+}
