@@ -14,7 +14,7 @@ const LIMIT_OR_GUARD: Form = Form::Any(&[Form::Limit, Form::Map(&GUARD)]);
 /// Guards by metric.
 pub(crate) static GUARDS: Table = Table {
     name: "Guards",
-    doc: "Limits that the canary must keep: fixed, or against stable as in `2x`, `+50%`, and for shares `+5pp`.",
+    doc: "Limits that the canary must keep: fixed, or against stable as in `2x`, `+50%`, and for shares `+5pp`. Against stable only works while stable has traffic: a hold at 100% or a bake needs fixed limits, or the last step written as `{ weight: 100% }`, which does not hold.",
     keys: &[
         optional(
             "errorRate",

@@ -33,7 +33,7 @@ pub(crate) static ROLLOUT: Table = Table {
             "guards",
             GUARDS_FORM,
             "errorRate: 5%, p99: 1s, p95: 500ms (warn)",
-            "The limits that the canary must keep, or `none`.",
+            "The limits that the canary must keep, or `none`: then nothing is judged, unless `judge` is given.",
         ),
         default(
             "judge",

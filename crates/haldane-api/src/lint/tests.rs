@@ -23,7 +23,7 @@ fn advice_is_given_where_it_hurts_and_nowhere_else() {
         ("{ preset: blue-green }", &none[..]),
         ("{ preset: AllAtOnce }", &["rollout.steps[0]"][..]),
         (
-            "{ guards: none, judge: threshold }",
+            "{ guards: none }",
             &["rollout.guards"][..],
         ),
         (

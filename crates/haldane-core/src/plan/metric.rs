@@ -379,10 +379,6 @@ pub(super) fn problems(rules: &Rules) -> Vec<PlanProblem> {
         let message = format!("{} metrics; expected at most {METRICS_MAX}", metrics.len());
         add("metrics".to_owned(), message);
     }
-    if rules.judge.is_none() && !metrics.is_empty() {
-        let message = "only the sequential judge looks at metrics; expected no metrics, or another judge than threshold";
-        add("metrics".to_owned(), message.to_owned());
-    }
     for (index, metric) in metrics.iter().enumerate() {
         let path = format!("metrics.{}", metric.name);
         if metrics
@@ -503,26 +499,28 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_needs_the_judge_that_looks_at_its_metrics() {
-        let rules = |judge, metrics| Rules {
-            judge,
-            metrics,
-            ..Rules::default()
+    fn the_metrics_of_a_plan_have_names_of_their_own() {
+        let paths = |metrics: Vec<Metric>| -> Vec<String> {
+            let rules = Rules {
+                metrics,
+                ..Rules::default()
+            };
+            problems(&rules).into_iter().map(|one| one.path).collect()
         };
-        let judge = Some(crate::plan::Sequential::default());
-        let paths = |rules: &Rules| -> Vec<String> {
-            problems(rules).into_iter().map(|one| one.path).collect()
-        };
-        assert_eq!(paths(&rules(judge, vec![metric(Kind::Ratio)])), [""; 0]);
-        assert_eq!(paths(&rules(None, vec![metric(Kind::Ratio)])), ["metrics"]);
+        assert_eq!(paths(vec![metric(Kind::Ratio)]), [""; 0]);
         let twice = vec![metric(Kind::Ratio), metric(Kind::Gauge)];
-        assert_eq!(paths(&rules(judge, twice)), ["metrics.payments"]);
+        assert_eq!(paths(twice), ["metrics.payments"]);
         let named = Metric {
             name: "errors".to_owned(),
             weight: 0,
             ..metric(Kind::Ratio)
         };
         let expected = ["metrics.errors", "metrics.errors.weight"];
-        assert_eq!(paths(&rules(judge, vec![named])), expected);
+        assert_eq!(paths(vec![named]), expected);
+        let many = (0..=METRICS_MAX).map(|number| Metric {
+            name: format!("m{number}"),
+            ..metric(Kind::Ratio)
+        });
+        assert_eq!(paths(many.collect()), ["metrics"]);
     }
 }

@@ -5,6 +5,7 @@
 
 use haldane_core::{
     ServiceName,
+    request::cancels_queued,
     rollout::{
         self, Effect, GateAnswer, Input, Phase, Refusal, State, Transition, effect, invariants,
     },
@@ -122,6 +123,7 @@ impl Driver {
                 warn!(rollout = %state.id, phase = state.phase.name(), weight = %state.weight(), "Applied, not durable: {}", draft.entry.text);
                 live.pending = writes;
                 live.record = draft.record;
+                home.record = draft.service.unwrap_or_else(|| home.record.clone());
                 Ok(())
             }
             // What was heard stays heard; the decision is made again on the next turn.
@@ -220,11 +222,7 @@ fn draft(
         text,
         evidence: live.judged.as_ref().map(|(_, evidence)| evidence.clone()),
     };
-    let service = matches!(state.phase, Phase::Completed(_)).then(|| ServiceRecord {
-        stable: record.wish.spec.clone(),
-        restart_since: None,
-        ..service.clone()
-    });
+    let service = changed(service, &record, input);
     // The time that the rollout was told, so that history can be decided again.
     let at = state.seen;
     let mut writes = vec![record.write()?, entry.write(number, at)?];
@@ -246,6 +244,22 @@ fn draft(
         service,
         entry,
         writes,
+    })
+}
+
+/// Returns what is kept of the service where a decision changes it: a promotion, and who takes back what is queued.
+fn changed(service: &ServiceRecord, next: &RolloutRecord, input: &Input) -> Option<ServiceRecord> {
+    if matches!(next.state.phase, Phase::Completed(_)) {
+        return Some(ServiceRecord {
+            stable: next.wish.spec.clone(),
+            restart_since: None,
+            ..service.clone()
+        });
+    }
+    let is_taken_back = matches!(input, Input::Command(command) if cancels_queued(&command.action));
+    (is_taken_back && service.queued.is_some()).then(|| ServiceRecord {
+        queued: None,
+        ..service.clone()
     })
 }
 

@@ -105,7 +105,38 @@ impl Driver {
             kind: Kind::Undo,
             actor,
         };
-        self.want(name, wish, now)
+        let notice = self.notice(name, &target)?;
+        let mut answer = self.want(name, wish, now)?;
+        answer.messages.extend(notice);
+        Ok(answer)
+    }
+
+    /// Returns what a person should know who goes back to a version whose last rollout did not end well: going back has no guards.
+    fn notice(
+        &mut self,
+        name: &ServiceName,
+        target: &VersionName,
+    ) -> Result<Option<String>, RequestError> {
+        let rows = self.store.rollouts(name, ROLLOUTS_MAX)?;
+        let mut records = rows.iter().filter_map(|row| RolloutRecord::read(row).ok());
+        let is_last = |record: &RolloutRecord| {
+            &record.state.canary == target && record.state.phase.is_terminal()
+        };
+        Ok(records
+            .find(is_last)
+            .and_then(|record| match record.state.phase {
+                Phase::RolledBack(ended) | Phase::Failed(ended) => Some(format!(
+                    "notice: {target} was rolled back before, in {}: {}",
+                    record.state.id, ended.why
+                )),
+                Phase::Completed(_)
+                | Phase::Pending(_)
+                | Phase::Preparing(_)
+                | Phase::Progressing(_)
+                | Phase::Paused(_)
+                | Phase::Promoting(_)
+                | Phase::RollingBack(_) => None,
+            }))
     }
 
     /// Returns the version that served before the one that serves now.
@@ -126,6 +157,7 @@ impl Driver {
 fn straight(home: &Home) -> Result<Plan, String> {
     let rules = Rules {
         guards: Vec::new(),
+        judge: None,
         judge_from_step: 0,
         promote: Mode::Auto,
         advance: Mode::Auto,

@@ -12,7 +12,7 @@ use haldane_api::{
 use haldane_core::{
     ServiceName, VersionName,
     plan::Plan,
-    request::{Admission, admit},
+    request::{Admission, admit, cancels_queued},
     rollout::{Action, Actor, Command, Input, Phase},
 };
 use jiff::Timestamp;
@@ -203,6 +203,9 @@ impl Driver {
             )));
         };
         let id = live.state().id.clone();
+        // Who takes it back takes it back in the same commit as the rollout, or with the row of the command.
+        let queued = home.record.queued.as_ref().map(|wish| &wish.spec.version);
+        let taken_back = queued.filter(|_| cancels_queued(&action)).cloned();
         let trail = CommandRecord {
             name: action.name().to_owned(),
             actor: actor.clone(),
@@ -220,6 +223,9 @@ impl Driver {
                 if self.is_durable(name) {
                     result?;
                 }
+                if taken_back.is_some() {
+                    self.set_queue(name, None)?;
+                }
             }
         }
         self.turn_of(name, now);
@@ -227,6 +233,9 @@ impl Driver {
         let phase = live.map_or("gone", |live| live.state().phase.name());
         let is_durable = self.is_durable(name);
         let mut messages = vec![format!("{id}: {}: {phase}", trail.name)];
+        messages.extend(
+            taken_back.map(|version| format!("{version}, which was to follow, does not begin")),
+        );
         if !is_durable {
             messages.push("applied, not durable: the store does not take the decision; it is written as soon as it can be".to_owned());
         }

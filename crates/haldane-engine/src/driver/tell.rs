@@ -4,7 +4,7 @@ use haldane_api::http::{EntryView, RolloutHistory};
 use haldane_core::{
     RolloutId, ServiceName,
     plan::Plan,
-    rollout::{self, Effect, Ended, Input, Pause, Phase, State, Trouble},
+    rollout::{self, Effect, Ended, Input, Phase, State, Trouble},
 };
 
 use tracing::warn;
@@ -100,15 +100,7 @@ pub(super) fn message(state: &State) -> String {
             with_trouble(&format!("{} starts, without traffic", state.canary), state)
         }
         Phase::Progressing(progress) => format!("sends {} to {}", progress.weight, state.canary),
-        Phase::Paused(paused) => match &paused.why {
-            Pause::Operator(_)
-            | Pause::Override(_)
-            | Pause::Planned
-            | Pause::Question(_)
-            | Pause::Failure(_)
-            | Pause::Closed(_)
-            | Pause::Confirming(_) => paused.why.to_string(),
-        },
+        Phase::Paused(paused) => paused.to_string(),
         Phase::Promoting(promotion) => promotion.stage.text().to_owned(),
         Phase::RollingBack(rollback) => rollback.why.to_string(),
         Phase::Completed(Ended { why, .. })

@@ -125,19 +125,19 @@ fn check_promoted(options: &[&str], code: i32) {
 
 #[test]
 fn a_version_whose_requests_fail_is_rolled_back() {
-    check_rolled_back(&["--canary", "errors"], &["error rate"], 0.15);
+    check_rolled_back(&["--canary", "errors"], &["errors: ", "error rate"], 0.15);
 }
 
 #[test]
 fn a_slow_version_is_rolled_back() {
-    check_rolled_back(&["--canary", "slow"], &["p95"], 0.15);
+    check_rolled_back(&["--canary", "slow"], &["latency above", "p95"], 0.15);
 }
 
 #[test]
 fn a_crashing_version_is_rolled_back() {
     check_rolled_back(
         &["--canary", "crash"],
-        &["restarts", "lost", "error rate"],
+        &["restarts", "lost", "errors: ", "error rate"],
         0.3,
     );
 }

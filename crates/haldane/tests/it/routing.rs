@@ -130,7 +130,7 @@ fn versions_that_run_elsewhere_are_promoted_and_rolled_back() {
     let history = daemon.api.wait_over("shop-2");
     let seen = load.stop();
     assert_eq!(history.phase, "RolledBack", "{history:?}");
-    assert!(history.message.contains("error rate"), "{history:?}");
+    assert!(history.message.contains("errors: "), "{history:?}");
     let errors = seen.iter().filter(|one| !one.is_good());
     assert!(
         errors.clone().all(|one| one.version() == Some("v3")),

@@ -79,8 +79,13 @@ fn promote_full_moves_all_traffic() {
 fn a_pause_keeps_the_weight_until_it_is_resumed() {
     let mut bench = at_ten();
     bench.command(Pause).unwrap();
+    let since = bench.view().at;
     bench.turns(60);
     assert_eq!((bench.phase().as_str(), bench.routed()), ("Paused", 10));
+    assert_eq!(
+        bench.view().rollout.unwrap().message,
+        format!("paused by bob (because), since {since:.0}")
+    );
     // Once more changes nothing, and is written down.
     bench.command(Pause).unwrap();
     bench.restart();
@@ -266,6 +271,30 @@ fn undo_reaches_any_earlier_version_by_name() {
         .map(|wish| wish.size)
         .collect();
     assert_eq!(sizes, [Size::Replicas(2)]);
+}
+
+#[test]
+fn undo_to_what_was_rolled_back_says_so() {
+    let mut bench = Bench::with_shop();
+    bench.deploy("v2").unwrap();
+    bench.until_weight(10);
+    bench.command(Abort).unwrap();
+    bench.until("RolledBack");
+    let to = |request: &mut haldane_api::http::CommandRequest| request.to = Some(version("v2"));
+    let answer = bench.command_with(Undo, to).unwrap();
+    assert_eq!(
+        answer.messages[1..],
+        ["notice: v2 was rolled back before, in shop-1: aborted by bob (because)"]
+    );
+    bench.until("Completed");
+    bench.turns(2);
+    // What served before has no such story, and what was promoted in the end has a better one.
+    let answer = bench.command(Undo).unwrap();
+    assert_eq!(answer.messages.len(), 1, "{:?}", answer.messages);
+    bench.until("Completed");
+    bench.turns(2);
+    let answer = bench.command_with(Undo, to).unwrap();
+    assert_eq!(answer.messages.len(), 1, "{:?}", answer.messages);
 }
 
 #[test]

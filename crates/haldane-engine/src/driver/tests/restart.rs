@@ -35,7 +35,9 @@ fn check_every_commit(is_bad: bool, end: &str) {
     bench.until(end);
     let commits = bench.faults.commits() - before;
     let decisions = bench.story("shop-1").len() as u64;
-    assert_eq!(commits, decisions, "a commit for each decision");
+    // What the judges remember is stored every few seconds between.
+    let is_sparing = (decisions..=decisions.saturating_mul(2)).contains(&commits);
+    assert!(is_sparing, "{commits} commits for {decisions} decisions");
     let story = told(&mut bench);
     for moment in [Moment::Before, Moment::After] {
         for commit in 1..=commits {

@@ -75,7 +75,7 @@ fn a_bad_canary_is_rolled_back_however_often_the_daemon_is_killed() {
     for history in &story.histories {
         check_path(history);
         assert_eq!(history.phase, "RolledBack", "{history:#?}");
-        assert!(history.message.contains("error rate"), "{history:#?}");
+        assert!(history.message.contains("errors: "), "{history:#?}");
         let weights = history.entries.iter().map(|entry| entry.weight_bps);
         assert_eq!(weights.max().map(Weight::as_bps), Some(WEIGHTS_BPS[1]));
         assert_eq!(history.stable.as_str(), "v1");
