@@ -9,15 +9,25 @@ use http::{HeaderMap, header::COOKIE};
 
 use crate::table::{Matcher, Override, ServiceRoute, ValueMatch};
 
+/// An arm that was not drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// The client asked for it by name.
+    Asked(usize),
+    /// A rule gives it.
+    Ruled(usize),
+}
+
 /// Returns the arm that an override or a rule gives the request, if any.
 pub(crate) fn decide(
     service: &ServiceRoute,
     headers: &HeaderMap,
     query: Option<&str>,
-) -> Option<usize> {
-    override_of(service.overrides(), headers, query)
-        .and_then(|wish| arm_for(service, wish))
-        .or_else(|| rule_for(service, headers, query))
+) -> Option<Choice> {
+    let asked = override_of(service.overrides(), headers, query);
+    asked
+        .and_then(|wish| arm_for(service, wish).map(Choice::Asked))
+        .or_else(|| rule_for(service, headers, query).map(Choice::Ruled))
 }
 
 /// Returns what the client wishes: the header's value, else the cookie's, else the query's.
@@ -127,7 +137,10 @@ mod tests {
     use haldane_core::Weight;
     use http::{HeaderName, HeaderValue};
 
-    use super::*;
+    use super::{
+        Choice::{Asked, Ruled},
+        *,
+    };
     use crate::table::{Arm, Rule, ServiceSpec, Timeouts};
 
     fn arm(version: &str, bps: u16, is_reachable_by_override: bool) -> Arm {
@@ -188,7 +201,7 @@ mod tests {
         .unwrap()
     }
 
-    fn check(headers: &[(&'static str, &str)], query: &str, expected: Option<usize>) {
+    fn check(headers: &[(&'static str, &str)], query: &str, expected: Option<Choice>) {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(
@@ -206,20 +219,20 @@ mod tests {
 
     #[test]
     fn an_override_leads_only_to_reachable_arms() {
-        check(&[("x-canary", "true")], "", Some(2));
-        check(&[("x-canary", "always")], "", Some(2));
-        check(&[("x-canary", "v3")], "", Some(2));
-        check(&[("x-canary", "v2")], "", Some(0));
-        check(&[("x-canary", "v1")], "", Some(0));
-        check(&[("x-canary", "false")], "", Some(0));
-        check(&[("x-canary", "never")], "", Some(0));
+        check(&[("x-canary", "true")], "", Some(Asked(2)));
+        check(&[("x-canary", "always")], "", Some(Asked(2)));
+        check(&[("x-canary", "v3")], "", Some(Asked(2)));
+        check(&[("x-canary", "v2")], "", Some(Asked(0)));
+        check(&[("x-canary", "v1")], "", Some(Asked(0)));
+        check(&[("x-canary", "false")], "", Some(Asked(0)));
+        check(&[("x-canary", "never")], "", Some(Asked(0)));
     }
 
     #[test]
     fn an_override_that_means_nothing_is_ignored() {
         check(&[("x-canary", "banana")], "", None);
         check(&[("x-canary", "")], "", None);
-        check(&[("x-canary", "v9"), ("x-team", "red")], "", Some(1));
+        check(&[("x-canary", "v9"), ("x-team", "red")], "", Some(Ruled(1)));
     }
 
     #[test]
@@ -227,10 +240,14 @@ mod tests {
         check(
             &[("x-canary", "never"), ("cookie", "canary=v3")],
             "canary=v3",
-            Some(0),
+            Some(Asked(0)),
         );
-        check(&[("cookie", "a=b; canary=never")], "canary=v3", Some(0));
-        check(&[], "a=1&canary=v3", Some(2));
+        check(
+            &[("cookie", "a=b; canary=never")],
+            "canary=v3",
+            Some(Asked(0)),
+        );
+        check(&[], "a=1&canary=v3", Some(Asked(2)));
     }
 
     #[test]
@@ -244,21 +261,29 @@ mod tests {
 
     #[test]
     fn an_override_comes_before_the_rules() {
-        check(&[("x-canary", "never"), ("x-team", "red")], "", Some(0));
+        check(
+            &[("x-canary", "never"), ("x-team", "red")],
+            "",
+            Some(Asked(0)),
+        );
     }
 
     #[test]
     fn the_first_rule_that_matches_decides() {
-        check(&[("x-team", "red")], "", Some(1));
-        check(&[("x-team", "red"), ("cookie", "beta=1")], "", Some(1));
-        check(&[("cookie", "beta=")], "", Some(2));
-        check(&[], "lang=de-AT", Some(1));
+        check(&[("x-team", "red")], "", Some(Ruled(1)));
+        check(
+            &[("x-team", "red"), ("cookie", "beta=1")],
+            "",
+            Some(Ruled(1)),
+        );
+        check(&[("cookie", "beta=")], "", Some(Ruled(2)));
+        check(&[], "lang=de-AT", Some(Ruled(1)));
         check(&[], "lang=fr", None);
     }
 
     #[test]
     fn all_conditions_of_a_rule_must_hold() {
         check(&[("x-team", "blue")], "", None);
-        check(&[("x-team", "blue")], "debug=1", Some(2));
+        check(&[("x-team", "blue")], "debug=1", Some(Ruled(2)));
     }
 }

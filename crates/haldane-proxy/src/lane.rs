@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::{
     count::Shard,
-    decide::decide,
+    decide::{Choice, decide},
     endpoint::Endpoint,
     pool::Pool,
     split::{Random, Split},
@@ -56,14 +56,20 @@ enum Tier {
 }
 
 impl Lane {
-    /// Returns the arm for a request.
+    /// Returns the arm for a request, and whether what becomes of it is counted.
+    ///
+    /// While requests are split, one that asks for its arm by name is not counted: who asks is not like all others, and arms are compared.
     pub(crate) fn choose(
         &self,
         headers: &HeaderMap,
         query: Option<&str>,
         is_measured: bool,
-    ) -> usize {
-        decide(&self.route, headers, query).unwrap_or_else(|| self.lock().draw(is_measured))
+    ) -> (usize, bool) {
+        match decide(&self.route, headers, query) {
+            Some(Choice::Asked(arm)) => (arm, is_measured && !self.route.is_split()),
+            Some(Choice::Ruled(arm)) => (arm, is_measured),
+            None => (self.lock().draw(is_measured), is_measured),
+        }
     }
 
     /// Returns the endpoint of `arm` with the fewest pending requests, not one of `tried`.

@@ -531,6 +531,15 @@ impl ServiceRoute {
         self.body_bytes_max
     }
 
+    /// Whether requests are divided among several arms.
+    pub(crate) fn is_split(&self) -> bool {
+        self.arms()
+            .iter()
+            .filter(|arm| !arm.share.is_zero())
+            .count()
+            > 1
+    }
+
     pub(crate) fn is_measured(&self, path: &str) -> bool {
         !self.unmeasured.iter().any(|prefix| prefix.is_match(path))
     }

@@ -290,7 +290,7 @@ impl Visit {
             return Err(Answer::BodyTooLarge);
         }
         let is_measured = lane.route.is_measured(path);
-        let arm = lane.choose(&parts.headers, parts.uri.query(), is_measured);
+        let (arm, is_measured) = lane.choose(&parts.headers, parts.uri.query(), is_measured);
         let body_idle = lane.route.timeouts().body_idle;
         let body = (!body.is_end_stream()).then(|| {
             let state = Arc::clone(&self.state);

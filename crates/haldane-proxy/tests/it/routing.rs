@@ -199,6 +199,28 @@ fn unmeasured_paths_are_served_but_not_counted() {
 }
 
 #[test]
+fn who_asks_for_a_version_by_name_is_counted_only_where_nothing_is_split() {
+    let (stable, canary) = (TestEndpoint::named("v1"), TestEndpoint::named("v2"));
+    let rig = Rig::with(pair(&stable, &canary, 0));
+    let mut client = rig.connect();
+    let mut ask = |headers: &str| {
+        (0..10).for_each(|_| drop(client.get("/", headers).unwrap()));
+        let version = rig.version("v2");
+        (version.requests(), version.unmeasured)
+    };
+    assert_eq!(ask("x-canary: true\r\n"), (10, 0), "nothing else tests it");
+    rig.publish(pair(&stable, &canary, 5_000));
+    assert_eq!(ask("x-canary: true\r\n"), (10, 10));
+    assert_eq!(
+        ask(""),
+        (15, 10),
+        "the split goes on as if nobody had asked"
+    );
+    rig.publish(pair(&stable, &canary, 10_000));
+    assert_eq!(ask("x-canary: true\r\n"), (25, 10));
+}
+
+#[test]
 fn several_endpoints_of_a_version_share_its_load() {
     let endpoints = ["a", "b", "c"].map(TestEndpoint::named);
     let addrs = endpoints.each_ref().map(|endpoint| endpoint.addr);
