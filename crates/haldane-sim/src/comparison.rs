@@ -34,6 +34,11 @@ pub(crate) struct Comparison {
 /// How many runs a cell has unless told otherwise.
 pub(crate) const RUNS: u32 = 2_000;
 
+/// What the tables begin with.
+const HEADING: &str = "# The judges on the same traffic
+
+Printed by `cargo xtask sim judges`; [judging.md](../judging.md) says how to read it.";
+
 /// Plays, writes, and says whether all is well.
 pub(crate) fn run(out: &mut impl Write, comparison: &Comparison) -> std::io::Result<bool> {
     match comparison.what {
@@ -87,7 +92,10 @@ fn gates(out: &mut impl Write, comparison: &Comparison) -> std::io::Result<bool>
 
 fn tables(out: &mut impl Write, comparison: &Comparison) -> std::io::Result<()> {
     let &Comparison { runs, seed, .. } = comparison;
-    writeln!(out, "{runs} rollouts in each cell, seed {seed}.")?;
+    writeln!(
+        out,
+        "{HEADING}\n\n{runs} rollouts in each cell, seed {seed}."
+    )?;
     for table in chosen(comparison)? {
         writeln!(out, "\n{}", table.head())?;
         for row in &table.rows {

@@ -188,7 +188,7 @@ pub fn play(judge: Judge, scenario: &Scenario, schedule: &Schedule, seed: u64) -
         excess_errors: 0.0,
         canary_requests: 0,
     };
-    // Flagger stands still while checks fail, and we may step back; three times the planned length is more than either needs.
+    // Flagger stands still while checks fail, which its counter bounds; who steps back again and again counts as neither after this.
     for at in 0..end.saturating_mul(3) {
         let Some(weight) = decider.weight(at) else {
             run.promoted = Some(at);

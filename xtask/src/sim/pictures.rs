@@ -145,10 +145,7 @@ fn power(cells: &[Cell]) -> anyhow::Result<String> {
     });
     let curves: Vec<Curve> = curves.collect();
     picture(|area| {
-        let mut builder = builder(
-            area,
-            "Bad canaries that are rolled back within the 20 minutes of the rollout",
-        );
+        let mut builder = builder(area, "Bad canaries that are rolled back, and not promoted");
         let chart = builder.build_cartesian_2d(effects(), 0.0..100.0)?;
         plot(
             chart,
@@ -266,6 +263,7 @@ fn builder<'a, 'b>(area: &'a Area<'b>, title: &str) -> ChartBuilder<'a, 'b, SVGB
     builder
         .caption(title, ("sans-serif", 17))
         .margin(14)
+        .margin_right(30)
         .x_label_area_size(44)
         .y_label_area_size(56);
     builder
@@ -307,4 +305,68 @@ where
         .label_font(("sans-serif", 13))
         .draw()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(judge: &str, canary: f64, rollback_share: f64, seconds_p50: &str) -> String {
+        format!(
+            r#"{{"judge":"{judge}","requestsPerSecond":100,"stable":0.001,"canary":{canary},"rollbackShare":{rollback_share},"pausedShare":0.25,"secondsP50":{seconds_p50},"waldSeconds":90}}"#
+        )
+    }
+
+    #[test]
+    fn a_figure_that_lacks_something_is_refused() {
+        assert!(read(&line("argo", 0.01, 0.0, "null")).is_ok());
+        let error = read(r#"{"judge":"argo"}"#).unwrap_err().to_string();
+        assert_eq!(error, r#"a figure lacks something: {"judge":"argo"}"#);
+        assert!(read("no figure").is_err());
+    }
+
+    #[test]
+    fn judges_that_find_nothing_are_not_in_the_picture_of_times() {
+        let lines = [
+            line("sequential", 0.01, 1.0, "106"),
+            line("argo", 0.01, 0.0, "null"),
+        ];
+        let svg = time(&read(&lines.join("\n")).unwrap()).unwrap();
+        assert!(svg.contains("Haldane, sequential") && svg.contains("(Wald)"));
+        assert!(!svg.contains("Argo"));
+    }
+
+    #[test]
+    fn mistakes_are_rollbacks_and_stops_at_the_worst_service() {
+        let lines = [
+            line("argo", 0.001, 0.125, "null"),
+            line("argo", 0.001, 0.5, "null"),
+            line("argo", 0.001, 0.25, "null"),
+        ];
+        let svg = mistakes(&read(&lines.join("\n")).unwrap()).unwrap();
+        assert!(svg.contains("75.00 %"), "{svg}");
+    }
+
+    #[test]
+    fn every_picture_is_drawn_into_its_file() {
+        let root = tempfile::tempdir().unwrap();
+        let figures = |table: &str| {
+            Ok(line(
+                if table == "power" {
+                    "sequential"
+                } else {
+                    "kayenta"
+                },
+                0.01,
+                1.0,
+                "300",
+            ))
+        };
+        let mut out = Vec::new();
+        assert!(draw(root.path(), &mut out, figures).unwrap());
+        for (_, file, _) in PICTURES {
+            let svg = fs::read_to_string(root.path().join(DIRECTORY).join(file)).unwrap();
+            assert!(svg.starts_with("<svg"), "{file}");
+        }
+    }
 }

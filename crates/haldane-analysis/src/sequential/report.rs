@@ -218,7 +218,9 @@ fn value(counts: Counts) -> Value {
 
 fn estimate(stable: Counts, canary: Counts, interval: Interval) -> Option<Estimate> {
     let rate = |counts: Counts| bernoulli::estimate(real(counts.events), real(counts.exposure));
-    if stable.exposure == 0 || canary.exposure == 0 {
+    // Without a single event there is nothing to divide.
+    let is_without = stable.events == 0 && canary.events == 0;
+    if stable.exposure == 0 || canary.exposure == 0 || is_without {
         return None;
     }
     Some(Estimate {

@@ -10,6 +10,7 @@ use haldane_analysis::{
 };
 use haldane_core::{
     Weight,
+    plan::Deadlines,
     verdict::{Subject, Verdict},
 };
 
@@ -21,12 +22,6 @@ use super::{
 
 /// How long stable was counted before the rollout, seconds.
 const HISTORY: u32 = 600;
-
-/// How often a rollout steps back from all traffic.
-const STEP_BACKS_MAX: u32 = 2;
-
-/// How long the versions are compared after a step back, seconds.
-const COMPARED: u32 = 300;
 
 /// The names of the metrics that are not made of requests.
 const CONVERSION: &str = "conversion";
@@ -47,7 +42,6 @@ pub(super) struct Sequential {
     entered: u32,
     /// Until when stable has half of the traffic again.
     compared_until: Option<u32>,
-    step_backs: u32,
 }
 
 /// How the judge is set up.
@@ -86,7 +80,6 @@ impl Sequential {
             step: 0,
             entered: 0,
             compared_until: None,
-            step_backs: 0,
         };
         let traffic = Traffic::new(scenario, seed);
         for at in 0..HISTORY {
@@ -192,9 +185,10 @@ impl Sequential {
             }
             return Turn::On;
         }
-        if is_new && conclusion.step_back && self.step_backs < STEP_BACKS_MAX {
-            self.compared_until = Some(at.saturating_add(COMPARED));
-            self.step_backs = self.step_backs.saturating_add(1);
+        if is_new && conclusion.step_back {
+            let compared = Deadlines::default().confirm.as_secs();
+            let compared = u32::try_from(compared).unwrap_or(u32::MAX);
+            self.compared_until = Some(at.saturating_add(compared));
             return Turn::On;
         }
         let is_shown = self.manner.is_adaptive && conclusion.verdict == Verdict::Pass;
@@ -260,5 +254,54 @@ fn observed(
         weight,
         stable,
         canary,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judges::{Judge, Latency, play};
+
+    fn schedule() -> Schedule {
+        Schedule {
+            steps: [5, 25, 50, 100].map(Weight::from_percent).to_vec(),
+            hold: 300,
+        }
+    }
+
+    fn scenario() -> Scenario {
+        Scenario {
+            latency: Some(Latency {
+                scale: 1.05,
+                ..Latency::usual(Latency::istio())
+            }),
+            ..Scenario::errors(100.0, 0.001, 0.005)
+        }
+    }
+
+    /// Plays as [`play`] does, with a restart after each second: all that is left of the judge is what was stored.
+    #[test]
+    fn restarts_change_nothing() {
+        let (scenario, schedule) = (scenario(), schedule());
+        let mut judge = Sequential::new(&scenario, schedule.clone(), Manner::USUAL, 4);
+        let traffic = Traffic::new(&scenario, 4);
+        let (mut largest, mut rolled_back) = (0, None);
+        for at in 0..schedule.length() {
+            let second = traffic.second(at, judge.weight(at).unwrap());
+            let turn = judge.hear(at + 1, &second);
+            let stored = serde_json::to_string(&judge.state).unwrap();
+            largest = largest.max(stored.len());
+            let state: State = serde_json::from_str(&stored).unwrap();
+            assert_eq!(state, judge.state, "{at}");
+            judge.state = state;
+            if turn == Turn::RollBack {
+                rolled_back = Some(at + 1);
+                break;
+            }
+        }
+        let run = play(Judge::Sequential, &scenario, &schedule, 4);
+        assert!(rolled_back.is_some(), "{run:?}");
+        assert_eq!(rolled_back, run.rolled_back);
+        assert!(largest <= 4_096, "{largest} bytes");
     }
 }

@@ -10,6 +10,8 @@
 //! with the `q` that makes it least: the nearest pair of versions that is still fine. At full weight there is nothing to compare, and no
 //! information. What is judged at several metrics or bounds has the time of that which is found first.
 
+use std::ops::Range;
+
 use haldane_analysis::sequential::{Against, Direction, Kind, Metric};
 
 use super::{
@@ -17,6 +19,9 @@ use super::{
     sequential::{Manner, settings},
     traffic::share_of,
 };
+
+/// Which shares of stable's latencies may be above a bound that is looked at.
+const ABOVE: Range<f64> = 2e-4..0.85;
 
 /// A pair of shares to tell apart.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +58,7 @@ fn pairs(metric: &Metric, scenario: &Scenario) -> Vec<Pair> {
         Kind::Latency => {
             let above = scenario.latency.iter().flat_map(|latency| latency.above());
             above
+                .filter(|(stable, _)| ABOVE.contains(stable))
                 .map(|(stable, canary)| Pair { stable, canary })
                 .collect()
         }
@@ -129,6 +135,7 @@ mod tests {
     use haldane_core::Weight;
 
     use super::*;
+    use crate::judges::Latency;
 
     fn schedule() -> Schedule {
         Schedule {
@@ -159,6 +166,29 @@ mod tests {
         };
         let found = wald_seconds(&late, &schedule()).unwrap();
         assert!((440..470).contains(&found), "{found}");
+    }
+
+    #[test]
+    fn of_several_bounds_the_best_one_counts() {
+        let at = |bounds_us: Vec<u64>| {
+            let latency = Latency {
+                scale: 2.0,
+                ..Latency::usual(bounds_us)
+            };
+            let scenario = Scenario {
+                latency: Some(latency),
+                ..Scenario::errors(100.0, 0.0, 0.0)
+            };
+            wald_seconds(&scenario, &schedule())
+        };
+        let (body, tail) = (at(vec![100_000]), at(vec![500_000]));
+        assert!(
+            body.is_some() && tail.is_some() && body != tail,
+            "{body:?}, {tail:?}"
+        );
+        assert_eq!(at(vec![100_000, 500_000]), body.min(tail));
+        // So far out that stable hardly ever gets there, nothing is looked at.
+        assert_eq!(at(vec![16_000_000]), None);
     }
 
     #[test]

@@ -2,12 +2,18 @@
 //!
 //! A peer that rolls more than 1 % of healthy canaries back is no match: it finds bad ones by rejecting everything. One that stops more than
 //! 1 % of healthy rollouts for a person keeps its excess errors low by that; then only times are compared.
+//!
+//! One exception: Kayenta has no margin, and half as many errors again are so near to ours of a tenth that what counts as harm decides, not
+//! the judge. There our judge without a margin stands for us in errors; in times we are compared as we are.
 
 use super::{MISTAKES_MAX, Outcome, STANDARD_ERRORS, errors, excess, share};
 use crate::judges::{
     Judge, Run, summarize,
     table::{Crew, PEERS, RATES, Row, regressed},
 };
+
+/// Up to this multiple of stable's rate a canary is near the margin.
+const NEAR_MARGIN: f64 = 1.5;
 
 /// The services with the same traffic and the same errors of stable.
 #[derive(Clone, Debug)]
@@ -61,13 +67,28 @@ impl Contest {
             for peer in &peers {
                 let theirs = row.play(peer.judge, runs, seed, crew);
                 outcomes.push(peer.sooner(row, &ours, &theirs));
-                if !peer.is_pausing {
-                    outcomes.push(peer.cheaper(row, &ours, &theirs));
+                if peer.is_pausing {
+                    continue;
                 }
+                outcomes.push(if peer.judge == Judge::Kayenta && is_near_margin(row) {
+                    let strict = row.play(Judge::Strict, runs, seed, crew);
+                    let outcome = peer.cheaper(row, &strict, &theirs);
+                    Outcome {
+                        must: format!("without a margin: {}", outcome.must),
+                        ..outcome
+                    }
+                } else {
+                    peer.cheaper(row, &ours, &theirs)
+                });
             }
         }
         outcomes
     }
+}
+
+/// Whether a canary is so little worse that the margin matters more than the judge.
+fn is_near_margin(row: &Row) -> bool {
+    row.scenario.canary <= NEAR_MARGIN * row.scenario.stable
 }
 
 impl Peer {
@@ -176,6 +197,14 @@ mod tests {
             outcomes.iter().all(|outcome| outcome.is_met),
             "{outcomes:?}"
         );
+    }
+
+    #[test]
+    fn only_half_as_many_again_is_near_the_margin() {
+        for (canary, expected) in [(0.0015, true), (0.002, false), (0.01, false)] {
+            let row = errors(0.001, canary, 1_000);
+            assert_eq!(is_near_margin(&row), expected, "{canary}");
+        }
     }
 
     #[test]
