@@ -1,6 +1,6 @@
 //! `cargo xtask setup`: a table of what checks and tests need, how to see whether it is here, and how to get it.
 //!
-//! Running it again does nothing. A later component (an API server, Prometheus, a browser) is one more row.
+//! Running it again does nothing. A later component (an API server, a browser) is one more row.
 //!
 //! **Invariant:** a component counts as installed only after its probe has seen it.
 
@@ -13,6 +13,14 @@ pub(crate) const WASM: &str = "wasm32-unknown-unknown";
 
 /// A probe only asks for a version, but a rustup that heals its toolchain first may take its time.
 const PROBE_MAX: Duration = Duration::from_secs(120);
+
+/// Where the tests look for Prometheus, unless it is installed.
+const PROMETHEUS: &str = "target/setup/prometheus/usr/bin/prometheus";
+
+/// Fetches Debian's package and takes it apart there; nothing is installed, and nobody needs to be root.
+const UNPACK_PROMETHEUS: &str = "mkdir -p target/setup/prometheus && cd target/setup/prometheus \
+    && { apt-get download prometheus || { apt-get update && apt-get download prometheus; }; } \
+    && dpkg-deb --extract prometheus_*.deb . && rm prometheus_*.deb";
 
 const COMPONENTS: &[Component] = &[
     Component {
@@ -42,6 +50,13 @@ const COMPONENTS: &[Component] = &[
         need: Need::IfPossible,
         probe: Probe::Target(WASM),
         source: Source::Command(&["rustup", "target", "add", WASM]),
+    },
+    Component {
+        name: "Prometheus",
+        needed_by: "the tests of metric sources",
+        need: Need::Always,
+        probe: Probe::RunsEither(&[&["prometheus", "--version"], &[PROMETHEUS, "--version"]]),
+        source: Source::Unpacked(UNPACK_PROMETHEUS),
     },
     Component {
         name: "cargo-deny",
@@ -96,6 +111,8 @@ enum Need {
 enum Probe {
     /// This command succeeds.
     Runs(&'static [&'static str]),
+    /// One of these commands succeeds.
+    RunsEither(&'static [&'static [&'static str]]),
     /// The standard library for this target is installed.
     Target(&'static str),
 }
@@ -107,6 +124,8 @@ enum Source {
     Command(&'static [&'static str]),
     /// These Debian packages, if we are root.
     Debian(&'static [&'static str]),
+    /// This shell command, which fetches a Debian package and takes it apart.
+    Unpacked(&'static str),
 }
 
 /// What is done about a missing component.
@@ -255,6 +274,7 @@ impl Probe {
     fn sees(&self, machine: &impl Machine) -> bool {
         match self {
             Self::Runs(argv) => machine.probe(argv),
+            Self::RunsEither(argvs) => argvs.iter().any(|argv| machine.probe(argv)),
             Self::Target(target) => machine.has_target(target),
         }
     }
@@ -267,6 +287,10 @@ impl Source {
                 .first()
                 .is_some_and(|program| machine.probe(&[program, "--version"])),
             Self::Debian(_) => machine.is_root() && machine.probe(&["apt-get", "--version"]),
+            Self::Unpacked(_) => {
+                let tools = [["apt-get", "--version"], ["dpkg-deb", "--version"]];
+                tools.iter().all(|argv| machine.probe(argv))
+            }
         }
     }
 
@@ -277,6 +301,7 @@ impl Source {
                 let install = ["apt-get", "install", "--yes", "--no-install-recommends"];
                 vec![vec!["apt-get", "update"], [&install[..], packages].concat()]
             }
+            Self::Unpacked(script) => vec![vec!["sh", "-c", script]],
         }
     }
 }
@@ -354,6 +379,13 @@ mod tests {
 
     const APT: &str = "apt-get install --yes --no-install-recommends gcc libc6-dev";
 
+    const FETCHED: &str = "target/setup/prometheus/usr/bin/prometheus --version";
+
+    /// The command by which Prometheus is fetched.
+    const UNPACKED: &str = "sh -c mkdir -p target/setup/prometheus && cd target/setup/prometheus \
+    && { apt-get download prometheus || { apt-get update && apt-get download prometheus; }; } \
+    && dpkg-deb --extract prometheus_*.deb . && rm prometheus_*.deb";
+
     fn machine(known: &[&str]) -> Virtual {
         Virtual {
             known: RefCell::new(known.iter().map(|command| (*command).to_owned()).collect()),
@@ -366,13 +398,19 @@ mod tests {
                     "cargo install cargo-deny --locked --version 0.20.2",
                     "cargo deny --version",
                 ),
+                (UNPACKED, FETCHED),
             ],
             is_root: true,
             log: RefCell::new(Vec::new()),
         }
     }
 
-    const TOOLS: [&str; 3] = ["apt-get --version", "rustup --version", "cargo --version"];
+    const TOOLS: [&str; 4] = [
+        "apt-get --version",
+        "dpkg-deb --version",
+        "rustup --version",
+        "cargo --version",
+    ];
 
     fn check(machine: &Virtual, mode: Mode, is_ready: bool, told: &[&str]) {
         let mut out = Vec::new();
@@ -393,10 +431,14 @@ mod tests {
             &machine,
             Mode::Install,
             true,
-            &["C compiler: installed", "wasm32 target: installed"],
+            &[
+                "C compiler: installed",
+                "wasm32 target: installed",
+                "Prometheus: installed",
+            ],
         );
         let count = machine.log.borrow().len();
-        assert_eq!(count, 5);
+        assert_eq!(count, 6);
         check(
             &machine,
             Mode::Install,
@@ -436,6 +478,7 @@ mod tests {
             "cc --version",
             "cargo fmt --version",
             "cargo clippy --version",
+            "prometheus --version",
         ];
         check(
             &machine(&present),

@@ -12,13 +12,16 @@
 //! A pass is [`Standing::Shown`] when the sequential judge has evidence that the canary is no worse than accepted; until then it means that
 //! no harm was found so far, which is what a hold of a fixed time asks for.
 //!
-//! **Invariant:** no pass without fresh data of the canary since the step began.
+//! What other systems measure ([`haldane_core::plan::metric`]) goes to the sequential judge, too. Where a required metric of theirs has no
+//! fresh data of the canary in this step, the panel says **no data**, whatever the proxy's requests look like.
+//!
+//! **Invariant:** no pass without fresh data of the canary since the step began, of each required metric.
 
 use std::time::Duration;
 
 use haldane_core::{
     guard::Guard,
-    plan::{Hold, Plan, Sampling, Sequential, Step},
+    plan::{Hold, Plan, Sampling, Sequential, Step, metric},
     verdict::{Judgement, Share, Standing, Subject, Verdict},
 };
 use jiff::Timestamp;
@@ -26,7 +29,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     evidence::Evidence,
-    sequential::{self, Against, Config, Kind, Settings, State, Why},
+    sequential::{
+        self, Against, Config, Direction, Kind, Margin, Metric, Observed, Settings, Source, State,
+        Why,
+    },
     series::Series,
     threshold,
 };
@@ -49,6 +55,8 @@ pub struct Question<'a> {
     pub guards: &'a [Guard],
     /// How the sequential judge compares, if it does.
     pub judge: Option<&'a Sequential>,
+    /// What other systems measure.
+    pub metrics: &'a [metric::Metric],
     /// How long the rollout is planned to last.
     pub horizon: Duration,
     /// How samples are used.
@@ -88,14 +96,22 @@ pub struct Answer {
 #[must_use]
 pub fn question(plan: &Plan, subject: Subject, since: Timestamp, now: Timestamp) -> Question<'_> {
     let rules = plan.rules();
-    let (guards, judge) = match subject {
-        Subject::Background => (rules.guards.as_slice(), rules.judge.as_ref()),
-        Subject::Step(step) => (plan.step(step).map(own_guards).unwrap_or_default(), None),
+    let (guards, judge, metrics) = match subject {
+        Subject::Background => (
+            rules.guards.as_slice(),
+            rules.judge.as_ref(),
+            rules.metrics.as_slice(),
+        ),
+        Subject::Step(step) => {
+            let guards = plan.step(step).map(own_guards).unwrap_or_default();
+            (guards, None, &[][..])
+        }
     };
     Question {
         subject,
         guards,
         judge,
+        metrics,
         horizon: horizon(plan),
         sampling: &rules.sampling,
         since,
@@ -119,8 +135,13 @@ pub fn own_guards(step: &Step) -> &[Guard] {
     }
 }
 
-/// Uses what is new in `series`, and judges.
-pub fn judge(question: &Question<'_>, series: &Series, memory: &mut Memory) -> Answer {
+/// Uses what is new in `series` and what was observed since the last look, and judges.
+pub fn judge(
+    question: &Question<'_>,
+    series: &Series,
+    observed: &[Observed],
+    memory: &mut Memory,
+) -> Answer {
     let limits = threshold::Question {
         subject: question.subject,
         guards: question.guards,
@@ -142,7 +163,7 @@ pub fn judge(question: &Question<'_>, series: &Series, memory: &mut Memory) -> A
     let state = memory.sequential.get_or_insert_with(|| State::new(&config));
     let input = sequential::Input {
         series,
-        observed: &[],
+        observed,
         started: *memory.started.get_or_insert(question.since),
     };
     let asked = sequential::Question {
@@ -152,9 +173,15 @@ pub fn judge(question: &Question<'_>, series: &Series, memory: &mut Memory) -> A
     };
     let compared = sequential::look(&config, state, &input, &asked);
     let why = state.conclude(&config, &asked).why;
+    let absent = absent(&config, state, question);
     let is_suspect = memory.hear(why == Why::Alarm);
     let judgements = (&guards.judgement, &compared.judgement);
     let (verdict, reason) = together(question, series, judgements, (why, is_suspect));
+    // What must be known and isn't can't pass, whichever judge said so.
+    let (verdict, reason) = match (verdict, absent) {
+        (Verdict::Pass, Some(reason)) => (Verdict::NoData, reason),
+        (verdict, _) => (verdict, reason),
+    };
     let broken = compared.judgement.broken.filter(|_| why == Why::Harm);
     Answer {
         judgement: Judgement {
@@ -233,6 +260,34 @@ fn too_few(question: &Question<'_>, series: &Series) -> Option<String> {
     (found < wanted).then(|| format!("{found} of {wanted} requests that a verdict needs"))
 }
 
+/// Says which required metric of another system has no fresh data of the canary in this step.
+fn absent(config: &Config, state: &State, question: &Question<'_>) -> Option<String> {
+    let metrics = config.settings().metrics.iter();
+    let mut missing = metrics
+        .filter(|metric| metric.required && metric.source == Source::Observed)
+        .filter_map(|metric| {
+            let name = &metric.name;
+            let stale_after = metric
+                .stale_after
+                .unwrap_or_else(|| config.settings().stale_after);
+            let age = state
+                .newest_of(name)
+                .map(|newest| question.now.duration_since(newest));
+            match age {
+                None => Some(format!("{name} has no data yet")),
+                Some(age) if age.is_positive() && age.unsigned_abs() > stale_after => {
+                    let seconds = age.as_secs();
+                    Some(format!("the newest data of {name} is {seconds} s old"))
+                }
+                Some(_) => state
+                    .seen_of(name)
+                    .is_none_or(|seen| seen <= question.since)
+                    .then(|| format!("{name} was not seen of the canary in this step")),
+            }
+        });
+    missing.next()
+}
+
 /// Returns the sequential judge's settings, which a plan gives in short.
 fn settings(judge: &Sequential, question: &Question<'_>) -> Settings {
     let ppm = |permille: u32| permille.saturating_mul(1_000);
@@ -255,6 +310,41 @@ fn settings(judge: &Sequential, question: &Question<'_>) -> Settings {
         }
     }
     settings
+        .metrics
+        .extend(question.metrics.iter().map(declared));
+    settings
+}
+
+/// Returns a declared metric as the judge takes it.
+fn declared(metric: &metric::Metric) -> Metric {
+    let ppm = |permille: u32| permille.saturating_mul(1_000);
+    Metric {
+        name: metric.name.clone(),
+        source: Source::Observed,
+        kind: match metric.kind {
+            metric::Kind::Ratio => Kind::Ratio,
+            metric::Kind::Counter => Kind::Counter,
+            metric::Kind::Latency => Kind::Latency,
+            metric::Kind::Gauge => Kind::Gauge,
+            metric::Kind::Conversion => Kind::Conversion,
+        },
+        direction: match metric.direction {
+            metric::Direction::HigherIsWorse => Direction::HigherIsWorse,
+            metric::Direction::LowerIsWorse => Direction::LowerIsWorse,
+        },
+        against: Against::Stable(Margin {
+            harm_ratio_ppm: ppm(metric.margin.harm_permille),
+            harm_slack_ppm: 0,
+            pass_ratio_ppm: ppm(metric.margin.accept_permille),
+            pass_slack_ppm: metric.margin.accept_ppm,
+        }),
+        weight: metric.weight,
+        critical: metric.critical,
+        required: metric.required,
+        // Independent events; what stable shows may raise it.
+        clumping_milli: 1_000,
+        stale_after: Some(metric.stale_after),
+    }
 }
 
 /// Returns how long the steps of a plan take together, as far as it is planned.

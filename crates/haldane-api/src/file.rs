@@ -33,6 +33,7 @@ use haldane_core::{
 };
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::calendar::DAYS;
 use self::service::Taken;
 pub use self::{
     address::{AddressError, HostPattern, Upstream},
@@ -40,7 +41,6 @@ pub use self::{
     rollout::{default_plan, default_rules},
     service::{Health, Limits, Override, REPLICAS_MAX, Service, Source, Timeouts, VersionSpec},
 };
-pub(crate) use self::calendar::DAYS;
 use crate::{
     keys,
     read::{At, Problems},

@@ -3,6 +3,7 @@
 //! Only what is likely to hurt in production and can be told from the file alone; a linter that cries often is turned off.
 
 mod comparison;
+mod metric;
 
 use std::time::Duration;
 
@@ -33,11 +34,16 @@ pub struct Advice {
 #[must_use]
 pub fn lint(file: &File) -> Vec<Advice> {
     let of_service = |(name, service)| lint_service(&format!("services.{name}"), service);
-    file.services.iter().flat_map(of_service).collect()
+    let of_services = file.services.iter().flat_map(of_service);
+    metric::lint_sources(file)
+        .into_iter()
+        .chain(of_services)
+        .collect()
 }
 
 fn lint_service(path: &str, service: &Service) -> Vec<Advice> {
     let mut advice = lint_plan(&format!("{path}.rollout"), &service.plan);
+    advice.extend(metric::lint_metrics(path, &service.plan));
     let mut add = |key: &str, message: String| {
         advice.push(Advice {
             path: format!("{path}.{key}"),

@@ -5,11 +5,11 @@
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
-use haldane_analysis::Sample;
+use haldane_analysis::{Sample, sequential::Observed};
 use haldane_api::file::{Notify as NotifyTarget, Service, VersionSpec};
 use haldane_core::{
-    RolloutId, ServiceName, VersionName,
-    plan::Gate,
+    RolloutId, ServiceName, VersionName, Weight,
+    plan::{Gate, metric::Metric},
     rollout::{GateKey, Replicas, Traffic as Routing, Trouble},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -130,6 +130,28 @@ pub trait Measurements: Send {
 
     /// Forgets what is known of a version that was let go.
     fn forget(&mut self, service: &ServiceName, version: &VersionName);
+
+    /// Has the metric systems asked about a rollout from now on, and returns what they told since the last call; never waits for them.
+    ///
+    /// Without a rollout nobody is asked any more.
+    fn observed(&mut self, service: &ServiceName, watch: Option<&Watch<'_>>) -> Vec<Observed>;
+}
+
+/// A rollout about which metric systems are asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch<'a> {
+    /// The rollout.
+    pub rollout: &'a RolloutId,
+    /// The version serving users.
+    pub stable: &'a VersionName,
+    /// The version on trial.
+    pub canary: &'a VersionName,
+    /// The weight that is in force.
+    pub weight: Weight,
+    /// What is asked.
+    pub metrics: &'a [Metric],
+    /// The time.
+    pub now: Timestamp,
 }
 
 /// Asks gates; answers come back as events.

@@ -21,6 +21,7 @@ mod line;
 mod lint;
 pub(crate) mod live;
 mod logs;
+mod metrics;
 mod monitor;
 pub(crate) mod paint;
 pub(crate) mod place;
@@ -245,6 +246,8 @@ Examples:
 The points are a JSON map from each metric's name to the list of its values, null for a missing
 one. Exit code: 0 pass, 3 fail, 5 marginal, 1 no data.")]
     Judge(judge::Args),
+    /// Show the queries of metric systems, or ask them now
+    Metrics(metrics::Args),
     /// Write the JSON Schema of the release file
     #[command(after_help = "Examples:\n  haldane schema > haldane.schema.json")]
     Schema,
@@ -303,6 +306,7 @@ pub(crate) async fn run(
         Command::Plan(args) => plan::run(&args, globals, out),
         Command::Simulate(args) => simulate::run(&args, globals, out),
         Command::Judge(args) => judge::run(&args, globals, out),
+        Command::Metrics(args) => metrics::run(&args, globals, out).await,
         Command::Schema => schema::run(globals, out),
         Command::Completions(args) => completions::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, globals, out).await,

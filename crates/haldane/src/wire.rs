@@ -5,9 +5,10 @@
 pub(crate) mod gates;
 pub(crate) mod machine;
 pub(crate) mod notify;
+pub(crate) mod observe;
 mod sampler;
 mod table;
-mod web;
+pub(crate) mod web;
 
 use std::{sync::LazyLock, time::Instant};
 

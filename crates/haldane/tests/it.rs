@@ -15,6 +15,7 @@ mod it {
     mod http;
     mod life;
     mod load;
+    mod prometheus;
     mod rig;
     mod routing;
     mod store;

@@ -1,5 +1,7 @@
 //! What the judges say together, on seconds whose counts are exact shares.
 
+use std::collections::BTreeMap;
+
 use haldane_core::{
     Weight,
     guard::{Limit, Metric, Severity},
@@ -7,7 +9,12 @@ use haldane_core::{
 use jiff::SignedDuration;
 
 use super::*;
-use crate::{Bucket, sample::Sample, series::Batch};
+use crate::{
+    Bucket,
+    sample::Sample,
+    sequential::{Counts, Reading},
+    series::Batch,
+};
 
 /// Requests of the service in a second.
 const RATE: u64 = 1_000;
@@ -16,6 +23,8 @@ const RATE: u64 = 1_000;
 struct Rollout {
     now: Timestamp,
     series: Series,
+    /// What a metric system told.
+    observed: Vec<Observed>,
     memory: Memory,
     /// Failed requests of both versions so far, to spread shares evenly: stable's, the canary's, times a million.
     owed: [u64; 2],
@@ -26,6 +35,7 @@ impl Rollout {
         let mut rollout = Self {
             now: Timestamp::UNIX_EPOCH,
             series: Series::bounded(300),
+            observed: Vec::new(),
             memory: Memory::default(),
             owed: [0, 0],
         };
@@ -70,6 +80,7 @@ impl Rollout {
         judge(
             &question(plan, Subject::Background, since, self.now),
             &self.series,
+            &self.observed,
             &mut self.memory,
         )
     }
@@ -101,12 +112,21 @@ fn verdict(plan: &Plan, seconds: u32, failing: [u64; 2]) -> (Verdict, Standing) 
     (judgement.verdict, judgement.standing)
 }
 
+/// A name, a plan, seconds, failing shares of both versions, and what the judges say then.
+type Case = (&'static str, Plan, u32, [u64; 2], (Verdict, Standing));
+
+fn check_verdicts<const N: usize>(cases: [Case; N]) {
+    for (name, plan, seconds, failing, expected) in cases {
+        assert_eq!(verdict(&plan, seconds, failing), expected, "{name}");
+    }
+}
+
 #[test]
 fn the_judges_together_fail_when_either_does_and_pass_when_both_do() {
     use Standing::{Open, Shown};
     use Verdict::{Fail, NoData, Pass};
     let compared = Some(Sequential::default());
-    for (name, plan, seconds, failing, expected) in [
+    check_verdicts([
         (
             "both, good, early",
             plan(compared, Some(50_000)),
@@ -142,6 +162,15 @@ fn the_judges_together_fail_when_either_does_and_pass_when_both_do() {
             [1_000, 1_000],
             (NoData, Open),
         ),
+    ]);
+}
+
+#[test]
+fn each_judge_rules_alone_where_the_other_is_left_out() {
+    use Standing::{Open, Shown};
+    use Verdict::{Fail, NoData, Pass};
+    let compared = Some(Sequential::default());
+    check_verdicts([
         (
             "limit alone, worse than stable",
             plan(None, Some(50_000)),
@@ -191,9 +220,7 @@ fn the_judges_together_fail_when_either_does_and_pass_when_both_do() {
             [100_000, 100_000],
             (Pass, Shown),
         ),
-    ] {
-        assert_eq!(verdict(&plan, seconds, failing), expected, "{name}");
-    }
+    ]);
 }
 
 #[test]
@@ -293,4 +320,112 @@ fn the_horizon_is_what_the_steps_take() {
         .horizon,
         Duration::from_mins(15)
     );
+}
+
+/// A required ratio of another system, beside the guard and the comparison of requests.
+fn with_payments() -> Plan {
+    let metric = metric::Metric {
+        name: "payments".to_owned(),
+        kind: metric::Kind::Ratio,
+        source: metric::Source {
+            name: "prom".to_owned(),
+            provider: metric::Provider::Prometheus,
+            address: "http://127.0.0.1:9090".to_owned(),
+            options: BTreeMap::new(),
+            headers: BTreeMap::new(),
+            auth: BTreeMap::new(),
+        },
+        ask: metric::Ask::Template("plain".to_owned()),
+        variables: BTreeMap::new(),
+        workload: metric::Metric::WORKLOAD.to_owned(),
+        unit: metric::Unit::Seconds,
+        direction: metric::Direction::HigherIsWorse,
+        margin: metric::Margin::standard(metric::Kind::Ratio, metric::Direction::HigherIsWorse),
+        weight: metric::Metric::WEIGHT,
+        critical: true,
+        required: true,
+        interval: metric::Provider::Prometheus.interval(),
+        stale_after: Duration::from_secs(20),
+    };
+    let plan = plan(Some(Sequential::default()), Some(50_000));
+    plan.with_metrics(vec![metric]).unwrap()
+}
+
+impl Rollout {
+    /// Lets a metric system tell of the last seconds, with this many failures of each version in ten thousand.
+    fn tell(&mut self, seconds: i64, failing: [u64; 2]) {
+        let [stable, canary] = [(900, failing[0]), (100, failing[1])].map(|(rate, failing)| {
+            let exposure = rate * seconds.unsigned_abs();
+            let events = exposure * failing / 10_000;
+            Some(Reading::Counts(Counts { exposure, events }))
+        });
+        self.observed.push(Observed {
+            metric: "payments".to_owned(),
+            from: self.now - SignedDuration::from_secs(seconds),
+            to: self.now,
+            skew: Duration::ZERO,
+            weight: Weight::from_percent(10),
+            stable,
+            canary,
+        });
+    }
+}
+
+#[test]
+fn nothing_passes_without_a_required_metric_however_good_requests_look() {
+    let plan = with_payments();
+    let mut rollout = Rollout::new();
+    let since = rollout.now;
+    rollout.pass(120, 10, [1_000, 1_000]);
+    let before = rollout.judge(&plan, since).judgement;
+    assert_eq!(before.verdict, Verdict::NoData);
+    assert_eq!(before.reason, "payments has no data yet");
+    assert_eq!(before.standing, Standing::Open);
+    rollout.tell(60, [10, 10]);
+    assert_eq!(rollout.judge(&plan, since).judgement.verdict, Verdict::Pass);
+    // Requests go on, the metric system does not.
+    rollout.pass(21, 10, [1_000, 1_000]);
+    let stale = rollout.judge(&plan, since).judgement;
+    assert_eq!(stale.verdict, Verdict::NoData);
+    assert_eq!(stale.reason, "the newest data of payments is 21 s old");
+    rollout.tell(21, [10, 10]);
+    assert_eq!(rollout.judge(&plan, since).judgement.verdict, Verdict::Pass);
+    let next = rollout.now;
+    rollout.pass(2, 25, [1_000, 1_000]);
+    let unseen = rollout.judge(&plan, next).judgement;
+    assert_eq!(unseen.verdict, Verdict::NoData);
+    assert_eq!(
+        unseen.reason,
+        "payments was not seen of the canary in this step"
+    );
+}
+
+#[test]
+fn a_metric_of_another_system_alone_shows_harm_and_a_missing_arm_never_does() {
+    let plan = with_payments();
+    let mut rollout = Rollout::new();
+    let since = rollout.now;
+    for _ in 0..12 {
+        rollout.pass(5, 10, [1_000, 1_000]);
+        rollout.tell(5, [10, 500]);
+    }
+    let missing = rollout.observed.iter().cloned().map(|observed| Observed {
+        canary: None,
+        ..observed
+    });
+    let mut halved = Rollout {
+        observed: missing.collect(),
+        series: rollout.series.clone(),
+        ..Rollout::new()
+    };
+    halved.now = rollout.now;
+    let judgement = rollout.judge(&plan, since).judgement;
+    assert_eq!(judgement.verdict, Verdict::Fail, "{}", judgement.reason);
+    assert!(
+        judgement.reason.contains("payments"),
+        "{}",
+        judgement.reason
+    );
+    let judgement = halved.judge(&plan, since).judgement;
+    assert_eq!(judgement.verdict, Verdict::NoData, "{}", judgement.reason);
 }

@@ -148,6 +148,18 @@ impl State {
         self.data.newest()
     }
 
+    /// Returns the end of the newest data of a metric.
+    #[must_use]
+    pub fn newest_of(&self, metric: &str) -> Option<Timestamp> {
+        self.data.track(metric)?.newest
+    }
+
+    /// Returns the end of the newest data of a metric that had the canary in it.
+    #[must_use]
+    pub fn seen_of(&self, metric: &str) -> Option<Timestamp> {
+        self.data.track(metric)?.seen
+    }
+
     /// Returns how many batches and observations were refused.
     #[must_use]
     pub const fn refused(&self) -> u64 {
@@ -317,6 +329,10 @@ impl State {
 }
 
 impl Data {
+    fn track(&self, metric: &str) -> Option<&Track> {
+        self.tracks.iter().find(|track| track.name() == metric)
+    }
+
     /// Returns the end of the newest data of any source.
     pub(crate) fn newest(&self) -> Option<Timestamp> {
         let observed = self.tracks.iter().filter_map(|track| track.newest).max();

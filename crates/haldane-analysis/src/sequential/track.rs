@@ -72,6 +72,11 @@ impl Track {
         }
     }
 
+    /// Returns the metric's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether this is what is known of `metric`.
     pub(crate) fn is_of(&self, metric: &Metric) -> bool {
         self.name == metric.name && self.kind == metric.kind && self.source == metric.source

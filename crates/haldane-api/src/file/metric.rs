@@ -1,22 +1,23 @@
-//! Metric sources of the file, and the metrics that services take from them.
-//!
-//! **Invariant:** a literal secret is refused, wherever it stands: what was read can be stored and shown.
+//! The metrics that services take from the metric systems of the file.
 
-use std::{collections::BTreeMap, path::Path};
+mod source;
+
+use std::collections::BTreeMap;
 
 use haldane_core::{
     guard::{self, Limit},
     plan::{
         Plan,
-        metric::{Ask, Direction, Given, Kind, Margin, Metric, Provider, Source, Unit},
+        metric::{Ask, Direction, Kind, Margin, Metric, Provider, Source, Unit},
     },
 };
 
+pub(super) use self::source::read_sources;
 use crate::{
     keys,
     read::{At, Fields, Problems},
     text::parse_limit,
-    tree::{self, shorten},
+    tree::shorten,
 };
 
 /// The most sources of a file, headers of a source or variables of a metric.
@@ -25,145 +26,11 @@ const ITEMS_MAX: usize = 100;
 /// The longest query: the longest that is sent.
 const QUERY_BYTES_MAX: usize = 16 << 10;
 
-/// The header that names a tenant.
-const TENANT: &str = "X-Scope-OrgID";
-
 /// What fills the placeholders of every query.
 const KNOWN: [&str; 4] = ["service", "version", "workload", "window"];
 
 /// Sources by name.
 pub(super) type Sources = BTreeMap<String, Source>;
-
-pub(super) fn read_sources(at: &At<'_>, out: &mut Problems) -> Option<Sources> {
-    let entries = at.entries("a map of metric systems by name", out)?;
-    check_count(at, entries.len(), "sources", out);
-    let mut sources = Sources::new();
-    for (entry, at) in entries {
-        if entry.key.is_empty() {
-            out.add_at(
-                entry.mark,
-                &at.path,
-                "a source without a name; expected one",
-            );
-        }
-        let source = read_source(&entry.key, &at, out);
-        sources.extend(source.map(|source| (entry.key.clone(), source)));
-    }
-    Some(sources)
-}
-
-fn read_source(name: &str, at: &At<'_>, out: &mut Problems) -> Option<Source> {
-    let fields = at.fields(&keys::SOURCE, out)?;
-    let auth = fields.or("auth", BTreeMap::new(), |at| read_auth(at, out));
-    let mut headers = fields.or("headers", BTreeMap::new(), |at| read_headers(at, out));
-    if let Some(tenant) = fields.get("tenant") {
-        let tenant = tenant.filled("the tenant's name", out);
-        headers.extend(tenant.map(|tenant| (TENANT.to_owned(), Given::Text(tenant))));
-    }
-    let (_, address) = fields.exclusive(out)?;
-    let url = address.web_url(out)?;
-    let host = url.split_once("://").map_or("", |(_, rest)| rest);
-    let host = host.split(['/', '?', '#']).next().unwrap_or_default();
-    if host.contains('@') {
-        out.add(
-            &address,
-            "credentials in a URL; expected them under auth, by reference",
-        );
-        return None;
-    }
-    Some(Source {
-        name: name.to_owned(),
-        provider: Provider::Prometheus,
-        address: url,
-        headers,
-        auth,
-    })
-}
-
-fn read_auth(at: &At<'_>, out: &mut Problems) -> Option<BTreeMap<String, Given>> {
-    let fields = at.fields(&keys::AUTH, out)?;
-    let token = fields.get("token").map(|at| read_secret(&at, out));
-    let username = fields.get("username").map(|at| read_given(&at, out));
-    let password = fields.get("password").map(|at| read_secret(&at, out));
-    match (&token, &username, &password) {
-        (Some(_), None, None) | (None, Some(_), Some(_)) | (None, None, None) => {}
-        _ => out.add(at, "expected either a token, or username and password"),
-    }
-    let given = [
-        ("token", token),
-        ("username", username),
-        ("password", password),
-    ];
-    let given = given.into_iter();
-    Some(
-        given
-            .filter_map(|(key, given)| Some((key.to_owned(), given??)))
-            .collect(),
-    )
-}
-
-fn read_headers(at: &At<'_>, out: &mut Problems) -> Option<BTreeMap<String, Given>> {
-    let entries = at.entries("a map of headers", out)?;
-    check_count(at, entries.len(), "headers", out);
-    let mut headers = BTreeMap::new();
-    for (entry, at) in entries {
-        let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-        if entry.key.is_empty() || !entry.key.chars().all(is_token) {
-            let message = format!("{:?} is no header's name", shorten(&entry.key));
-            out.add_at(entry.mark, &at.path, message);
-        }
-        let given = if is_secret(&entry.key) {
-            read_secret(&at, out)
-        } else {
-            read_given(&at, out)
-        };
-        headers.extend(given.map(|given| (entry.key.clone(), given)));
-    }
-    Some(headers)
-}
-
-/// Whether a header of this name is made to carry a secret.
-fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    let words = ["auth", "cookie", "token", "key", "secret", "password"];
-    words.iter().any(|word| name.contains(word))
-}
-
-fn read_given(at: &At<'_>, out: &mut Problems) -> Option<Given> {
-    if let tree::Kind::Text(_) = at.node.kind {
-        return at.filled("a text", out).map(Given::Text);
-    }
-    read_secret(at, out)
-}
-
-fn read_secret(at: &At<'_>, out: &mut Problems) -> Option<Given> {
-    let expected = "{ env: NAME } or { file: /absolute/path }";
-    if !matches!(at.node.kind, tree::Kind::Map(_)) {
-        let message = format!("a secret is never written into the file; expected {expected}");
-        out.add(at, message);
-        return None;
-    }
-    match at.fields(&keys::SECRET, out)?.exclusive(out)? {
-        ("env", at) => {
-            let name = at.filled("a variable's name", out)?;
-            if name.contains(['=', '\0']) {
-                out.add(&at, "expected a variable's name");
-            }
-            Some(Given::Env(name))
-        }
-        (_, at) => {
-            let path = at.filled("a file's absolute path", out)?;
-            if !Path::new(&path).is_absolute() {
-                let message = format!(
-                    "{:?} is no absolute path; expected one such as /run/secrets/token",
-                    shorten(&path)
-                );
-                out.add(&at, message);
-            }
-            Some(Given::File(path))
-        }
-    }
-}
 
 /// Reads the metrics of a service into its plan.
 pub(super) fn read_metrics(
@@ -173,6 +40,9 @@ pub(super) fn read_metrics(
     out: &mut Problems,
 ) -> Option<Plan> {
     let entries = at.entries("a map of metrics by name", out)?;
+    if plan.rules().judge.is_none() && !entries.is_empty() {
+        out.add(at, "only the sequential judge looks at metrics; expected no metrics, or rollout.judge: sequential");
+    }
     let mut metrics = Vec::new();
     for (entry, at) in entries {
         let metric = read_metric(&entry.key, &at, sources, out);
@@ -212,7 +82,12 @@ fn read_metric(name: &str, at: &At<'_>, sources: &Sources, out: &mut Problems) -
         .need("source", out)
         .and_then(|at| find_source(&at, sources, out));
     let variables = fields.or("variables", BTreeMap::new(), |at| read_variables(at, out));
-    let ask = read_ask(&fields, &variables, out);
+    let form = Form {
+        kind,
+        provider: source.as_ref().map(|source| source.provider),
+        variables: &variables,
+    };
+    let ask = read_ask(&fields, &form, out);
     let directions = [
         ("higherIsWorse", Direction::HigherIsWorse),
         ("lowerIsWorse", Direction::LowerIsWorse),
@@ -230,16 +105,17 @@ fn read_metric(name: &str, at: &At<'_>, sources: &Sources, out: &mut Problems) -
     ];
     let unit = fields.or("unit", Unit::Seconds, |at| at.choice(&units, out));
     let weight = fields.or("weight", Metric::WEIGHT, |at| at.count(0, u32::MAX, out));
-    let interval = fields.or("interval", Metric::INTERVAL, |at| at.wait(out));
-    let stale_after = fields.or("staleAfter", Metric::STALE_AFTER, |at| at.wait(out));
+    let interval = fields.get("interval").and_then(|at| at.wait(out));
+    let stale_after = fields.get("staleAfter").and_then(|at| at.wait(out));
     let judging = read_judging(&fields, out);
-    let kind = kind?;
-    let direction = direction.flatten().unwrap_or(kind.direction());
+    let (kind, source) = (kind?, source?);
+    let provider = source.provider;
+    let direction = direction.flatten().unwrap_or_else(|| kind.direction());
     let standard = Margin::standard(kind, direction);
     Some(Metric {
         name: name.to_owned(),
         kind,
-        source: source?,
+        source,
         ask: ask?,
         variables,
         workload,
@@ -251,10 +127,10 @@ fn read_metric(name: &str, at: &At<'_>, sources: &Sources, out: &mut Problems) -
             accept_ppm: judging.accept_plus.unwrap_or(standard.accept_ppm),
         },
         weight,
-        critical: judging.critical.unwrap_or(kind.is_critical()),
-        required: judging.required.unwrap_or(kind.is_required()),
-        interval,
-        stale_after,
+        critical: judging.critical.unwrap_or_else(|| kind.is_critical()),
+        required: judging.required.unwrap_or_else(|| kind.is_required()),
+        interval: interval.unwrap_or_else(|| provider.interval()),
+        stale_after: stale_after.unwrap_or_else(|| provider.stale_after()),
     })
 }
 
@@ -343,11 +219,15 @@ fn read_variables(at: &At<'_>, out: &mut Problems) -> Option<BTreeMap<String, St
     Some(variables)
 }
 
-fn read_ask(
-    fields: &Fields<'_>,
-    variables: &BTreeMap<String, String>,
-    out: &mut Problems,
-) -> Option<Ask> {
+/// What the form of a query depends on; what could not be read is not known.
+struct Form<'a> {
+    kind: Option<Kind>,
+    provider: Option<Provider>,
+    variables: &'a BTreeMap<String, String>,
+}
+
+fn read_ask(fields: &Fields<'_>, form: &Form<'_>, out: &mut Problems) -> Option<Ask> {
+    let variables = form.variables;
     let [template, query, events, exposure] =
         ["template", "query", "events", "exposure"].map(|key| fields.get(key));
     match (template, query, events, exposure) {
@@ -359,10 +239,16 @@ fn read_ask(
             }
             Some(Ask::Template(name.to_owned()))
         }
-        (None, Some(at), None, None) => read_query(&at, variables, out).map(Ask::Query),
+        (None, Some(at), None, None) => {
+            let read = match form.kind {
+                Some(Kind::Gauge) => read_query(&at, variables, out),
+                _ => read_counts(&at, form, out),
+            };
+            read.map(Ask::Query)
+        }
         (None, None, Some(events), exposure) => {
-            let events = read_query(&events, variables, out);
-            let exposure = exposure.map(|at| read_query(&at, variables, out));
+            let events = read_counts(&events, form, out);
+            let exposure = exposure.map(|at| read_counts(&at, form, out));
             Some(Ask::Counts {
                 events: events?,
                 exposure: match exposure {
@@ -398,6 +284,24 @@ fn read_ask(
             None
         }
     }
+}
+
+/// Reads a query for raw samples of counters: of a rate or a sum no restart can be seen, and what follows one would be counted twice.
+fn read_counts(at: &At<'_>, form: &Form<'_>, out: &mut Problems) -> Option<String> {
+    let text = read_query(at, form.variables, out)?;
+    if form
+        .provider
+        .is_none_or(|provider| !provider.has_counters())
+    {
+        return Some(text);
+    }
+    let query = text.trim_end().strip_suffix(']');
+    let time = query.and_then(|query| query.rsplit_once('['));
+    // A subquery has a colon there.
+    if time.is_none_or(|(_, time)| time.contains(':')) {
+        out.add(at, "no raw samples of counters; expected a selector that ends in [{{window}}], without rate, increase or sum");
+    }
+    Some(text)
 }
 
 /// Reads a query: its placeholders are known, and one of them tells the versions apart.

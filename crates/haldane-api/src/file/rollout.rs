@@ -268,11 +268,12 @@ fn read_rules(fields: &Fields<'_>, out: &mut Problems) -> Rules {
         ("manual", Mode::Manual),
         ("hybrid", Mode::Hybrid),
     ];
+    let guards = fields.or("guards", default_guards(), |at| read_guards(at, out));
+    // Who wants no guards and says no more wants no judge.
+    let judge = (!guards.is_empty()).then(Sequential::default);
     Rules {
-        guards: fields.or("guards", default_guards(), |at| read_guards(at, out)),
-        judge: fields.or("judge", Some(Sequential::default()), |at| {
-            read_judge(at, out)
-        }),
+        guards,
+        judge: fields.or("judge", judge, |at| read_judge(at, out)),
         // They belong to the service.
         metrics: Vec::new(),
         sampling: fields.or("sampling", default.sampling, |at| read_sampling(at, out)),

@@ -202,8 +202,8 @@ fn read_judged_plan(fields: &Fields<'_>, sources: &Sources, out: &mut Problems) 
     };
     match fields.get("metrics") {
         Some(at) => {
-            let judged = plan.clone().unwrap_or_else(default_plan);
-            plan.and(read_metrics(&at, sources, judged, out))
+            let judged = read_metrics(&at, sources, plan.clone().unwrap_or_else(default_plan), out);
+            plan.and(judged)
         }
         None => plan,
     }

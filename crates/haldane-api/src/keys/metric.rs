@@ -22,25 +22,91 @@ const TEXT_OR_SECRET: Form = Form::Any(&[Form::Text, Form::Map(&SECRET)]);
 /// Credentials.
 pub(crate) static AUTH: Table = Table {
     name: "Auth",
-    doc: "Credentials: a token, or user and password.",
+    doc: "Credentials: a token, user and password, Datadog's two keys, or the keys of AWS.",
     keys: &[
-        optional("token", Form::Map(&SECRET), "A token, sent as `Bearer`."),
+        optional(
+            "token",
+            Form::Map(&SECRET),
+            "A token or key, sent in the provider's own way; `Bearer` for Prometheus.",
+        ),
         optional("username", TEXT_OR_SECRET, "The user."),
         optional("password", Form::Map(&SECRET), "The password."),
+        optional("apiKey", Form::Map(&SECRET), "Datadog's API key."),
+        optional("appKey", Form::Map(&SECRET), "Datadog's application key."),
+        optional("accessKeyId", TEXT_OR_SECRET, "The name of the AWS key."),
+        optional("secretAccessKey", Form::Map(&SECRET), "The AWS key."),
+        optional(
+            "sessionToken",
+            Form::Map(&SECRET),
+            "The token of temporary AWS keys.",
+        ),
     ],
     exactly_one_of: &[],
 };
 
+const PROVIDERS: [&str; 11] = [
+    "prometheus",
+    "cloudWatch",
+    "datadog",
+    "dynatrace",
+    "google",
+    "graphite",
+    "influxdb",
+    "newRelic",
+    "signalFx",
+    "splunk",
+    "wavefront",
+];
+
 /// A metric system.
 pub(crate) static SOURCE: Table = Table {
     name: "Source",
-    doc: "A metric system that is asked about both versions.",
+    doc: "A metric system that is asked about both versions, by the URL at which its API is.",
     keys: &[
         optional(
             "prometheus",
             Form::Url,
-            "The URL of Prometheus, or of what speaks its API: Thanos, Mimir, Cortex, VictoriaMetrics.",
+            "Prometheus, or what speaks its API: Thanos, Mimir, Cortex, VictoriaMetrics.",
         ),
+        optional(
+            "cloudWatch",
+            Form::Url,
+            "Amazon CloudWatch; needs `region`.",
+        ),
+        optional(
+            "datadog",
+            Form::Url,
+            "Datadog, such as https://api.datadoghq.com.",
+        ),
+        optional("dynatrace", Form::Url, "Dynatrace."),
+        optional(
+            "google",
+            Form::Url,
+            "Google Cloud Monitoring; needs `project`.",
+        ),
+        optional("graphite", Form::Url, "Graphite."),
+        optional(
+            "influxdb",
+            Form::Url,
+            "InfluxDB; needs `org` for Flux, or `database` for SQL.",
+        ),
+        optional(
+            "newRelic",
+            Form::Url,
+            "New Relic, such as https://api.newrelic.com; needs `account`.",
+        ),
+        optional("signalFx", Form::Url, "Splunk Observability Cloud."),
+        optional("splunk", Form::Url, "Splunk, at its management port."),
+        optional("wavefront", Form::Url, "Wavefront."),
+        optional(
+            "region",
+            Form::Text,
+            "The AWS region; for Prometheus, Amazon's managed service.",
+        ),
+        optional("project", Form::Text, "Google's project."),
+        optional("account", Form::Scalar, "New Relic's account, a number."),
+        optional("org", Form::Text, "InfluxDB's organization."),
+        optional("database", Form::Text, "InfluxDB's database."),
         default(
             "auth",
             Form::Map(&AUTH),
@@ -51,11 +117,15 @@ pub(crate) static SOURCE: Table = Table {
             "headers",
             Form::MapOf(&TEXT_OR_SECRET),
             "{}",
-            "Headers to send along.",
+            "Headers to send along, to Prometheus.",
         ),
-        optional("tenant", Form::Text, "The tenant, sent as `X-Scope-OrgID`."),
+        optional(
+            "tenant",
+            Form::Text,
+            "The tenant, sent to Prometheus as `X-Scope-OrgID`.",
+        ),
     ],
-    exactly_one_of: &["prometheus"],
+    exactly_one_of: &PROVIDERS,
 };
 
 /// Each template with the variables that it needs besides the service and the version.
@@ -120,17 +190,17 @@ pub(crate) static METRIC: Table = Table {
         optional(
             "query",
             Form::Text,
-            "The buckets of a latency, as raw samples such as `http_seconds_bucket{version=\"{{version}}\"}[{{window}}]`, or one number for each pod of a gauge.",
+            "Of Prometheus, the buckets of a latency, as raw samples such as `http_seconds_bucket{version=\"{{version}}\"}[{{window}}]`, or of any system one number for each pod of a gauge.",
         ),
         optional(
             "events",
             Form::Text,
-            "The counters of what happened, as raw samples such as `failures_total{version=\"{{version}}\"}[{{window}}]`.",
+            "What happened: of Prometheus raw samples of counters such as `failures_total{version=\"{{version}}\"}[{{window}}]`, else how many in each step.",
         ),
         optional(
             "exposure",
             Form::Text,
-            "The counters of what could have happened, as raw samples. Without it, for kind counter, the time that passed.",
+            "What could have happened, in the same form. Without it, for kind counter of Prometheus, the time that passed.",
         ),
         default(
             "variables",
@@ -186,17 +256,15 @@ pub(crate) static METRIC: Table = Table {
             Form::Choice(&["true", "false"]),
             "Whether nothing passes without its data. Without it, true for a ratio and a latency, else false.",
         ),
-        default(
+        optional(
             "interval",
             Form::Duration,
-            "5s",
-            "The time between two questions.",
+            "The time between two questions; of a system other than Prometheus, the length of the steps in which it counts. Without it, 5s for Prometheus, else 60s.",
         ),
-        default(
+        optional(
             "staleAfter",
             Form::Duration,
-            "60s",
-            "Data older than this is none; at least two scrapes.",
+            "Data older than this is none; at least two scrapes, or four steps. Without it, 60s for Prometheus, else 5m.",
         ),
     ],
     exactly_one_of: &[],

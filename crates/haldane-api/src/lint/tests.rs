@@ -22,10 +22,7 @@ fn advice_is_given_where_it_hurts_and_nowhere_else() {
         ("{}", &none[..]),
         ("{ preset: blue-green }", &none[..]),
         ("{ preset: AllAtOnce }", &["rollout.steps[0]"][..]),
-        (
-            "{ guards: none }",
-            &["rollout.guards"][..],
-        ),
+        ("{ guards: none }", &["rollout.guards"][..]),
         (
             "{ guards: none, steps: [5%, { gate: { approval: true } }, { weight: 100% }] }",
             &none[..],

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use haldane_core::{
     guard::{self, Limit},
-    plan::metric::{Ask, Direction, Given, Margin, Metric, Provider, Source, Unit},
+    plan::metric::{Ask, Direction, Given, Margin, Metric, Source, Unit},
 };
 use serde_json::{Map, Value, json};
 
@@ -25,13 +25,15 @@ fn source_long(source: &Source) -> Value {
         name: _,
         provider,
         address,
+        options,
         headers,
         auth,
     } = source;
-    let provider = match provider {
-        Provider::Prometheus => "prometheus",
-    };
-    json!({ provider: address, "auth": given_long(auth), "headers": given_long(headers) })
+    let mut long = json!({ provider.name(): address, "auth": given_long(auth), "headers": given_long(headers) });
+    for (key, value) in options {
+        set(&mut long, key, Some(value.clone()));
+    }
+    long
 }
 
 fn given_long(given: &BTreeMap<String, Given>) -> Value {

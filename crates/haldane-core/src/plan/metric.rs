@@ -139,6 +139,8 @@ pub struct Source {
     pub provider: Provider,
     /// Where it is asked.
     pub address: String,
+    /// What else the provider needs: an account, an organization, a region.
+    pub options: BTreeMap<String, String>,
     /// What is sent along with each question.
     pub headers: BTreeMap<String, Given>,
     /// The credentials, by the keys that the provider's secrets have.
@@ -150,6 +152,26 @@ pub struct Source {
 pub enum Provider {
     /// Prometheus and what speaks its API.
     Prometheus,
+    /// Amazon CloudWatch.
+    CloudWatch,
+    /// Datadog.
+    Datadog,
+    /// Dynatrace.
+    Dynatrace,
+    /// Google Cloud Monitoring.
+    Google,
+    /// Graphite.
+    Graphite,
+    /// InfluxDB 2 and 3.
+    InfluxDb,
+    /// New Relic.
+    NewRelic,
+    /// Splunk Observability Cloud.
+    SignalFx,
+    /// Splunk.
+    Splunk,
+    /// Wavefront.
+    Wavefront,
 }
 
 /// A text, or where it is found when it is needed.
@@ -161,6 +183,68 @@ pub enum Given {
     Env(String),
     /// In this file, which has an absolute path.
     File(String),
+}
+
+impl Provider {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Prometheus,
+        Self::CloudWatch,
+        Self::Datadog,
+        Self::Dynatrace,
+        Self::Google,
+        Self::Graphite,
+        Self::InfluxDb,
+        Self::NewRelic,
+        Self::SignalFx,
+        Self::Splunk,
+        Self::Wavefront,
+    ];
+
+    /// Returns its name in a release file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Prometheus => "prometheus",
+            Self::CloudWatch => "cloudWatch",
+            Self::Datadog => "datadog",
+            Self::Dynatrace => "dynatrace",
+            Self::Google => "google",
+            Self::Graphite => "graphite",
+            Self::InfluxDb => "influxdb",
+            Self::NewRelic => "newRelic",
+            Self::SignalFx => "signalFx",
+            Self::Splunk => "splunk",
+            Self::Wavefront => "wavefront",
+        }
+    }
+
+    /// Whether it answers counters as they are; else it answers what was counted in each step of time.
+    #[must_use]
+    pub const fn has_counters(self) -> bool {
+        matches!(self, Self::Prometheus)
+    }
+
+    /// The time between two questions unless the declaration says otherwise; of a system that counts in steps, the length of a step.
+    #[must_use]
+    pub const fn interval(self) -> Duration {
+        if self.has_counters() {
+            Duration::from_secs(5)
+        } else {
+            Duration::from_mins(1)
+        }
+    }
+
+    /// After which time data is old unless the declaration says otherwise: some scrapes are a minute apart, and a step is asked for when
+    /// it is over and its data had a step's time to arrive.
+    #[must_use]
+    pub const fn stale_after(self) -> Duration {
+        if self.has_counters() {
+            Duration::from_mins(1)
+        } else {
+            Duration::from_mins(5)
+        }
+    }
 }
 
 impl Kind {
@@ -229,10 +313,6 @@ impl Margin {
 impl Metric {
     /// The share of α unless the declaration says otherwise.
     pub const WEIGHT: u32 = 15;
-    /// The time between two questions unless the declaration says otherwise.
-    pub const INTERVAL: Duration = Duration::from_secs(5);
-    /// Data older than this is none, unless the declaration says otherwise: some scrapes are a minute apart.
-    pub const STALE_AFTER: Duration = Duration::from_mins(1);
     /// What a version is called unless the declaration says otherwise.
     pub const WORKLOAD: &'static str = "{{version}}";
 
@@ -292,6 +372,28 @@ impl Metric {
 
     /// Says where what is asked doesn't fit the kind.
     const fn mismatch(&self) -> Option<(&'static str, &'static str)> {
+        if !self.source.provider.has_counters() {
+            let is_template = matches!(self.ask, Ask::Template(_));
+            let is_untold = matches!(self.ask, Ask::Counts { exposure: None, .. });
+            if is_template {
+                return Some((
+                    "template",
+                    "templates are queries for Prometheus; expected queries of its own",
+                ));
+            }
+            if matches!(self.kind, Kind::Latency) {
+                return Some((
+                    "kind",
+                    "only Prometheus answers buckets of latencies; expected a ratio of slow ones",
+                ));
+            }
+            if is_untold {
+                return Some((
+                    "exposure",
+                    "only counters tell the time that they lived; expected exposure beside events",
+                ));
+            }
+        }
         match (&self.ask, self.kind) {
             (Ask::Template(_), Kind::Ratio | Kind::Latency)
             | (Ask::Query(_), Kind::Latency | Kind::Gauge)
@@ -414,6 +516,7 @@ mod tests {
                 name: "prometheus".to_owned(),
                 provider: Provider::Prometheus,
                 address: "http://127.0.0.1:9090".to_owned(),
+                options: BTreeMap::new(),
                 headers: BTreeMap::new(),
                 auth: BTreeMap::new(),
             },
@@ -432,8 +535,8 @@ mod tests {
             weight: Metric::WEIGHT,
             critical: kind.is_critical(),
             required: kind.is_required(),
-            interval: Metric::INTERVAL,
-            stale_after: Metric::STALE_AFTER,
+            interval: Provider::Prometheus.interval(),
+            stale_after: Provider::Prometheus.stale_after(),
         }
     }
 
@@ -496,6 +599,29 @@ mod tests {
         assert_eq!(with(Kind::Ratio, counts(None)), ["exposure"]);
         assert_eq!(with(Kind::Counter, counts(None)), [""; 0]);
         assert_eq!(with(Kind::Latency, counts(None)), ["events"]);
+    }
+
+    #[test]
+    fn a_system_without_counters_has_neither_templates_nor_buckets() {
+        let with = |kind, ask| {
+            let mut metric = Metric {
+                ask,
+                ..metric(kind)
+            };
+            metric.source.provider = Provider::Graphite;
+            keys(&metric)
+        };
+        let query = || Ask::Query("q".to_owned());
+        let counts = |exposure| Ask::Counts {
+            events: "e".to_owned(),
+            exposure,
+        };
+        assert_eq!(with(Kind::Gauge, query()), [""; 0]);
+        assert_eq!(with(Kind::Ratio, counts(Some("x".to_owned()))), [""; 0]);
+        assert_eq!(with(Kind::Latency, query()), ["kind"]);
+        assert_eq!(with(Kind::Counter, counts(None)), ["exposure"]);
+        let template = Ask::Template("istio".to_owned());
+        assert_eq!(with(Kind::Ratio, template), ["template"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use haldane_analysis::{Evidence, Series, panel};
+use haldane_analysis::{Evidence, Series, panel, sequential::Observed};
 use haldane_api::file::Service;
 use haldane_core::{
     ServiceName, VersionName,
@@ -52,6 +52,8 @@ pub(super) struct Live {
     pub(super) judged: Option<(Judgement, Evidence)>,
     /// What the judge of the current step remembers, and the step.
     pub(super) step_memory: (Option<u32>, panel::Memory),
+    /// What metric systems told and the background judge has not seen yet.
+    pub(super) observed: Vec<Observed>,
     /// When what the judges remember was stored last.
     pub(super) kept: Option<Timestamp>,
     /// Writes of decisions that took traffic away before they were durable.
@@ -125,6 +127,7 @@ impl Live {
             record,
             judged: None,
             step_memory: (None, panel::Memory::default()),
+            observed: Vec::new(),
             kept: None,
             pending: Vec::new(),
             told: String::new(),

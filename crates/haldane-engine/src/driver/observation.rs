@@ -15,13 +15,19 @@ use super::{
     effects::full_size,
     home::{Home, Live},
 };
-use crate::{calendar, port::Ports};
+use crate::{
+    calendar,
+    port::{Ports, Watch},
+};
 
 /// The time between two looks at the counters; batches are this long.
 const BATCH: SignedDuration = SignedDuration::from_secs(1);
 
 /// How often what the judges remember is stored.
 const KEEP_JUDGES: SignedDuration = SignedDuration::from_secs(5);
+
+/// How many observations wait for the judge at most: those of a full set of metrics over a few minutes without judgement.
+const OBSERVED_MAX: usize = 512;
 
 /// How long after a start of the daemon a canary whose replicas exist is not yet taken for lost: its health is asked anew, and until
 /// it answers it gets no requests anyhow.
@@ -65,17 +71,19 @@ impl Driver {
         let mut take = |version| self.ports.measurements.take(name, version);
         let (stable, canary) = (take(stable), canary.map(take).unwrap_or_default());
         let seen = self.ports.traffic.seen(name);
+        let weight = seen.map_or(Weight::ZERO, |seen| seen.route.routing.weight);
         let batch = Batch {
             from: home.batch_from,
             to: now,
             stable,
             canary,
-            weight: seen.map_or(Weight::ZERO, |seen| seen.route.routing.weight),
+            weight,
         };
         home.batch_from = now;
         if let Err(why) = home.series.push(batch) {
             debug!(service = %name, %why, "Batch left out");
         }
+        observe(name, home, &mut self.ports, weight, now);
         let inputs = judge(home, now);
         self.keep_judges(name, now);
         inputs
@@ -149,7 +157,31 @@ fn traffic(name: &ServiceName, live: &Live, ports: &mut Ports) -> Option<Traffic
     })
 }
 
-/// Lets the judges look at what was counted.
+/// Takes in what metric systems told of the rollout; without one that goes on they are asked no more.
+fn observe(name: &ServiceName, home: &mut Home, ports: &mut Ports, weight: Weight, now: Timestamp) {
+    let is_asked = |live: &&mut Live| {
+        let rules = live.plan().rules();
+        rules.judge.is_some() && !rules.metrics.is_empty()
+    };
+    let Some(live) = live_mut(home).filter(is_asked) else {
+        ports.measurements.observed(name, None);
+        return;
+    };
+    let watch = Watch {
+        rollout: &live.record.state.id,
+        stable: &live.record.state.stable,
+        canary: &live.record.state.canary,
+        weight,
+        metrics: &live.record.wish.plan.rules().metrics,
+        now,
+    };
+    let told = ports.measurements.observed(name, Some(&watch));
+    live.observed.extend(told);
+    let surplus = live.observed.len().saturating_sub(OBSERVED_MAX);
+    live.observed.drain(..surplus);
+}
+
+/// Lets the judges look at what was counted and observed.
 fn judge(home: &mut Home, now: Timestamp) -> Vec<Input> {
     let Some(live) = home
         .rollout
@@ -165,7 +197,12 @@ fn judge(home: &mut Home, now: Timestamp) -> Vec<Input> {
             continue;
         };
         let question = panel::question(&plan, subject, since, now);
-        let answer = panel::judge(&question, &home.series, memory(live, subject));
+        let observed = match subject {
+            Subject::Background => std::mem::take(&mut live.observed),
+            Subject::Step(_) => Vec::new(),
+        };
+        let memory = memory(live, subject);
+        let answer = panel::judge(&question, &home.series, &observed, memory);
         if subject == Subject::Background || !plan.rules().is_judged() {
             live.judged = Some((answer.judgement.clone(), answer.evidence));
         }

@@ -10,6 +10,7 @@ mod canary;
 mod command;
 mod disk;
 mod failing;
+mod observed;
 mod queue;
 mod restart;
 mod rollout;

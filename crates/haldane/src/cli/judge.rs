@@ -101,16 +101,19 @@ fn write(answer: &Answer, globals: &Globals, out: &mut impl Write) -> anyhow::Re
     )?;
     let mut table = Table::new(["METRIC", "CLASS", "EXPERIMENT", "CONTROL", "SHIFT", "WHY"]);
     for metric in &answer.metrics {
-        let shift = metric.shift.as_ref().map_or(NOTHING.to_owned(), |shift| {
-            format!(
-                "{:.4} ({:.4} to {:.4})",
-                shift.estimate, shift.lower, shift.upper
-            )
-        });
+        let shift = metric.shift.as_ref().map_or_else(
+            || NOTHING.to_owned(),
+            |shift| {
+                format!(
+                    "{:.4} ({:.4} to {:.4})",
+                    shift.estimate, shift.lower, shift.upper
+                )
+            },
+        );
         let mean = |arm: &score::Summary| {
             let mean = arm
                 .mean
-                .map_or(NOTHING.to_owned(), |mean| format!("{mean:.4}"));
+                .map_or_else(|| NOTHING.to_owned(), |mean| format!("{mean:.4}"));
             format!("{mean} of {}", count(arm.count, "point", "points"))
         };
         let name = if metric.critical {
@@ -186,7 +189,11 @@ mod tests {
                 Exit::Aborted,
                 "Fail: score 0",
             ),
-            (r#"{"errors": [null, null]}"#, Exit::Aborted, "Fail: score 0"),
+            (
+                r#"{"errors": [null, null]}"#,
+                Exit::Aborted,
+                "Fail: score 0",
+            ),
         ] {
             let (exit, out) = judge(CONFIG, experiment, "").await;
             assert_eq!(exit.unwrap(), expected, "{out}");

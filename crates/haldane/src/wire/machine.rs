@@ -15,12 +15,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use haldane_analysis::sequential::Observed;
 use haldane_api::file::{self, Service, Source, Upstream};
 use haldane_core::{
     ServiceName, VersionName,
     rollout::{Replicas, Trouble, TroubleKind},
 };
-use haldane_engine::port::{Measurements, Route, RouteSeen, Size, Traffic, VersionWish, Workloads};
+use haldane_engine::port::{
+    Measurements, Route, RouteSeen, Size, Traffic, VersionWish, Watch, Workloads,
+};
 use haldane_proxy::{Endpoint, Health, HealthChecker, Proxy, Reading, Target};
 use haldane_supervisor::{
     self as supervisor, ReplicaSeen, Snapshot, Supervisor, VersionKey, WishedVersion,
@@ -28,7 +31,7 @@ use haldane_supervisor::{
 use tokio::{runtime::Handle, sync::watch};
 use tracing::{debug, error, warn};
 
-use super::{sampler::Sampler, table};
+use super::{observe::Observer, sampler::Sampler, table};
 
 /// How long a version's old processes keep answering requests in flight before they are told to end.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
@@ -59,6 +62,7 @@ struct Inner {
     /// The number of that wish; what the supervisor saw before it had it is about another one.
     asked_number: u64,
     sampler: Sampler,
+    observer: Observer,
 }
 
 /// One service on this machine.
@@ -105,6 +109,7 @@ impl Machine {
         let checker = HealthChecker::new();
         let health = checker.watch();
         let inner = Inner {
+            observer: Observer::new(&runtime),
             runtime,
             proxy,
             supervisor,
@@ -180,6 +185,7 @@ impl Workloads for Machine {
     fn remove(&mut self, service: &ServiceName) {
         let mut inner = self.lock();
         inner.services.remove(service);
+        inner.observer.forget(service);
         inner.publish();
     }
 }
@@ -259,6 +265,10 @@ impl Measurements for Machine {
         let mut inner = self.lock();
         inner.sampler.forget(service, version);
         inner.proxy.forget(service, version);
+    }
+
+    fn observed(&mut self, service: &ServiceName, watch: Option<&Watch<'_>>) -> Vec<Observed> {
+        self.lock().observer.observed(service, watch)
     }
 }
 

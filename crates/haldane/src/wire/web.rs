@@ -1,4 +1,4 @@
-//! Posts to web services of the user's: hooks and receivers of news.
+//! Requests to web services of the user's: hooks, receivers of news, and metric systems.
 //!
 //! Whoever is behind a URL may be slow, broken, hostile or somebody else than was meant, so that everything has a limit: the time
 //! of a request with its whole answer, and the size of the answer. Redirects aren't followed and no proxy is asked, for then the
@@ -12,16 +12,17 @@
 use std::{
     error::Error,
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
+use haldane_source::{Method, Request as Question, target::is_allowed_target};
 use jiff::Timestamp;
 use reqwest::{
     Client, Response, StatusCode, Url,
     dns::{Addrs, Name, Resolve, Resolving},
-    header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER},
+    header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER},
 };
 use rustls::RootCertStore;
 use serde_json::Value;
@@ -58,21 +59,33 @@ pub(crate) struct Reply {
     pub(crate) body: Vec<u8>,
 }
 
+/// The whole answer of a metric system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fetched {
+    pub(crate) status: StatusCode,
+    /// Those that are texts.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WebError {
     /// The URL is none, or none of the web.
     #[error("the URL is none of the web")]
     Url,
+    /// A header can't be sent.
+    #[error("a header is not one line of text")]
+    Header,
     /// The name leads to an address that isn't asked.
     #[error("{0} is a link-local or metadata address, which is never asked")]
     Forbidden(IpAddr),
     /// It took too long.
     #[error("no whole answer within {} ms", .0.as_millis())]
     Slow(Duration),
-    /// The answer is larger than [`ANSWER_BYTES_MAX`].
-    #[error("the answer has more than {ANSWER_BYTES_MAX} bytes")]
-    Large,
+    /// The answer is larger than so many bytes.
+    #[error("the answer has more than {0} bytes")]
+    Large(usize),
     /// There is no client.
     #[error("no TLS on this machine: {0}")]
     Setup(String),
@@ -119,7 +132,7 @@ impl Web {
             let response = self.send(url, body).await?;
             Ok(Reply {
                 head: head(&response),
-                body: read(response).await?,
+                body: read(response, ANSWER_BYTES_MAX).await?,
             })
         };
         timeout(self.timeout, ask)
@@ -127,12 +140,54 @@ impl Web {
             .unwrap_or(Err(WebError::Slow(self.timeout)))
     }
 
+    /// Sends a question to a metric system and returns the whole answer, of at most so many bytes.
+    ///
+    /// # Errors
+    /// See [`WebError`].
+    pub(crate) async fn fetch(
+        &self,
+        question: &Question,
+        bytes_max: usize,
+    ) -> Result<Fetched, WebError> {
+        let fetch = async {
+            let method = match question.method {
+                Method::Get => reqwest::Method::GET,
+                Method::Post => reqwest::Method::POST,
+                Method::Put => reqwest::Method::PUT,
+                Method::Delete => reqwest::Method::DELETE,
+            };
+            let url = target(&question.url)?;
+            let client = self.client.get_or_try_init(client).await?;
+            let mut request = client.request(method, url);
+            for header in &question.headers {
+                // Logs of the client's layers leave such values out.
+                let value = HeaderValue::from_str(header.value.expose());
+                let mut value = value.map_err(|_| WebError::Header)?;
+                value.set_sensitive(true);
+                request = request.header(header.name.as_str(), value);
+            }
+            if !question.body.is_empty() {
+                request = request.body(question.body.clone());
+            }
+            let response = request.send().await?;
+            let headers = response.headers().iter();
+            Ok(Fetched {
+                status: response.status(),
+                headers: headers
+                    .filter_map(|(name, value)| {
+                        Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+                    })
+                    .collect(),
+                body: read(response, bytes_max).await?,
+            })
+        };
+        timeout(self.timeout, fetch)
+            .await
+            .unwrap_or(Err(WebError::Slow(self.timeout)))
+    }
+
     async fn send(&self, url: &str, body: &Value) -> Result<Response, WebError> {
-        let url = Url::parse(url).map_err(|_| WebError::Url)?;
-        // A literal address isn't looked up, so `Lookup` never sees it.
-        if let Some(address) = literal(&url).filter(|address| is_forbidden(*address)) {
-            return Err(WebError::Forbidden(address));
-        }
+        let url = target(url)?;
         let client = self.client.get_or_try_init(client).await?;
         client
             .post(url)
@@ -148,7 +203,9 @@ impl WebError {
     pub(crate) const fn is_passing(&self) -> bool {
         match self {
             Self::Slow(_) | Self::Broken(_) => true,
-            Self::Url | Self::Forbidden(_) | Self::Large | Self::Setup(_) => false,
+            Self::Url | Self::Header | Self::Forbidden(_) | Self::Large(_) | Self::Setup(_) => {
+                false
+            }
         }
     }
 }
@@ -263,15 +320,25 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     Some(Duration::try_from(at.duration_since(now)).unwrap_or_default())
 }
 
-async fn read(mut response: Response) -> Result<Vec<u8>, WebError> {
+async fn read(mut response: Response, bytes_max: usize) -> Result<Vec<u8>, WebError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
-        if body.len().saturating_add(chunk.len()) > ANSWER_BYTES_MAX {
-            return Err(WebError::Large);
+        if body.len().saturating_add(chunk.len()) > bytes_max {
+            return Err(WebError::Large(bytes_max));
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+/// Reads a URL; one that names a forbidden address is refused.
+fn target(url: &str) -> Result<Url, WebError> {
+    let url = Url::parse(url).map_err(|_| WebError::Url)?;
+    // A literal address isn't looked up, so `Lookup` never sees it.
+    match literal(&url).filter(|address| is_forbidden(*address)) {
+        Some(address) => Err(WebError::Forbidden(address)),
+        None => Ok(url),
+    }
 }
 
 /// Returns the address that a URL names literally.
@@ -285,24 +352,7 @@ fn literal(url: &Url) -> Option<IpAddr> {
 
 /// Whether an address belongs to the link or to a cloud's metadata service, in any of its spellings.
 fn is_forbidden(address: IpAddr) -> bool {
-    /// The prefix of NAT64 (RFC 6052).
-    const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
-    /// Where AWS serves metadata by IPv6.
-    const METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
-    match address {
-        IpAddr::V4(address) => address.is_link_local(),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, e, f, high, low] = address.segments();
-            let is_nat64 = [a, b, c, d, e, f] == NAT64;
-            let embedded =
-                is_nat64.then(|| Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low)));
-            address == METADATA
-                || address.is_unicast_link_local()
-                || embedded
-                    .or_else(|| address.to_ipv4())
-                    .is_some_and(|address| address.is_link_local())
-        }
-    }
+    !is_allowed_target(address)
 }
 
 #[cfg(test)]

@@ -203,7 +203,10 @@ fn a_canary_that_resets_connections_fails_no_get_and_is_rolled_back_for_it() {
     let history = daemon.api.wait_over("shop-1");
     let seen = load.stop();
     assert_eq!(history.phase, "RolledBack");
-    assert!(history.message.contains("errors: 100% against 0%"), "{history:?}");
+    assert!(
+        history.message.contains("errors: 100% against 0%"),
+        "{history:?}"
+    );
     // Each request that the canary did not answer went to stable.
     assert!(canary.taken() > 0);
     let is_stable = |one: &Seen| one.is_good() && one.version() == Some("v1");

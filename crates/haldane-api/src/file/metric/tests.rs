@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use haldane_core::plan::metric::Given;
+
 use super::*;
 use crate::{file, lint, long, schema, yaml};
 
@@ -137,7 +139,7 @@ fn a_literal_secret_is_refused_wherever_it_stands() {
     );
     check_mistakes(
         &with("prometheus: http://a, auth: { username: a }"),
-        &["either a token, or"],
+        &["prometheus takes token, or username and password; found username"],
     );
     check_mistakes(
         &with("auth: {}"),
@@ -153,7 +155,8 @@ fn all_mistakes_are_told_at_once_each_with_its_place() {
       two: { kind: ratio, source: datadog, template: plain }
       three: { kind: ratio, source: prom, template: istio }
       four: { kind: ratio, source: prom, template: plain, harm: 2x, accept: 1.5x }
-      five: { kind: ratio, source: prom, events: 'e[1m]', exposure: 'x{v=\"{{version}}\"}{{nothing}}' }
+      five: { kind: ratio, source: prom, events: 'e[1m]', exposure: 'x{v=\"{{version}}\"}{{nothing}}[1m]' }
+      eight: { kind: ratio, source: prom, events: 'rate(e{v=\"{{version}}\"}[1m])', exposure: 'sum(x{v=\"{{version}}\"})[5m:1m]' }
       errors: { kind: ratio, source: prom, template: plain }
       six: { kind: gauge, source: prom, template: plain }
       seven: { kind: ratio, source: prom }",
@@ -168,9 +171,11 @@ fn all_mistakes_are_told_at_once_each_with_its_place() {
             "services.a.metrics.four.accept: nothing can be shown good within what counts as harm",
             "services.a.metrics.five.events: the same for both versions",
             "services.a.metrics.five.exposure: nothing is known to fill in for {{nothing}}",
-            "13:7: services.a.metrics.errors: the judge has a metric of this name already",
+            "services.a.metrics.eight.events: no raw samples of counters; expected a selector that ends in [{{window}}]",
+            "services.a.metrics.eight.exposure: no raw samples of counters",
+            "14:7: services.a.metrics.errors: the judge has a metric of this name already",
             "services.a.metrics.six.template: templates know failed requests (ratio) and latency",
-            "15:14: services.a.metrics.seven: nothing to ask; expected template, query, or events and exposure",
+            "16:14: services.a.metrics.seven: nothing to ask; expected template, query, or events and exposure",
         ],
     );
 }
@@ -207,4 +212,118 @@ fn names_may_have_dots() {
         &text,
         &["services.a.metrics.a.b.interval: expected 1s to 1h"],
     );
+}
+
+#[test]
+fn advice_is_given_on_what_rarely_is_meant() {
+    let advice = |text: &str| -> Vec<String> {
+        let file = file::parse(text).unwrap();
+        let advice = lint::lint(&file).into_iter();
+        advice
+            .map(|one| format!("{}: {}", one.path, one.message))
+            .collect()
+    };
+    let text = FULL
+        .replace("https://prometheus", "http://prometheus")
+        .replace("staleAfter: 2m", "staleAfter: 20s")
+        .replace(
+            "services:",
+            "  idle: { prometheus: 'http://[::1]:9090', auth: { token: { env: A } } }\nservices:",
+        );
+    let found = advice(&text);
+    let expected = [
+        "sources.idle: no metric is taken from it",
+        "sources.prom: its credentials go over the network unencrypted",
+        "services.shop.metrics.slow.staleAfter: one late answer makes its data old, and nothing passes; expected at least 30s",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{expected:?} in {found:?}");
+    }
+}
+
+/// Returns a file with one source and one metric of it.
+fn of(source: &str, metric: &str) -> String {
+    format!(
+        "sources: {{ s: {{ {source} }} }}\nservices: {{ a: {{ listen: 0, stable: {{ version: v1, run: a }}, metrics: {{ m: {{ source: s, {metric} }} }} }} }}"
+    )
+}
+
+const COUNTS: &str = "kind: ratio, events: 'e {{version}}', exposure: 'x {{version}}'";
+
+#[test]
+fn every_provider_has_its_options_and_credentials() {
+    let token = "auth: { token: { env: T } }";
+    let aws = "region: eu-west-1, auth: { accessKeyId: A, secretAccessKey: { env: S } }";
+    for source in [
+        format!("cloudWatch: https://a, {aws}"),
+        "datadog: https://a, auth: { apiKey: { env: A }, appKey: { env: B } }".to_owned(),
+        format!("dynatrace: https://a, {token}"),
+        format!("google: https://a, project: p, {token}"),
+        "graphite: http://a".to_owned(),
+        format!("influxdb: http://a, org: o, {token}"),
+        format!("influxdb: http://a, database: d, {token}"),
+        format!("newRelic: https://a, account: 1234, {token}"),
+        format!("signalFx: https://a, {token}"),
+        "splunk: https://a:8089, auth: { username: u, password: { env: P } }".to_owned(),
+        format!("wavefront: https://a, {token}"),
+    ] {
+        let text = of(&source, COUNTS);
+        let file = file::parse(&text).unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"));
+        let again = yaml::to_yaml(&long::file_long(&file));
+        assert_eq!(file::parse(&again), Ok(file.clone()), "{again}");
+        let service = file.services.into_values().next().unwrap();
+        let metric = service.plan.rules().metrics.first().unwrap();
+        assert_eq!(metric.interval, Duration::from_secs(60));
+        assert_eq!(metric.stale_after, Duration::from_secs(300));
+    }
+}
+
+#[test]
+fn what_a_provider_lacks_or_does_not_have_is_told() {
+    for (source, metric, expected) in [
+        (
+            "cloudWatch: https://a, auth: { token: { env: T } }",
+            COUNTS,
+            &[
+                "cloudWatch takes accessKeyId and secretAccessKey",
+                "region is missing; cloudWatch needs it",
+            ][..],
+        ),
+        (
+            "datadog: https://a, auth: {}",
+            COUNTS,
+            &["datadog needs credentials"],
+        ),
+        (
+            "graphite: http://a, project: p",
+            COUNTS,
+            &["graphite has no project"],
+        ),
+        (
+            "graphite: http://a",
+            "kind: ratio, template: plain",
+            &["templates are queries for Prometheus"],
+        ),
+        (
+            "graphite: http://a, prometheus: http://b",
+            COUNTS,
+            &["both prometheus and graphite", "no source is named"],
+        ),
+        (
+            "newRelic: https://a, account: mine, auth: { token: { env: T } }",
+            COUNTS,
+            &["expected the account's number"],
+        ),
+    ] {
+        let mut found = mistakes(&of(source, metric));
+        found.sort_by_key(|text| !text.contains("auth"));
+        assert_eq!(found.len(), expected.len(), "{source}: {found:#?}");
+        for part in expected {
+            assert!(
+                found.iter().any(|one| one.contains(part)),
+                "{part:?} in {found:#?}"
+            );
+        }
+    }
 }

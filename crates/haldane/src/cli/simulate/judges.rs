@@ -122,7 +122,7 @@ impl Report {
                 continue;
             };
             let after = |seconds: Option<u32>| {
-                seconds.map_or(NOTHING.to_owned(), |seconds| format!("{seconds} s"))
+                seconds.map_or_else(|| NOTHING.to_owned(), |seconds| format!("{seconds} s"))
             };
             table.push([
                 judge.name().into(),

@@ -1,0 +1,208 @@
+//! Metric systems of other people: asked again and again about a rollout, each metric by a task of its own.
+//!
+//! The driver states on each turn which rollout is watched and takes along what was told since; it never waits for an answer. A metric
+//! system that is slow, broken or gone shows as data that grows old, which the judge knows how to take: nothing passes by it, and
+//! nothing fails by it.
+//!
+//! **Invariant:** what a metric system says about one rollout never reaches another: each rollout has tasks and counters of its own.
+
+pub(crate) mod ask;
+pub(crate) mod measure;
+pub(crate) mod question;
+pub(crate) mod watcher;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use haldane_analysis::sequential::Observed;
+use haldane_core::{RolloutId, ServiceName, VersionName, Weight, plan::metric::Metric};
+use haldane_engine::port::Watch;
+use jiff::Timestamp;
+use tokio::runtime::Handle;
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+use tracing::warn;
+
+use self::{ask::Asker, measure::Measuring, question::Question, watcher::Watcher};
+
+/// How many observations wait for the driver at most; it takes them once a second.
+const TOLD_MAX: usize = 256;
+
+/// How many changes of the weight are remembered: more than any plan makes while an answer is on its way.
+const WEIGHTS_MAX: usize = 64;
+
+/// How long a question may take, with everything that belongs to it: looking up the name, all pages, and the one repetition.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Asks metric systems.
+#[derive(Debug)]
+pub(super) struct Observer {
+    runtime: Handle,
+    tasks: TaskTracker,
+    asker: Asker,
+    watched: BTreeMap<ServiceName, Watched>,
+}
+
+/// A rollout that is watched.
+#[derive(Debug)]
+struct Watched {
+    subject: Subject,
+    shared: Shared,
+    /// Ends the tasks when it is dropped.
+    _stop: DropGuard,
+}
+
+/// What is watched; anything else is another watch.
+#[derive(Debug, PartialEq, Eq)]
+struct Subject {
+    rollout: RolloutId,
+    stable: VersionName,
+    canary: VersionName,
+    metrics: Vec<Metric>,
+}
+
+/// What the tasks of a rollout share with the driver.
+#[derive(Clone, Debug, Default)]
+struct Shared(Arc<Mutex<Inside>>);
+
+#[derive(Debug, Default)]
+struct Inside {
+    told: VecDeque<Observed>,
+    /// When which weight came into force.
+    weights: VecDeque<(Timestamp, Weight)>,
+}
+
+impl Observer {
+    /// Returns an observer whose tasks run on this runtime.
+    pub(super) fn new(runtime: &Handle) -> Self {
+        Self {
+            runtime: runtime.clone(),
+            tasks: TaskTracker::new(),
+            asker: Asker::new(ANSWER_TIMEOUT),
+            watched: BTreeMap::new(),
+        }
+    }
+
+    /// Watches this rollout of a service, or none, and returns what was told since the last call.
+    pub(super) fn observed(
+        &mut self,
+        service: &ServiceName,
+        watch: Option<&Watch<'_>>,
+    ) -> Vec<Observed> {
+        let Some(watch) = watch else {
+            self.forget(service);
+            return Vec::new();
+        };
+        let is_same = |known: &Watched| known.subject.is_of(watch);
+        if !self.watched.get(service).is_some_and(is_same) {
+            let watched = self.begin(service, watch);
+            self.watched.insert(service.clone(), watched);
+        }
+        let Some(watched) = self.watched.get(service) else {
+            return Vec::new();
+        };
+        let mut inside = watched.shared.lock();
+        inside.note_weight(watch.now, watch.weight);
+        inside.told.drain(..).collect()
+    }
+
+    /// Asks about a service no more.
+    pub(super) fn forget(&mut self, service: &ServiceName) {
+        self.watched.remove(service);
+    }
+
+    fn begin(&self, service: &ServiceName, watch: &Watch<'_>) -> Watched {
+        let shared = Shared::default();
+        let stop = CancellationToken::new();
+        for metric in watch.metrics {
+            let question = Question::try_new(metric, service, watch.stable, watch.canary);
+            let question = match question {
+                Ok(question) => question,
+                Err(error) => {
+                    warn!(rollout = %watch.rollout, metric = metric.name, %error, "Metric can't be asked for");
+                    continue;
+                }
+            };
+            let watcher = Watcher {
+                rollout: watch.rollout.clone(),
+                metric: metric.clone(),
+                asker: self.asker.clone(),
+                measuring: Measuring::new(question.counting()),
+                question,
+                shared: shared.clone(),
+            };
+            let stopped = stop.clone();
+            self.tasks.spawn_on(
+                async move {
+                    // Without end but for this one.
+                    stopped.run_until_cancelled(Box::pin(watcher.watch())).await;
+                },
+                &self.runtime,
+            );
+        }
+        Watched {
+            subject: Subject {
+                rollout: watch.rollout.clone(),
+                stable: watch.stable.clone(),
+                canary: watch.canary.clone(),
+                metrics: watch.metrics.to_vec(),
+            },
+            shared,
+            _stop: stop.drop_guard(),
+        }
+    }
+}
+
+impl Subject {
+    fn is_of(&self, watch: &Watch<'_>) -> bool {
+        &self.rollout == watch.rollout
+            && &self.stable == watch.stable
+            && &self.canary == watch.canary
+            && self.metrics == watch.metrics
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        // What a panicking holder left is still the last thing that was known.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the driver.
+    fn tell(&self, observed: Observed) {
+        let mut inside = self.lock();
+        if inside.told.len() >= TOLD_MAX {
+            inside.told.pop_front();
+        }
+        inside.told.push_back(observed);
+    }
+
+    /// Returns the weight that was in force at a time.
+    fn weight_at(&self, at: Timestamp) -> Weight {
+        let inside = self.lock();
+        let mut before = inside.weights.iter().rev();
+        let known = before.find(|(from, _)| *from <= at);
+        let known = known.or_else(|| inside.weights.front());
+        known.map_or(Weight::ZERO, |(_, weight)| *weight)
+    }
+}
+
+impl Inside {
+    fn note_weight(&mut self, now: Timestamp, weight: Weight) {
+        if self.weights.back().is_some_and(|(_, last)| *last == weight) {
+            return;
+        }
+        if self.weights.len() >= WEIGHTS_MAX {
+            self.weights.pop_front();
+        }
+        self.weights.push_back((now, weight));
+    }
+}
+
+#[cfg(test)]
+mod tests;

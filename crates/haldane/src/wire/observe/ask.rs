@@ -1,0 +1,288 @@
+//! One question to one metric system, with its credentials, within limits of time, size and repetition.
+//!
+//! **Invariant:** no secret is in an error or a log: what a metric system repeats of one is blotted out.
+
+use std::{collections::BTreeMap, env, time::Duration};
+
+use haldane_core::plan::metric::{Given, Kind, Metric, Provider};
+use haldane_source::{
+    Answer, Auth, Error, Header, Query, Reading, Request, Retry, Secret, Window,
+    answer::BODY_BYTES_MAX,
+    provider::{
+        cloudwatch, datadog, dynatrace, google, graphite, influxdb, newrelic, prometheus, signalfx,
+        splunk, wavefront,
+    },
+    query::PAGES_MAX,
+};
+use jiff::Timestamp;
+use tokio::{
+    io::AsyncReadExt as _,
+    time::{Instant, timeout_at},
+};
+
+use super::question::window;
+use crate::wire::web::{Web, WebError};
+
+/// The largest file with a secret: certificates with their keys are smaller.
+const SECRET_BYTES_MAX: u64 = 64 << 10;
+
+/// Asks metric systems; clones share one client.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    web: Web,
+    timeout: Duration,
+}
+
+/// Why there is no reading.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    /// A secret is not where it should be.
+    #[error("{what} can't be read: {why}")]
+    Secret {
+        /// The place that the file names.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The metric system can't be reached.
+    #[error("{0}")]
+    Web(#[from] WebError),
+    /// It said something else than an answer.
+    #[error("{0}")]
+    Source(#[from] Error),
+}
+
+impl AskError {
+    /// Returns whether asking again can help.
+    pub(crate) fn retry(&self) -> Retry {
+        match self {
+            Self::Source(error) => error.retry(),
+            Self::Web(error) if error.is_passing() => Retry::Now,
+            Self::Web(_) | Self::Secret { .. } => Retry::Never,
+        }
+    }
+}
+
+impl Asker {
+    /// Returns what asks questions that may take so long.
+    pub(crate) fn new(timeout: Duration) -> Self {
+        Self {
+            web: Web::new(timeout),
+            timeout,
+        }
+    }
+
+    /// Asks, and returns all of the answer.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub(crate) async fn ask(
+        &self,
+        metric: &Metric,
+        text: &str,
+        now: Timestamp,
+    ) -> Result<Reading, AskError> {
+        let deadline = Instant::now() + self.timeout;
+        let asking = self.ask_all(metric, text, now);
+        timeout_at(deadline, asking)
+            .await
+            .unwrap_or(Err(AskError::Web(WebError::Slow(self.timeout))))
+    }
+
+    async fn ask_all(
+        &self,
+        metric: &Metric,
+        text: &str,
+        now: Timestamp,
+    ) -> Result<Reading, AskError> {
+        let source = &metric.source;
+        let headers = secrets(&source.headers).await?;
+        let auth = secrets(&source.auth).await?;
+        let query = query(metric, &headers, text)?;
+        let auth = query.auth(&in_their_words(source.provider, auth), now)?;
+        let window = Window::try_new(now - window(metric), now, metric.interval)?;
+        let redact = |error: Error| {
+            let values = headers.values().cloned().map(Auth::Key);
+            values.fold(auth.redact(error), |error, value| value.redact(error))
+        };
+        let request = query.request(&window, &auth).map_err(redact)?;
+        let mut reading = self.page(&query, &window, &request, redact).await?;
+        for _ in 1..PAGES_MAX {
+            let Some(page) = reading.next.clone() else {
+                break;
+            };
+            let request = query.next_request(&window, &auth, &page).map_err(redact)?;
+            let next = self.page(&query, &window, &request, redact).await?;
+            reading.append(next)?;
+        }
+        Ok(reading.whole().map_err(redact)?)
+    }
+
+    async fn page(
+        &self,
+        query: &Query,
+        window: &Window,
+        request: &Request,
+        redact: impl Fn(Error) -> Error,
+    ) -> Result<Reading, AskError> {
+        let fetched = self.web.fetch(request, BODY_BYTES_MAX).await?;
+        let answer = Answer {
+            status: fetched.status.as_u16(),
+            headers: &fetched.headers,
+            body: &fetched.body,
+        };
+        Ok(query.parse(window, &answer).map_err(redact)?)
+    }
+}
+
+/// Returns the question in the form of the provider.
+fn query(
+    metric: &Metric,
+    headers: &BTreeMap<String, Secret>,
+    text: &str,
+) -> Result<Query, AskError> {
+    let source = &metric.source;
+    let (address, text) = (source.address.clone(), text.to_owned());
+    let option = |name: &str| source.options.get(name).cloned();
+    let needed = |name: &str| option(name).unwrap_or_default();
+    let headers = headers.iter();
+    let headers = headers.map(|(name, value)| Header::new(name, value.expose()));
+    let headers = headers.collect();
+    Ok(match source.provider {
+        Provider::Prometheus => Query::Prometheus(prometheus::Query {
+            address,
+            expression: text,
+            form: prometheus::Form::Instant,
+            headers,
+            region: option("region"),
+        }),
+        Provider::CloudWatch => Query::CloudWatch(cloudwatch::Query {
+            region: needed("region"),
+            address: Some(address),
+            queries: text,
+        }),
+        Provider::Datadog => Query::Datadog(datadog::Query {
+            address,
+            form: datadog::Form::V1(text),
+        }),
+        Provider::Dynatrace => Query::Dynatrace(dynatrace::Query {
+            address,
+            selector: text,
+            form: if metric.kind == Kind::Gauge {
+                dynatrace::Form::One
+            } else {
+                dynatrace::Form::Steps
+            },
+        }),
+        Provider::Google => Query::Google(google::Query {
+            address,
+            project: needed("project"),
+            mql: text,
+        }),
+        Provider::Graphite => Query::Graphite(graphite::Query {
+            address,
+            form: graphite::Form::Targets(vec![text]),
+        }),
+        Provider::InfluxDb => Query::InfluxDb(influxdb::Query {
+            address,
+            text,
+            language: match option("database") {
+                Some(database) => influxdb::Language::Sql { database },
+                None => influxdb::Language::Flux { org: needed("org") },
+            },
+        }),
+        Provider::NewRelic => Query::NewRelic(newrelic::Query {
+            address,
+            api: newrelic::Api::NerdGraph,
+            account: account(&needed("account"))?,
+            nrql: text,
+        }),
+        Provider::SignalFx => Query::SignalFx(signalfx::Query {
+            address,
+            program: text,
+        }),
+        Provider::Splunk => Query::Splunk(splunk::Query {
+            address,
+            search: text,
+        }),
+        Provider::Wavefront => Query::Wavefront(wavefront::Query {
+            address,
+            query: text,
+        }),
+    })
+}
+
+fn account(text: &str) -> Result<u32, Error> {
+    text.parse().map_err(|_| Error::Invalid {
+        what: "the account",
+        why: "expected a number".to_owned(),
+    })
+}
+
+/// Returns the credentials under the names that the provider's secrets have elsewhere.
+fn in_their_words(provider: Provider, auth: BTreeMap<String, Secret>) -> BTreeMap<String, Secret> {
+    let rename = |name: String| match (provider, name.as_str()) {
+        (Provider::Datadog, "apiKey") => "api-key".to_owned(),
+        (Provider::Datadog, "appKey") => "app-key".to_owned(),
+        (Provider::NewRelic, "token") => "personal-api-key".to_owned(),
+        (Provider::Dynatrace, "token") => "dynatrace_token".to_owned(),
+        (Provider::SignalFx, "token") => "sf_token_key".to_owned(),
+        (Provider::CloudWatch | Provider::Prometheus, "accessKeyId") => {
+            "AWS_ACCESS_KEY_ID".to_owned()
+        }
+        (Provider::CloudWatch | Provider::Prometheus, "secretAccessKey") => {
+            "AWS_SECRET_ACCESS_KEY".to_owned()
+        }
+        (Provider::CloudWatch | Provider::Prometheus, "sessionToken") => {
+            "AWS_SESSION_TOKEN".to_owned()
+        }
+        (_, _) => name,
+    };
+    let auth = auth.into_iter();
+    auth.map(|(name, secret)| (rename(name), secret)).collect()
+}
+
+/// Reads what is given by reference, each time anew: secrets change while a daemon runs.
+async fn secrets(given: &BTreeMap<String, Given>) -> Result<BTreeMap<String, Secret>, AskError> {
+    let mut secrets = BTreeMap::new();
+    for (name, given) in given {
+        secrets.insert(name.clone(), secret(given).await?);
+    }
+    Ok(secrets)
+}
+
+async fn secret(given: &Given) -> Result<Secret, AskError> {
+    match given {
+        Given::Text(text) => Ok(Secret::new(text)),
+        Given::Env(name) => env::var(name).map(Secret::new).map_err(|error| {
+            let why = match error {
+                env::VarError::NotPresent => "it is not set",
+                env::VarError::NotUnicode(_) => "it is no text",
+            };
+            AskError::Secret {
+                what: format!("the environment variable {name}"),
+                why: why.to_owned(),
+            }
+        }),
+        Given::File(path) => {
+            let failed = |why: String| AskError::Secret {
+                what: format!("the file {path}"),
+                why,
+            };
+            let file = tokio::fs::File::open(path).await;
+            let file = file.map_err(|error| failed(error.to_string()))?;
+            let mut text = String::new();
+            // One byte more than allowed shows that there is more.
+            let mut limited = file.take(SECRET_BYTES_MAX.saturating_add(1));
+            let read = limited.read_to_string(&mut text).await;
+            let read = read.map_err(|error| failed(error.to_string()))?;
+            if u64::try_from(read).unwrap_or(u64::MAX) > SECRET_BYTES_MAX {
+                return Err(failed("it is larger than 64 KiB".to_owned()));
+            }
+            Ok(Secret::new(text.trim_end_matches(['\n', '\r'])))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

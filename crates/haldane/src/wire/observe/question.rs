@@ -1,0 +1,283 @@
+//! What a metric asks of its source: the queries of both versions, with all names filled in.
+//!
+//! Counters are asked for as raw samples, so that restarts, gaps and failed scrapes show.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use haldane_core::{
+    ServiceName, VersionName,
+    plan::metric::{Ask, Kind, Metric, Unit},
+};
+use haldane_source::{
+    Error,
+    histogram::Unit as SourceUnit,
+    template::{self, Language, Variables, fill},
+};
+
+use super::measure::Counting;
+
+/// The shortest time of which raw samples are asked for: two scrapes of a minute each.
+const WINDOW_MIN: Duration = Duration::from_mins(2);
+
+/// How many intervals it has at least: steps that are over, and some that come late.
+const WINDOW_INTERVALS: u32 = 10;
+
+/// What is asked about both versions.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    /// Of stable.
+    pub(crate) stable: Queries,
+    /// Of the canary.
+    pub(crate) canary: Queries,
+    counting: Counting,
+}
+
+/// The queries of one version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Queries {
+    /// What happened, or all that there is.
+    pub(crate) events: String,
+    /// What could have happened, where that is another query.
+    pub(crate) exposure: Option<String>,
+}
+
+impl Question {
+    /// Returns what a metric asks about two versions.
+    ///
+    /// # Errors
+    /// When there is no such template, or a name can't stand where its placeholder does.
+    pub(crate) fn try_new(
+        metric: &Metric,
+        service: &ServiceName,
+        stable: &VersionName,
+        canary: &VersionName,
+    ) -> Result<Self, Error> {
+        let window = window(metric);
+        let [stable, canary] = [stable, canary].map(|version| Names {
+            service,
+            version,
+            workload: metric.workload.replace("{{version}}", version.as_str()),
+        });
+        let Ask::Template(name) = &metric.ask else {
+            return Ok(Self {
+                stable: stable.queries(metric, window)?,
+                canary: canary.queries(metric, window)?,
+                counting: counting(metric),
+            });
+        };
+        let mut names = metric.variables.clone();
+        names.insert("service".to_owned(), service.as_str().to_owned());
+        let variables = Variables {
+            stable: stable.workload,
+            canary: canary.workload,
+            window,
+            names,
+        };
+        let template = template::find(name)?;
+        let rendered = template::render(name, &variables)?;
+        let is_latency = metric.kind == Kind::Latency;
+        let query = |arm: template::Arm| Queries {
+            events: if is_latency {
+                arm.buckets
+            } else {
+                arm.requests
+            },
+            exposure: None,
+        };
+        Ok(Self {
+            stable: query(rendered.stable),
+            canary: query(rendered.canary),
+            counting: if is_latency {
+                Counting::Latency(rendered.unit)
+            } else {
+                Counting::Requests(Box::new(*template))
+            },
+        })
+    }
+
+    /// Returns what the answers are made into.
+    pub(crate) fn counting(&self) -> Counting {
+        self.counting.clone()
+    }
+}
+
+/// What fills the placeholders of a version's queries.
+struct Names<'a> {
+    service: &'a ServiceName,
+    version: &'a VersionName,
+    workload: String,
+}
+
+impl Names<'_> {
+    fn queries(&self, metric: &Metric, window: Duration) -> Result<Queries, Error> {
+        let mut values: BTreeMap<String, String> = metric.variables.clone();
+        for (name, value) in [
+            ("service", self.service.as_str()),
+            ("version", self.version.as_str()),
+            ("workload", &self.workload),
+        ] {
+            values.insert(name.to_owned(), value.to_owned());
+        }
+        values.insert("window".to_owned(), format!("{}s", window.as_secs()));
+        let language = if metric.source.provider.has_counters() {
+            Language::PromQl
+        } else {
+            Language::Other
+        };
+        let fill = |text: &str| fill(text, language, &values);
+        Ok(match &metric.ask {
+            Ask::Counts { events, exposure } => Queries {
+                events: fill(events)?,
+                exposure: exposure.as_deref().map(fill).transpose()?,
+            },
+            Ask::Query(text) | Ask::Template(text) => Queries {
+                events: fill(text)?,
+                exposure: None,
+            },
+        })
+    }
+}
+
+/// Returns the time of which raw samples, or steps, are asked for.
+pub(crate) fn window(metric: &Metric) -> Duration {
+    let intervals = metric.interval.saturating_mul(WINDOW_INTERVALS);
+    Duration::from_secs(intervals.max(WINDOW_MIN).as_secs())
+}
+
+fn counting(metric: &Metric) -> Counting {
+    if !metric.source.provider.has_counters() && metric.kind != Kind::Gauge {
+        let step = metric.interval;
+        return Counting::Steps { step };
+    }
+    match (metric.kind, &metric.ask) {
+        (Kind::Latency, _) => Counting::Latency(match metric.unit {
+            Unit::Seconds => SourceUnit::Seconds,
+            Unit::Milliseconds => SourceUnit::Milliseconds,
+            Unit::Microseconds => SourceUnit::Microseconds,
+        }),
+        (Kind::Gauge, _) => Counting::Pods {
+            age_max: metric.stale_after,
+        },
+        (_, Ask::Counts { exposure: None, .. }) => Counting::Time,
+        (Kind::Counter, _) => Counting::Parts,
+        (Kind::Ratio | Kind::Conversion, _) => Counting::Shares,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use haldane_core::plan::metric::{Margin, Provider, Source};
+
+    use super::*;
+
+    fn metric(kind: Kind, ask: Ask) -> Metric {
+        Metric {
+            name: "m".to_owned(),
+            kind,
+            source: Source {
+                name: "prom".to_owned(),
+                provider: Provider::Prometheus,
+                address: "http://127.0.0.1:9090".to_owned(),
+                options: BTreeMap::new(),
+                headers: BTreeMap::new(),
+                auth: BTreeMap::new(),
+            },
+            ask,
+            variables: BTreeMap::new(),
+            workload: "shop-{{version}}".to_owned(),
+            unit: Unit::Seconds,
+            direction: kind.direction(),
+            margin: Margin::standard(kind, kind.direction()),
+            weight: 15,
+            critical: true,
+            required: true,
+            interval: Duration::from_secs(5),
+            stale_after: Duration::from_secs(60),
+        }
+    }
+
+    fn question(metric: &Metric) -> Result<Question, Error> {
+        let [stable, canary] = ["v1", "v2.x"].map(version);
+        Question::try_new(metric, &service(), &stable, &canary)
+    }
+
+    fn service() -> ServiceName {
+        "shop".parse().unwrap()
+    }
+
+    fn version(name: &str) -> VersionName {
+        name.parse().unwrap()
+    }
+
+    #[test]
+    fn each_version_is_asked_about_by_its_own_name() {
+        let events = r#"f{v="{{version}}",w=~"{{workload}}.*"}[{{window}}]"#;
+        let ask = Ask::Counts {
+            events: events.to_owned(),
+            exposure: Some("{{version}}_total".to_owned()),
+        };
+        let question = question(&metric(Kind::Ratio, ask)).unwrap();
+        assert_eq!(
+            question.stable.events,
+            r#"f{v="v1",w=~"shop\\-v1.*"}[120s]"#
+        );
+        assert_eq!(
+            question.canary.events,
+            r#"f{v="v2.x",w=~"shop\\-v2\\.x.*"}[120s]"#
+        );
+        assert_eq!(question.canary.exposure.unwrap(), "v2.x_total");
+    }
+
+    #[test]
+    fn the_templates_of_the_file_are_those_of_the_sources() {
+        let schema = haldane_api::schema::schema();
+        let known = &schema["$defs"]["Metric"]["properties"]["template"]["enum"];
+        let known: Vec<&str> = known
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|name| name.as_str())
+            .collect();
+        let names: Vec<&str> = template::list().iter().map(|one| one.name).collect();
+        assert_eq!(known, names);
+        for one in template::list() {
+            // The reader asks for exactly the variables that the template needs.
+            let needs: Vec<&str> = one
+                .names()
+                .into_iter()
+                .filter(|name| *name != "service")
+                .collect();
+            let variables = needs
+                .iter()
+                .map(|name| ((*name).to_owned(), "a".to_owned()));
+            let given: Vec<String> = needs.iter().map(|name| format!("{name}: a")).collect();
+            let file = |variables: &str| {
+                let text = format!(
+                    "sources: {{ p: {{ prometheus: http://a }} }}\nservices: {{ a: {{ listen: 0, stable: {{ version: v1, run: a }}, metrics: {{ m: {{ kind: ratio, source: p, template: {}, variables: {{ {variables} }} }} }} }} }}",
+                    one.name
+                );
+                haldane_api::file::parse(&text)
+            };
+            assert!(file(&given.join(", ")).is_ok(), "{}", one.name);
+            assert_eq!(file("").is_ok(), needs.is_empty(), "{}", one.name);
+            let asked = Metric {
+                variables: variables.collect(),
+                ..metric(Kind::Latency, Ask::Template(one.name.to_owned()))
+            };
+            let asked = question(&asked).unwrap();
+            assert_ne!(asked.stable, asked.canary, "{}", one.name);
+        }
+    }
+
+    #[test]
+    fn a_name_that_would_leave_its_place_is_refused() {
+        let ask = Ask::Query("up{{evil}}".to_owned());
+        let mut metric = metric(Kind::Gauge, ask);
+        metric
+            .variables
+            .insert("evil".to_owned(), "} or vector(1)".to_owned());
+        assert!(question(&metric).is_err());
+    }
+}

@@ -1,0 +1,136 @@
+//! Tests of `observe`.
+
+use haldane_core::plan::metric::Metric;
+
+use super::*;
+use crate::wire::web::server::{Server, say, until};
+
+/// What Prometheus says about requests that were counted until a second of this minute.
+fn answer(second: i64, count: u32) -> String {
+    let at = Timestamp::now().as_second() - 30 + second;
+    format!(
+        r#"{{"status":"success","data":{{"resultType":"matrix","result":[{{"metric":{{"code":"200","instance":"a"}},"values":[[{at},"{count}"]]}}]}}}}"#
+    )
+}
+
+fn metrics(server: &Server) -> Vec<Metric> {
+    let text = format!(
+        "sources: {{ p: {{ prometheus: http://{} }} }}\nservices: {{ shop: {{ listen: 0, stable: {{ version: v1, run: a }}, metrics: {{ m: {{ kind: ratio, source: p, template: plain, interval: 1s }} }} }} }}",
+        server.address
+    );
+    let file = haldane_api::file::parse(&text).unwrap();
+    let service = file.services.into_values().next().unwrap();
+    service.plan.rules().metrics.clone()
+}
+
+/// A rollout that is watched.
+struct Case {
+    observer: Observer,
+    service: ServiceName,
+    rollout: RolloutId,
+    stable: VersionName,
+    canary: VersionName,
+    metrics: Vec<Metric>,
+}
+
+impl Case {
+    fn new(server: &Server) -> Self {
+        Self {
+            observer: Observer::new(&Handle::current()),
+            service: "shop".parse().unwrap(),
+            rollout: "shop-1".parse().unwrap(),
+            stable: "v1".parse().unwrap(),
+            canary: "v2".parse().unwrap(),
+            metrics: metrics(server),
+        }
+    }
+
+    fn look(&mut self) -> Vec<Observed> {
+        let watch = Watch {
+            rollout: &self.rollout,
+            stable: &self.stable,
+            canary: &self.canary,
+            weight: Weight::from_percent(10),
+            metrics: &self.metrics,
+            now: Timestamp::now(),
+        };
+        self.observer.observed(&self.service, Some(&watch))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_told_is_taken_once_and_nobody_is_asked_after_the_end() {
+    let acts = [(0, 10), (0, 10), (10, 20), (10, 20)];
+    let acts = acts.map(|(second, count)| say(200, "", &answer(second, count)));
+    let server = Server::start(acts).await;
+    let mut case = Case::new(&server);
+    let told = until(|| Some(case.look()).filter(|told| !told.is_empty())).await;
+    let [one] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert_eq!(
+        (one.metric.as_str(), one.weight),
+        ("m", Weight::from_percent(10))
+    );
+    assert_eq!(one.to.duration_since(one.from).as_secs(), 10);
+    assert_eq!(case.look(), []);
+    assert!(case.observer.observed(&case.service, None).is_empty());
+    case.observer.tasks.close();
+    // The task ends: nobody is left who could ask.
+    tokio::time::timeout(Duration::from_secs(20), case.observer.tasks.wait())
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_rollout_begins_anew() {
+    let server = Server::start([say(200, "", &answer(0, 10))]).await;
+    let mut case = Case::new(&server);
+    assert_eq!(case.look(), []);
+    case.observer.watched[&case.service].shared.tell(Observed {
+        metric: "m".to_owned(),
+        from: Timestamp::UNIX_EPOCH,
+        to: Timestamp::now(),
+        skew: Duration::ZERO,
+        weight: Weight::ZERO,
+        stable: None,
+        canary: None,
+    });
+    case.rollout = "shop-2".parse().unwrap();
+    assert_eq!(case.look(), [], "what was told about another rollout");
+}
+
+#[test]
+fn the_weight_is_the_one_at_that_time_and_all_that_is_kept_is_bounded() {
+    let shared = Shared::default();
+    let at = |second| Timestamp::from_second(second).unwrap();
+    assert_eq!(shared.weight_at(at(5)), Weight::ZERO);
+    for (second, percent) in [(10, 5), (20, 5), (30, 50)] {
+        let weight = Weight::from_percent(percent);
+        shared.lock().note_weight(at(second), weight);
+    }
+    for (second, percent) in [(0, 5), (10, 5), (29, 5), (30, 50), (99, 50)] {
+        let weight = Weight::from_percent(percent);
+        assert_eq!(shared.weight_at(at(second)), weight, "{second}");
+    }
+    for second in 100..400 {
+        let percent = u8::try_from(second % 2).unwrap();
+        let weight = Weight::from_percent(percent);
+        shared.lock().note_weight(at(second), weight);
+        shared.tell(Observed {
+            metric: "m".to_owned(),
+            from: at(second),
+            to: at(second + 1),
+            skew: Duration::ZERO,
+            weight,
+            stable: None,
+            canary: None,
+        });
+    }
+    let inside = shared.lock();
+    assert_eq!(
+        (inside.weights.len(), inside.told.len()),
+        (WEIGHTS_MAX, TOLD_MAX)
+    );
+    assert_eq!(inside.told.back().unwrap().from, at(399));
+}
