@@ -344,6 +344,11 @@ impl Data {
         if !weight.is_full() {
             self.alarm = None;
         }
+        if self.weight.is_zero() && !weight.is_zero() {
+            // What stable did before the canary had traffic is its history, and nothing to compare with.
+            let pairs = config.metrics().iter().zip(&mut self.tracks);
+            pairs.for_each(|(metric, track)| track.part(config, metric));
+        }
         let is_step = weight > self.weight && !weight.is_full();
         if config.settings().fresh && is_step {
             for track in &mut self.tracks {

@@ -114,3 +114,22 @@ fn verdict_at(state: &State, config: &Config, now: Timestamp) -> Verdict {
     };
     state.conclude(config, &question).verdict
 }
+
+#[test]
+fn what_stable_did_before_the_canary_had_traffic_is_no_comparison() {
+    let config = errors();
+    let mut state = State::new(&config);
+    // An outage that ends just before the rollout begins.
+    feed(&mut state, &config, (0, 90), (0, (0, 20), (0, 0)));
+    feed(&mut state, &config, (90, 94), (0, (20, 20), (0, 0)));
+    feed(&mut state, &config, (94, 104), (10, (0, 18), (0, 2)));
+    let answer = state.judge(&config, &question(94, 104));
+    let errors = &answer.evidence.metrics[0];
+    assert_eq!((errors.stable.events, errors.canary.events), (0, 0));
+    assert!(errors.stable.exposure <= 180, "{errors:?}");
+    // A forecast from the first seconds on rests on the traffic that there is.
+    assert!(
+        (18_000..22_000).contains(&errors.traffic_milli),
+        "{errors:?}"
+    );
+}

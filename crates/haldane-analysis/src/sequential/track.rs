@@ -172,6 +172,17 @@ impl Track {
             return false;
         }
         self.open = None;
+        self.end(config, metric, closing, open)
+    }
+
+    /// Ends the open batch without comparing what is in it.
+    pub(crate) fn part(&mut self, config: &Config, metric: &Metric) {
+        if let Some(open) = self.open.take() {
+            self.end(config, metric, Closing::Apart, open);
+        }
+    }
+
+    fn end(&mut self, config: &Config, metric: &Metric, closing: Closing, open: Window) -> bool {
         let time = Time {
             // What lies between two batches, as when a scrape was missed, is not watched.
             seconds: open.length().min(LENGTH_WATCHED_MAX).as_secs_f64(),
@@ -190,7 +201,15 @@ impl Track {
     fn note(&mut self, stable: u64, canary: u64, seconds: f64) {
         let Reals([old_stable, old_canary]) = self.traffic;
         let part = seconds / (TRAFFIC_SECONDS + seconds);
-        let mean = |old: f64, count: u64| old + part * (real(count) / seconds - old);
+        let mean = |old: f64, count: u64| {
+            let rate = real(count) / seconds;
+            // The first traffic is taken as it is, so that forecasts are right from the first minute on.
+            if old > 0.0 {
+                old + part * (rate - old)
+            } else {
+                rate
+            }
+        };
         self.traffic = Reals([mean(old_stable, stable), mean(old_canary, canary)]);
     }
 }

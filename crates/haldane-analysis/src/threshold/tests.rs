@@ -190,7 +190,7 @@ fn before_the_minimum_only_a_hopeless_guard_is_decided() {
         (
             (1, 0),
             Verdict::NoData,
-            "needs 100 requests, has 1 (at 1 rps the window of 60 s holds about 60)",
+            "needs 100 requests, has 1 (at 1 rps the window of 60 s holds about 60, so never: give it more weight, a longer window or a lower requestsMin)",
         ),
         ((0, 0), Verdict::NoData, "needs 100 requests, has 0"),
     ] {

@@ -201,7 +201,7 @@ fn outlook(has: u64, arms: &Arms<'_>) -> Option<String> {
     let fits = has.saturating_mul(arms.window.as_nanos()) / covered;
     if fits < u128::from(arms.requests_min) {
         return Some(format!(
-            "at {rate} the window of {} holds about {fits}",
+            "at {rate} the window of {} holds about {fits}, so never: give it more weight, a longer window or a lower requestsMin",
             time(arms.window)
         ));
     }

@@ -14,7 +14,9 @@ use crate::{
             Approval, Ended, Pause, Paused, Phase, Progress, Promotion, Reason, Resume, Rollback,
             Stage, State, Wait,
         },
-        world::{cannot_start, has_canary, is_applied, is_canary_ready, lost, not_ready},
+        world::{
+            cannot_start, has_canary, is_applied, is_canary_ready, keeps_failing, lost, not_ready,
+        },
     },
     weight::Weight,
 };
@@ -235,6 +237,9 @@ fn progressing(plan: &Plan, state: &State, progress: &Progress, now: Timestamp) 
             &bad.reason,
             now,
         );
+    }
+    if let Some(why) = keeps_failing(state) {
+        return fail(plan, Resume::Step(*progress), state.weight(), why, now);
     }
     if let Some(judgement) = suspected(plan, state) {
         return step_back(plan, Resume::Step(*progress), &judgement.reason, now);

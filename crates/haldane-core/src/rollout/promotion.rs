@@ -8,7 +8,7 @@ use crate::{
         advance::{fail, later, may_rise, on_failure, pause, roll_back, step_back},
         evidence::{Evidence, evidence, is_heard, judged_bad, suspected},
         state::{Approval, Ended, Pause, Phase, Promotion, Reason, Resume, Stage, State},
-        world::{is_applied, is_canary_ready, not_ready},
+        world::{is_applied, is_canary_ready, keeps_failing, not_ready},
     },
     weight::Weight,
 };
@@ -54,6 +54,10 @@ pub(super) fn promoting(
             &bad.reason,
             now,
         );
+    }
+    if let Some(why) = keeps_failing(state).filter(|_| promotion.stage != Stage::Draining) {
+        let from = Resume::Promotion(*promotion);
+        return fail(plan, from, promotion.weight, why, now);
     }
     if let Some(judgement) = suspected(plan, state).filter(|_| promotion.stage != Stage::Draining) {
         return step_back(plan, Resume::Promotion(*promotion), &judgement.reason, now);

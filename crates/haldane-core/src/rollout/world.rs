@@ -62,6 +62,12 @@ pub(super) fn cannot_start(state: &State) -> Option<Reason> {
     }
 }
 
+/// Returns why a canary that had been ready is given up: it fails again and again, so that more traffic would only hide it longer.
+pub(super) fn keeps_failing(state: &State) -> Option<Reason> {
+    let kind = trouble(state)?.kind;
+    cannot_start(state).filter(|_| matches!(kind, TroubleKind::StartsFail(_)))
+}
+
 /// Returns the reason of a rollout whose canary was not ready by the deadline.
 pub(super) fn not_ready(state: &State) -> Reason {
     trouble(state).map_or(Reason::NotReady, |trouble| {

@@ -16,7 +16,7 @@ use haldane_core::{
     ServiceName,
     plan::Plan,
     rollout::{self, Pause, Phase, Replicas, State, effect},
-    verdict::{Judgement, Verdict},
+    verdict::{Judgement, Share, Verdict},
 };
 use jiff::Timestamp;
 
@@ -222,8 +222,17 @@ fn guard(guard: &GuardEvidence) -> GuardView {
 
 /// Returns what a person could do.
 fn recommendation(live: &Live) -> String {
-    let verdict = live.judged.as_ref().map(|(said, _)| said.verdict);
+    let said = live.judged.as_ref().map(|(said, _)| said);
+    let verdict = said.map(|said| said.verdict);
+    let is_elsewhere = said.is_some_and(|said| said.share == Share::Mismatch);
+    let seen = live.state().facts.workloads.as_ref();
+    let is_stable_down = seen.is_some_and(|seen| {
+        seen.stable.ready == 0 && seen.stable.wanted > 0 && seen.canary.ready > 0
+    });
     let text = match &live.state().phase {
+        Phase::Progressing(_) | Phase::Paused(_) if is_stable_down => {
+            "stable is down and the canary is not: `promote --full` or `set-weight 100%` sends it all traffic, or mend stable"
+        }
         Phase::Paused(paused) => match (&paused.why, verdict) {
             (Pause::Failure(_), _) | (_, Some(Verdict::Fail)) => "abort: the canary was judged bad",
             (Pause::Closed(_), _) => "wait: it goes on when its window opens",
@@ -235,6 +244,9 @@ fn recommendation(live: &Live) -> String {
         },
         Phase::Progressing(_) | Phase::Promoting(_) => match verdict {
             Some(Verdict::Fail) => "nothing to do: it is being rolled back",
+            Some(Verdict::Pass) if is_elsewhere => {
+                "watch: requests do not go where the weight sends them, so it does not go on"
+            }
             Some(Verdict::Pass) => "nothing to do: every guard passes",
             Some(Verdict::Inconclusive) => "watch: some guards do not decide yet",
             Some(Verdict::NoData) => "wait: there is not enough data yet",

@@ -88,8 +88,27 @@ fn a_canary_that_is_ready_is_in_no_trouble() {
 #[test]
 fn once_a_canary_was_ready_its_failures_are_a_loss_and_have_time() {
     let mut script = Script::play(&a_plan(), &format!("{PREPARING} ready tick applied"));
-    tell(&mut script, &seen(0, TroubleKind::StartsFail(9)));
+    tell(&mut script, &seen(0, TroubleKind::StartsFail(4)));
     assert!(script.line().ends_with("(lost)"), "{}", script.line());
+    tell(&mut script, &seen(0, TroubleKind::CannotStart));
+    assert!(script.line().ends_with("(lost)"), "{}", script.line());
+}
+
+#[test]
+fn a_canary_that_fails_again_and_again_is_given_up_wherever_it_is() {
+    let given_up = "rolling back: the canary cannot start: the program ./x is missing";
+    let reach = format!("{PREPARING} ready tick applied");
+    for script in [
+        reach.clone(),
+        format!("{reach} ready tick applied applied"),
+        format!("{reach} ready tick applied applied full tick"),
+    ] {
+        check(
+            &script,
+            &seen(STABLE - 1, TroubleKind::StartsFail(5)),
+            given_up,
+        );
+    }
 }
 
 #[test]
