@@ -1,6 +1,10 @@
 //! A service of the file, with every default filled in.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use haldane_core::{VersionName, plan::Plan};
 use serde::{Deserialize, Serialize};
@@ -436,6 +440,13 @@ fn check_listener(at: &At<'_>, front: Front, taken: &mut Taken, out: &mut Proble
     if address.port() == 0 {
         return;
     }
+    if let Some((known, other)) = overlapping(address, taken) {
+        let (one, other) = (name_of(&at.path), name_of(other));
+        out.add(
+            &at.follow("listen"),
+            format!("{address} of {one} and {known} of {other} are the same port; expected both to have the same address"),
+        );
+    }
     let Some(other) = taken.insert(front, at.path.clone()) else {
         return;
     };
@@ -448,6 +459,30 @@ fn check_listener(at: &At<'_>, front: Front, taken: &mut Taken, out: &mut Proble
         )
     };
     out.add(&at.follow("listen"), message);
+}
+
+/// Returns an address that cannot be bound beside this one, because one of the two means every address, and who has it.
+fn overlapping(address: SocketAddr, taken: &Taken) -> Option<(SocketAddr, &str)> {
+    let first_at = |address: SocketAddr| {
+        let (front, path) = taken.range((address, None, None)..).next()?;
+        (front.0 == address).then_some((address, path.as_str()))
+    };
+    if first_at(address).is_some() {
+        return None;
+    }
+    if !address.ip().is_unspecified() {
+        let every: IpAddr = match address {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        return first_at(SocketAddr::new(every, address.port()));
+    }
+    let is_same =
+        |other: &SocketAddr| other.port() == address.port() && other.is_ipv4() == address.is_ipv4();
+    taken
+        .iter()
+        .map(|(front, path)| (front.0, path.as_str()))
+        .find(|(other, _)| is_same(other))
 }
 
 fn name_of(path: &str) -> &str {
