@@ -5,7 +5,8 @@
 //! them". No quantile is interpolated anywhere, so buckets of any scheme do.
 //!
 //! The bounds are those of stable's own buckets, chosen once, from stable's latencies alone, where between 0.02 % and 85 % are above; at most
-//! [`BOUNDS_MAX`], spread over that range. A bucket with a bound inside, as when the versions' schemes differ, counts for the version that it
+//! [`BOUNDS_MAX`], spread over that range. What of the canary is above a bound by no more than a tenth or 2 ms is not counted against it, as far
+//! as its buckets tell: near the middle of a narrow distribution the smallest shift moves a large share over a bound. A bucket with a bound inside, as when the versions' schemes differ, counts for the version that it
 //! would speak against: the canary's as faster, stable's as slower for a rollback, and the other way for a pass. So differing schemes cost
 //! power, never a false rollback, and are told.
 //!
@@ -36,6 +37,12 @@ pub const BOUNDS_MAX: usize = 6;
 /// Below this share above a bound, exceedances are taken for rare events: the exact form would win a twentieth of the time and costs five times
 /// as much.
 const RARE: f64 = 0.1;
+
+/// The canary may be slower by a tenth, ...
+const LEEWAY_PART: u64 = 10;
+
+/// ... or by 2 ms: with little traffic its connections, caches and processors are colder, which is no harm to anybody.
+const LEEWAY_US: u64 = 2_000;
 
 /// A margin for passing that allows this share allows everything.
 const VACUOUS: f64 = 0.95;
@@ -188,7 +195,8 @@ impl Latency {
         self.open.1 = self.open.1.saturating_add(canary_n);
         let shown = usize::from(self.shown);
         for (index, bound) in self.bounds.iter_mut().enumerate() {
-            let (stable, canary) = (above(stable, bound.us), above(canary, bound.us));
+            let leeway = (bound.us / LEEWAY_PART).max(LEEWAY_US);
+            let (stable, canary) = (above(stable, bound.us, 0), above(canary, bound.us, leeway));
             let counts = [stable.0, stable.1, canary.0, canary.1];
             for (open, count) in bound.open.iter_mut().zip(counts) {
                 *open = open.saturating_add(count);
@@ -296,7 +304,7 @@ impl Latency {
             return;
         };
         self.known = sum(self.learned.buckets());
-        let bound = |us: u64| Bound::new(us, above(self.learned.buckets(), us).0);
+        let bound = |us: u64| Bound::new(us, above(self.learned.buckets(), us, 0).0);
         self.bounds = bounds.into_iter().map(bound).collect();
         self.shown = shown;
         self.learned = Learned::NONE;
@@ -379,11 +387,11 @@ fn sum(buckets: &[Bucket]) -> u64 {
         .fold(0, |sum, bucket| sum.saturating_add(bucket.count))
 }
 
-/// Returns how many latencies are surely above the bound, and how many possibly.
-fn above(buckets: &[Bucket], us: u64) -> (u64, u64) {
+/// Returns how many latencies are surely above the bound, and how many possibly; without those in buckets that end within the leeway.
+fn above(buckets: &[Bucket], us: u64, leeway_us: u64) -> (u64, u64) {
     let (mut surely, mut possibly) = (0_u64, 0_u64);
     for bucket in buckets {
-        if bucket.upper_us > us {
+        if bucket.upper_us > us.saturating_add(leeway_us) {
             possibly = possibly.saturating_add(bucket.count);
             if bucket.lower_us >= us {
                 surely = surely.saturating_add(bucket.count);

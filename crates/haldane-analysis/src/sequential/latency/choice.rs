@@ -130,7 +130,7 @@ fn candidates(buckets: &[Bucket], count: u64) -> Vec<(u64, f64)> {
     let mut candidates: Vec<(u64, f64)> = buckets
         .iter()
         .filter(|bucket| bucket.upper_us < u64::MAX)
-        .map(|bucket| (bucket.upper_us, above(buckets, bucket.upper_us)))
+        .map(|bucket| (bucket.upper_us, above(buckets, bucket.upper_us, 0)))
         .filter(|(_, (surely, possibly))| surely == possibly)
         .map(|(us, (surely, _))| (us, bernoulli::estimate(real(surely), real(count))))
         .filter(|(_, share)| (SHARES.0..SHARES.1).contains(share))

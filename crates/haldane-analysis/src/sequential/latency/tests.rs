@@ -156,7 +156,42 @@ proptest! {
             upper_us: lower + width,
             count: *count,
         }).collect();
-        let (surely, possibly) = above(&buckets, us);
+        let (surely, possibly) = above(&buckets, us, 0);
         prop_assert!(surely <= possibly && possibly <= sum(&buckets));
+    }
+}
+
+/// Narrow latencies in the fine buckets of a proxy.
+#[test]
+fn a_shift_of_less_than_a_tenth_or_two_milliseconds_is_no_harm() {
+    let bucket = |lower_us: u64, count: u64| Bucket {
+        lower_us,
+        upper_us: lower_us + 512,
+        count,
+    };
+    for (canary_us, is_harm) in [
+        (7_680, false),
+        (8_192, false),
+        (8_704, false),
+        (9_216, false),
+        (12_288, true),
+    ] {
+        let mut latency = Latency::new();
+        let mut worth = 0.0_f64;
+        for second in 0..60 {
+            let stable = [bucket(7_680, 45), bucket(8_192, 45)];
+            let canary = [bucket(canary_us, 10)];
+            let canary = if second < 20 { &[][..] } else { &canary[..] };
+            latency.add(&stable, canary, 1.0);
+            let closing = if second < 20 {
+                Closing::Apart
+            } else {
+                Closing::Compare
+            };
+            latency.close(&Metric::latency(), closing, TIME, 0.01);
+            worth = worth.max(latency.worth());
+        }
+        assert!(!latency.bounds.is_empty());
+        assert_eq!(worth > 100.0, is_harm, "{canary_us}: {worth}");
     }
 }
