@@ -76,7 +76,7 @@ fn a_canary_that_was_lost_says_what_its_home_knows() {
     bench.deploy("v2").unwrap();
     bench.until_weight(10);
     bench.world.lock().deaf.insert(version("v2"));
-    set(&bench, "v2", Some(trouble(TroubleKind::StartsFail(9))));
+    set(&bench, "v2", Some(trouble(TroubleKind::StartsFail(4))));
     bench.turn();
     assert_eq!(
         bench.view().rollout.unwrap().message,
@@ -84,6 +84,11 @@ fn a_canary_that_was_lost_says_what_its_home_knows() {
     );
     // It was ready once: its loss has the plan's time.
     assert_eq!(bench.phase(), "Progressing");
+    // Unless it fails again and again.
+    set(&bench, "v2", Some(trouble(TroubleKind::StartsFail(5))));
+    bench.until("RolledBack");
+    let told = "the canary cannot start: the program ./shop is missing";
+    assert_eq!(bench.view().rollout.unwrap().message, told);
 }
 
 #[test]
