@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     evidence::Evidence,
     sequential::{
-        self, Against, Config, Direction, Kind, Margin, Metric, Observed, Settings, Source, State,
+        self, Against, Config, Kind, Margin, Metric, Observed, Problems, Settings, Source, State,
         Why,
     },
     series::Series,
@@ -151,14 +151,19 @@ pub fn judge(
     };
     let guards = threshold::judge(&limits, series, &memory.guards);
     memory.guards = guards.memory;
-    let Some(config) = question
+    let config = question
         .judge
-        .and_then(|judge| Config::try_new(settings(judge, question)).ok())
-    else {
-        return Answer {
-            judgement: guards.judgement,
-            evidence: guards.evidence,
-        };
+        .map(|judge| Config::try_new(settings(judge, question)));
+    let config = match config {
+        Some(Ok(config)) => config,
+        None => {
+            return Answer {
+                judgement: guards.judgement,
+                evidence: guards.evidence,
+            };
+        }
+        // A judge that was asked for and can't work must not be taken for one that has nothing to say.
+        Some(Err(problems)) => return unasked(guards.judgement, guards.evidence, &problems),
     };
     let state = memory.sequential.get_or_insert_with(|| State::new(&config));
     let input = sequential::Input {
@@ -206,6 +211,24 @@ pub fn judge(
             sequential: Some(compared.evidence),
             ..guards.evidence
         },
+    }
+}
+
+/// Returns what the limits say where the sequential judge can't be asked: they may still fail, and never pass alone.
+fn unasked(judgement: Judgement, evidence: Evidence, problems: &Problems) -> Answer {
+    let judgement = if judgement.verdict == Verdict::Fail {
+        judgement
+    } else {
+        Judgement {
+            verdict: Verdict::NoData,
+            standing: Standing::Open,
+            reason: format!("the sequential judge can't work with this plan: {problems}"),
+            ..judgement
+        }
+    };
+    Answer {
+        judgement,
+        evidence,
     }
 }
 
@@ -321,17 +344,8 @@ fn declared(metric: &metric::Metric) -> Metric {
     Metric {
         name: metric.name.clone(),
         source: Source::Observed,
-        kind: match metric.kind {
-            metric::Kind::Ratio => Kind::Ratio,
-            metric::Kind::Counter => Kind::Counter,
-            metric::Kind::Latency => Kind::Latency,
-            metric::Kind::Gauge => Kind::Gauge,
-            metric::Kind::Conversion => Kind::Conversion,
-        },
-        direction: match metric.direction {
-            metric::Direction::HigherIsWorse => Direction::HigherIsWorse,
-            metric::Direction::LowerIsWorse => Direction::LowerIsWorse,
-        },
+        kind: metric.kind,
+        direction: metric.direction,
         against: Against::Stable(Margin {
             harm_ratio_ppm: ppm(metric.margin.harm_permille),
             harm_slack_ppm: 0,

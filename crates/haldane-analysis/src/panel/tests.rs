@@ -326,7 +326,7 @@ fn the_horizon_is_what_the_steps_take() {
 fn with_payments() -> Plan {
     let metric = metric::Metric {
         name: "payments".to_owned(),
-        kind: metric::Kind::Ratio,
+        kind: Kind::Ratio,
         source: metric::Source {
             name: "prom".to_owned(),
             provider: metric::Provider::Prometheus,
@@ -340,7 +340,7 @@ fn with_payments() -> Plan {
         workload: metric::Metric::WORKLOAD.to_owned(),
         unit: metric::Unit::Seconds,
         direction: metric::Direction::HigherIsWorse,
-        margin: metric::Margin::standard(metric::Kind::Ratio, metric::Direction::HigherIsWorse),
+        margin: metric::Margin::standard(Kind::Ratio, metric::Direction::HigherIsWorse),
         weight: metric::Metric::WEIGHT,
         critical: true,
         required: true,
@@ -428,4 +428,32 @@ fn a_metric_of_another_system_alone_shows_harm_and_a_missing_arm_never_does() {
     );
     let judgement = halved.judge(&plan, since).judgement;
     assert_eq!(judgement.verdict, Verdict::NoData, "{}", judgement.reason);
+}
+
+#[test]
+fn a_judge_that_cannot_work_lets_nothing_pass_and_takes_no_failure_back() {
+    // More than all errors: a plan that was checked has no such bound.
+    let wrong = Sequential {
+        alpha_ppm: 0,
+        ..Sequential::default()
+    };
+    let plan = plan(None, Some(50_000));
+    for (failing, expected) in [
+        ([1_000, 1_000], Verdict::NoData),
+        ([1_000, 100_000], Verdict::Fail),
+    ] {
+        let mut rollout = Rollout::new();
+        let since = rollout.now;
+        rollout.pass(120, 10, failing);
+        let question = Question {
+            judge: Some(&wrong),
+            ..question(&plan, Subject::Background, since, rollout.now)
+        };
+        let answer = judge(&question, &rollout.series, &[], &mut rollout.memory);
+        assert_eq!(
+            answer.judgement.verdict, expected,
+            "{}",
+            answer.judgement.reason
+        );
+    }
 }

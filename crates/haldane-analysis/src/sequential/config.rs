@@ -4,6 +4,7 @@
 
 use std::{fmt, time::Duration};
 
+pub use haldane_core::plan::metric::{Direction, Kind};
 use serde::{Deserialize, Serialize};
 
 use super::{count::Edge, real::of_ppm};
@@ -67,30 +68,6 @@ pub enum Source {
     Requests,
     /// What the host gives under the metric's name, as [`Observed`](super::Observed).
     Observed,
-}
-
-/// What a metric is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kind {
-    /// Some of many, and usually few of them: failed of all requests.
-    Ratio,
-    /// Events in time: restarts in the seconds that pods lived.
-    Counter,
-    /// Latencies in buckets.
-    Latency,
-    /// What pods use.
-    Gauge,
-    /// A share that is not small: buyers of all visitors.
-    Conversion,
-}
-
-/// Which way is worse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Direction {
-    /// More is worse.
-    HigherIsWorse,
-    /// Less is worse.
-    LowerIsWorse,
 }
 
 /// What the canary is compared with.
