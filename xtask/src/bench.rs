@@ -8,7 +8,7 @@ const PROGRAM: &str = "haldane";
 /// Which figures to take.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What is passed on: a bench's name (reaction, memory, zero-drop; all without one) and options such as `-o json`.
+    /// What is passed on: a bench's name (reaction, memory, zero-drop, judges) and options such as `-o json`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     passed_on: Vec<String>,
 }

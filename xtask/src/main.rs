@@ -44,7 +44,7 @@ enum Task {
     Test(test::Args),
     /// Runs many simulated rollouts, with faults or under every judge; the same seed gives the same run.
     Sim(sim::Args),
-    /// Takes the promised figures; passes on a name (reaction, memory, zero-drop) and options such as `-o json`.
+    /// Takes the promised figures; passes on a name (reaction, memory, zero-drop, judges) and options such as `-o json`.
     Bench(bench::Args),
     /// Writes the generated files that are committed.
     Codegen(codegen::Args),

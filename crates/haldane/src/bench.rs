@@ -5,6 +5,7 @@
 //! a figure is bad: machines differ, and whoever compares has the numbers.
 
 mod figures;
+mod judges;
 mod memory;
 mod reaction;
 mod stand;
@@ -18,12 +19,15 @@ use crate::cli::{Exit, Globals, globals::Format};
 /// Options of `haldane bench`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct BenchArgs {
-    /// Which figures to take; all of them without a name
+    /// Which figures to take; without a name all of them but `judges`, which takes a quarter of an hour
     #[arg(value_enum)]
     pub name: Option<BenchName>,
-    /// How often `reaction` repeats each measurement
+    /// How often `reaction` repeats each measurement, and `judges` each bad canary
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub rounds: u32,
+    /// How many good canaries `judges` rolls out
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub healthy: u32,
     /// How many requests `zero-drop` sends at least
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     pub requests: u32,
@@ -41,6 +45,8 @@ pub(crate) enum BenchName {
     Memory,
     /// Whether requests are lost while weights change.
     ZeroDrop,
+    /// How soon bad canaries are found end to end, beside what the simulation says, and how many good ones are promoted.
+    Judges,
 }
 
 /// Takes the figures and writes them.
@@ -50,7 +56,9 @@ pub(crate) async fn run(
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
     let is_asked = |name| args.name.is_none_or(|asked| asked == name);
+    let is_named = |name| args.name == Some(name);
     let mut figures = Figures::default();
+    let mut rows = Vec::new();
     // A machine that is busy with other things gives other figures; the reader must see it.
     figures.put(
         "machine_processors",
@@ -66,8 +74,12 @@ pub(crate) async fn run(
     if is_asked(BenchName::ZeroDrop) {
         zero_drop::run(args, &mut figures).await?;
     }
+    if is_named(BenchName::Judges) {
+        rows = judges::run(args, &mut figures).await?;
+    }
     figures.put("machine_load_average_after", load_average());
     match globals.format {
+        Format::Table if !rows.is_empty() => judges::write(&rows, globals, out)?,
         Format::Table => figures.write(out)?,
         Format::Json => writeln!(out, "{}", figures.to_json())?,
         Format::Yaml => out.write_all(haldane_api::yaml::to_yaml(&figures.to_json()).as_bytes())?,

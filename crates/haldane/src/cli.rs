@@ -35,7 +35,7 @@ mod snapshot;
 mod source;
 mod status;
 mod steer;
-mod table;
+pub(crate) mod table;
 #[cfg(test)]
 mod testing;
 mod wait;

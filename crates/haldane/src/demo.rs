@@ -10,7 +10,7 @@ mod plain;
 pub(crate) mod run;
 mod screen;
 pub(crate) mod shop;
-mod story;
+pub(crate) mod story;
 
 use std::io::Write;
 
@@ -29,7 +29,7 @@ use crate::cli::{Exit, Globals, exit::talk, globals::Format, quantity::number, w
 /// Options of `haldane demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct DemoArgs {
-    /// What is wrong with the new version: `good` (nothing), `errors` (half of its requests fail), `errors=SHARE`, `slow` or `crash`
+    /// What is wrong with the new version: `good` (nothing), `errors` (half of its requests fail), `errors=SHARE`, `slow` (by hundreds of milliseconds), `slow=FACTORx` or `crash`
     #[arg(long, value_name = "KIND", default_value = "good")]
     pub canary: Behavior,
     /// What is wrong with the old version
@@ -93,8 +93,11 @@ pub(crate) async fn run(
     Ok(Exit::Failed)
 }
 
-/// Runs the demo to its end; ^C and SIGTERM stop everything that it started.
-async fn until_interrupted(args: &DemoArgs, stage: &mut dyn Stage) -> anyhow::Result<Told> {
+/// Runs a demo to its end; ^C and SIGTERM stop everything that it started.
+pub(crate) async fn until_interrupted(
+    args: &DemoArgs,
+    stage: &mut dyn Stage,
+) -> anyhow::Result<Told> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let demo = run::Demo::start().await?;

@@ -16,18 +16,9 @@ impl Figures {
 
     /// Notes the smallest, the middle and the largest value of several rounds.
     pub(super) fn put_spread(&mut self, name: &str, values: &[f64]) {
-        let mut sorted = values.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        let middle = sorted.get(sorted.len() / 2);
-        for (what, value) in [
-            ("min", sorted.first()),
-            ("median", middle),
-            ("max", sorted.last()),
-        ] {
-            self.put(
-                &format!("{name}_{what}"),
-                value.map(|value| thousandths(*value)),
-            );
+        let names = ["min", "median", "max"];
+        for (what, value) in names.into_iter().zip(spread(values)) {
+            self.put(&format!("{name}_{what}"), value);
         }
     }
 
@@ -43,6 +34,15 @@ impl Figures {
             .iter()
             .try_for_each(|(name, value)| writeln!(out, "{name:width$}  {value}"))
     }
+}
+
+/// Returns the smallest, the middle and the largest value; null where there is none.
+pub(super) fn spread(values: &[f64]) -> [Value; 3] {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.get(sorted.len() / 2);
+    [sorted.first(), middle, sorted.last()]
+        .map(|value| value.map(|value| thousandths(*value)).into())
 }
 
 /// Rounds to what can be meant.

@@ -59,10 +59,10 @@ const SLOW_MS: (f64, f64) = (400.0, 900.0);
 const CRASH_MS: (f64, f64) = (2_000.0, 4_000.0);
 
 /// The median of the simulated work, in milliseconds.
-const WORK_MS_MEDIAN: f64 = 7.0;
+pub(crate) const WORK_MS_MEDIAN: f64 = 7.0;
 
 /// The spread of the simulated work (the σ of its logarithm): 95 % of requests take under 13 ms.
-const WORK_SIGMA: f64 = 0.35;
+pub(crate) const WORK_SIGMA: f64 = 0.35;
 
 /// The longest simulated work, in milliseconds: a log-normal tail has no end, a demo has.
 const WORK_MS_MAX: f64 = 60.0;
@@ -91,7 +91,7 @@ pub(crate) struct ShopArgs {
     /// The version that each answer names in its `x-shop-version` header
     #[arg(long)]
     pub(crate) version: String,
-    /// How this version behaves: good, errors[=SHARE], slow or crash
+    /// How this version behaves: good, errors[=SHARE], slow[=FACTORx] or crash
     #[arg(long, default_value_t = Behavior::Good)]
     pub(crate) behavior: Behavior,
     /// The share of requests answered 500 whatever the behavior, as 0.001 or 0.1%
@@ -111,6 +111,8 @@ pub(crate) enum Behavior {
     Errors(Share),
     /// Adds hundreds of milliseconds to most requests.
     Slow,
+    /// Takes this multiple of the time for each request.
+    Slower(Factor),
     /// Answers well, then its process ends with code 1 some seconds after its first request, at every start anew.
     Crash,
 }
@@ -118,6 +120,15 @@ pub(crate) enum Behavior {
 /// A share of requests, from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub(crate) struct Share(f64);
+
+/// A multiple of a time, from 1 to 100.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub(crate) struct Factor(f64);
+
+/// Why a text is not a multiple.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a multiple: expected a number from 1x to 100x such as 1.5x")]
+pub(crate) struct FactorError(String);
 
 /// Why a text is not a share.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -127,12 +138,17 @@ pub(crate) struct ShareError(String);
 /// Why a text is not a behavior.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BehaviorError {
-    /// The name is none of the behaviors, or takes no share.
-    #[error("{0:?} is not a behavior: expected good, errors, errors=SHARE, slow or crash")]
+    /// The name is none of the behaviors, or takes nothing after it.
+    #[error(
+        "{0:?} is not a behavior: expected good, errors, errors=SHARE, slow, slow=FACTORx or crash"
+    )]
     Unknown(String),
     /// The share after `errors=` is none.
     #[error("the behavior's share is wrong")]
     Share(#[from] ShareError),
+    /// The multiple after `slow=` is none.
+    #[error("the behavior's multiple is wrong")]
+    Factor(#[from] FactorError),
 }
 
 /// The shop ended as its behavior `crash` asks; the process must end with a code other than 0.
@@ -350,6 +366,10 @@ impl Shop {
                 work,
                 is_error: is_base_error,
             },
+            Behavior::Slower(factor) => Fate {
+                work: work.mul_f64(factor.0),
+                is_error: is_base_error,
+            },
         }
     }
 }
@@ -426,6 +446,24 @@ impl fmt::Display for Share {
     }
 }
 
+impl FromStr for Factor {
+    type Err = FactorError;
+
+    fn from_str(text: &str) -> Result<Self, FactorError> {
+        let number = text.strip_suffix('x').map(str::parse::<f64>);
+        match number {
+            Some(Ok(number)) if (1.0..=100.0).contains(&number) => Ok(Self(number)),
+            _ => Err(FactorError(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Factor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x", self.0)
+    }
+}
+
 impl FromStr for Behavior {
     type Err = BehaviorError;
 
@@ -439,6 +477,7 @@ impl FromStr for Behavior {
                 _ => Err(BehaviorError::Unknown(text.to_owned())),
             },
             Some(("errors", share)) => Ok(Self::Errors(share.parse()?)),
+            Some(("slow", factor)) => Ok(Self::Slower(factor.parse()?)),
             Some(_) => Err(BehaviorError::Unknown(text.to_owned())),
         }
     }
@@ -450,6 +489,7 @@ impl fmt::Display for Behavior {
             Self::Good => f.write_str("good"),
             Self::Errors(share) => write!(f, "errors={share}"),
             Self::Slow => f.write_str("slow"),
+            Self::Slower(factor) => write!(f, "slow={factor}"),
             Self::Crash => f.write_str("crash"),
         }
     }

@@ -345,11 +345,20 @@ fn shares_and_behaviors_are_read_as_people_write_them() {
     for text in ["", "%", "-1", "1.5", "150%", "NaN", "inf", "half"] {
         assert!(text.parse::<Share>().is_err(), "{text:?}");
     }
-    for text in ["good", "errors=0.25", "slow", "crash"] {
+    for text in ["good", "errors=0.25", "slow", "slow=1.5x", "crash"] {
         assert_eq!(text.parse::<Behavior>().unwrap().to_string(), text);
     }
     assert_eq!("errors".parse(), Ok(Behavior::Errors(Share(0.5))));
-    for text in ["", "bad", "slow=1", "errors=", "errors=2"] {
+    for text in [
+        "",
+        "bad",
+        "slow=1",
+        "slow=0.5x",
+        "slow=x",
+        "slow=101x",
+        "errors=",
+        "errors=2",
+    ] {
         assert!(text.parse::<Behavior>().is_err(), "{text:?}");
     }
 }
