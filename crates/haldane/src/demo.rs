@@ -12,7 +12,11 @@ mod screen;
 pub(crate) mod shop;
 pub(crate) mod story;
 
-use std::io::Write;
+use std::{
+    io::Write,
+    process,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::bail;
 use tokio::signal::unix::{SignalKind, signal};
@@ -46,9 +50,25 @@ pub(crate) struct DemoArgs {
         value_parser = rate,
     )]
     pub rps: f64,
+    /// The seed of users and failures; by default another one each time. The result names it
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
     /// Plain lines instead of the live view
     #[arg(long)]
     pub plain: bool,
+}
+
+impl DemoArgs {
+    /// Returns the seed that was asked for, or one of the clock's.
+    fn seed(&self) -> u64 {
+        let clock = || {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH);
+            let nanos = since.map_or(0, |since| u64::from(since.subsec_nanos()));
+            // Short enough to be typed again.
+            chance::stream(nanos, u64::from(process::id())) % 1_000_000
+        };
+        self.seed.unwrap_or_else(clock)
+    }
 }
 
 /// Runs the demo, and tells what happened.

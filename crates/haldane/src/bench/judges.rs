@@ -124,7 +124,7 @@ pub(super) async fn run(args: &BenchArgs, figures: &mut Figures) -> anyhow::Resu
         let mut told = Vec::new();
         for round in 1..=rounds {
             talk(&format!("bench judges: {} {round} of {rounds}", case.name));
-            told.push(demo(case).await?);
+            told.push(demo(case, round).await?);
         }
         let row = Row::new(case, &told);
         row.note(figures);
@@ -166,12 +166,13 @@ pub(super) fn write(rows: &[Row], globals: &Globals, out: &mut impl Write) -> io
     table.write(out, globals.width, globals.paint)
 }
 
-async fn demo(case: &Case) -> anyhow::Result<Told> {
+async fn demo(case: &Case, seed: u32) -> anyhow::Result<Told> {
     let args = DemoArgs {
         canary: case.canary.parse()?,
         stable: "good".parse()?,
         base: case.base.parse()?,
         rps: RPS,
+        seed: Some(u64::from(seed)),
         plain: true,
     };
     let told = until_interrupted(&args, &mut Dark)

@@ -12,11 +12,16 @@ pub(super) struct Chance {
     state: u64,
 }
 
+/// Returns the seed number `stream` that belongs to `seed`.
+pub(super) fn stream(seed: u64, stream: u64) -> u64 {
+    mix(seed.wrapping_add(mix(stream.wrapping_add(GAMMA))))
+}
+
 impl Chance {
     /// Returns the sequence number `stream` of `seed`; streams of one seed are independent of each other.
     pub(super) fn new(seed: u64, stream: u64) -> Self {
         Self {
-            state: mix(seed.wrapping_add(mix(stream.wrapping_add(GAMMA)))),
+            state: self::stream(seed, stream),
         }
     }
 

@@ -15,9 +15,9 @@ use tempfile::TempDir;
 use tokio::time::{interval, sleep};
 
 use super::{
-    DemoArgs,
+    DemoArgs, chance,
     load::{Arrivals, LoadPlan, LoadRun, TIMEOUT_DEFAULT, report::LoadReport},
-    shop::Behavior,
+    shop::{Behavior, Share},
     story::{Told, Watched},
 };
 use crate::daemon::{Daemon, DaemonConfig};
@@ -103,10 +103,12 @@ async fn play(
     began: Instant,
     stage: &mut dyn Stage,
 ) -> anyhow::Result<Told> {
+    let seed = args.seed();
+    let shop = |version, behavior| shop_command(version, behavior, args.base, seed);
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let engine = daemon.engine();
     let service: ServiceName = "shop".parse()?;
-    let text = release_file(listen, &shop_command(OLD, &args.stable, args)?)?;
+    let text = release_file(listen, &shop(OLD, &args.stable)?)?;
     let base_dir = directory.display().to_string();
     let by = "haldane demo".to_owned();
     engine
@@ -122,11 +124,11 @@ async fn play(
     let target = daemon
         .address(listen)
         .context("the proxy does not listen")?;
-    let load = LoadRun::start(load_plan(target, args.rps))?;
+    let load = LoadRun::start(load_plan(target, args.rps, seed))?;
     sleep(WARM_UP).await;
     let deploy = DeployRequest {
         version: NEW.parse()?,
-        run: Some(shop_command(NEW, &args.canary, args)?),
+        run: Some(shop(NEW, &args.canary)?),
         env: std::collections::BTreeMap::new(),
         dir: None,
         urls: None,
@@ -140,7 +142,13 @@ async fn play(
     sleep(COOL_DOWN).await;
     let report = load.stop(TIMEOUT_DEFAULT).await;
     let history = history(engine, &service).await?;
-    Ok(Told::new(&report, &history, &watched, began.elapsed()))
+    Ok(Told::new(
+        seed,
+        &report,
+        &history,
+        &watched,
+        began.elapsed(),
+    ))
 }
 
 /// Follows the rollout to its end.
@@ -203,9 +211,10 @@ async fn history(engine: &Engine, service: &ServiceName) -> anyhow::Result<Rollo
         .context("the rollout left no history")
 }
 
-fn load_plan(target: SocketAddr, rps: f64) -> LoadPlan {
+fn load_plan(target: SocketAddr, rps: f64, seed: u64) -> LoadPlan {
     LoadPlan {
         slow: SLOW,
+        seed,
         ..LoadPlan::of_shop(target, rps, Arrivals::Poisson)
     }
 }
@@ -214,7 +223,8 @@ fn load_plan(target: SocketAddr, rps: f64) -> LoadPlan {
 fn shop_command(
     version: &str,
     behavior: &Behavior,
-    args: &DemoArgs,
+    base: Share,
+    seed: u64,
 ) -> anyhow::Result<Vec<String>> {
     let program = env::current_exe().context("finding this program")?;
     let program = program
@@ -230,7 +240,9 @@ fn shop_command(
         "--behavior",
         &behavior.to_string(),
         "--base",
-        &args.base.to_string(),
+        &base.to_string(),
+        "--seed",
+        &chance::stream(seed, u64::from(version == NEW)).to_string(),
     ];
     Ok(std::iter::once(program)
         .chain(words.map(str::to_owned))

@@ -11,7 +11,7 @@ mod products;
 
 use std::{
     convert::Infallible,
-    fmt,
+    env, fmt,
     future::{Future, pending},
     net::{Ipv4Addr, SocketAddr},
     str::FromStr,
@@ -40,7 +40,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use self::metrics::ShopMetrics;
-use super::chance::Chance;
+use super::chance::{self, Chance};
 use crate::cli::Exit;
 
 /// The header by which each answer names the version that made it.
@@ -97,7 +97,7 @@ pub(crate) struct ShopArgs {
     /// The share of requests answered 500 whatever the behavior, as 0.001 or 0.1%
     #[arg(long, default_value_t = Share::NONE)]
     pub(crate) base: Share,
-    /// The seed of every draw: the same seed and requests give the same answers
+    /// The seed of every draw: the same seed, replica and requests give the same answers
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
 }
@@ -173,7 +173,11 @@ struct Shop {
 ///
 /// # Errors
 /// When the port cannot be had, or the shop crashes as it was asked to.
-pub(crate) async fn run(args: ShopArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(mut args: ShopArgs) -> anyhow::Result<Exit> {
+    // Replicas of one version have one command line; if they drew alike, failures would come in pairs.
+    let replica = env::var("HALDANE_REPLICA").ok();
+    let replica = replica.and_then(|replica| replica.parse().ok());
+    args.seed = chance::stream(args.seed, replica.unwrap_or(0));
     let mut terminate = signal(SignalKind::terminate())?;
     serve(args, async {
         terminate.recv().await;

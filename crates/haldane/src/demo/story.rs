@@ -34,6 +34,8 @@ pub(crate) struct Told {
     pub(crate) canary_p95_ms: Option<u128>,
     /// Requests that got a 5xx from the new version.
     pub(crate) canary_bad: u64,
+    /// The seed of users and failures.
+    pub(crate) seed: u64,
     /// Each weight that was decided.
     pub(crate) weights: Vec<WeightTold>,
 }
@@ -69,6 +71,7 @@ impl Watched {
 
 impl Told {
     pub(crate) fn new(
+        seed: u64,
         report: &LoadReport,
         history: &RolloutHistory,
         watched: &Watched,
@@ -102,6 +105,7 @@ impl Told {
                 .and_then(|version| version.latency.p95())
                 .map(|p95| p95.as_millis()),
             canary_bad: canary.map_or(0, |version| version.upstream_errors),
+            seed,
             weights: weights(report, watched),
         }
     }
@@ -134,8 +138,9 @@ impl Told {
                 self.canary_bad
             ),
             format!(
-                "Dropped: {} left without an answer, as the client counts.",
-                count(self.dropped, "request was", "requests were")
+                "Dropped: {} left without an answer, as the client counts (seed {}).",
+                count(self.dropped, "request was", "requests were"),
+                self.seed
             ),
         ]
     }
