@@ -4,6 +4,7 @@ mod faults;
 mod injector;
 mod native;
 mod restart;
+mod scrape;
 mod server;
 mod stand;
 mod version;
@@ -20,13 +21,13 @@ use haldane_core::{Weight, verdict::Verdict};
 use self::{
     injector::{Fault, Injector},
     server::{Prometheus, program},
-    stand::{Service, Stand},
+    stand::{BRISK, Service, Stand},
     version::{GOOD, Nature, Version},
 };
 use crate::it::{
     http,
     load::Load,
-    rig::{Rig, calm, deploy_shop, free_addr, shop_file, within},
+    rig::{Rig, calm, deploy_shop, free_addr, shop_file},
 };
 
 /// How long a metric system's data may take to reach a verdict: scrapes, questions and the time after which data is old.
@@ -69,10 +70,9 @@ fn without_answers_nothing_passes_and_with_them_it_does() {
     let injector = Injector::start(prometheus.addr);
     injector.set(Fault::Empty);
     let [stable, canary] = ["v1", "v2"].map(|name| Version::start(name, GOOD));
-    let rollout = "{ steps: [50%, 100%], hold: 2s, guards: none, judge: sequential }";
     let service = Service::new("shop", stable.addr, injector.addr)
         .metric("lost", LOST)
-        .rollout(rollout);
+        .rollout(BRISK);
     let stand = Stand::start(&rig, prometheus, &[service], Duration::from_millis(2));
     stand.prometheus.scrape(&[(stand.metrics, "")]);
     stand.deploy("shop", &canary);
@@ -133,7 +133,7 @@ fn promtool_finds_nothing_wrong_with_the_metrics() {
     daemon.api.wait_ready("shop");
     daemon
         .api
-        .deploy("shop", &deploy_shop("v2", "errors=10%"))
+        .deploy("shop", &deploy_shop("v2", "good"))
         .unwrap();
     let load = Load::start(addr, 2, Duration::from_millis(2));
     daemon.api.wait_weight("shop", Weight::from_percent(50));

@@ -10,6 +10,7 @@ mod steps;
 use std::time::Duration;
 
 use haldane_analysis::sequential::{Counts, Reading as Read};
+use haldane_core::Weight;
 use haldane_source::{
     Absence, Labels, Point, Reading,
     delta::{Alignment, Amount, Counters, DeltaError, First, Increase, Rule, Span, align},
@@ -135,8 +136,20 @@ pub(crate) enum Gap {
     #[error("nothing new since the last answer")]
     Repeated,
     /// The versions' times lie apart.
-    #[error("the versions were measured {} s apart", .0.as_secs())]
+    #[error("the versions were measured {} ms apart", .0.as_millis())]
     Apart(Duration),
+    /// The canary got more requests than its weight allows.
+    #[error(
+        "{canary} requests to the canary and {stable} to stable, with {weight} of the weight: the labels are swapped, or the canary's query finds processes of stable"
+    )]
+    Swapped {
+        /// Stable's.
+        stable: u64,
+        /// The canary's.
+        canary: u64,
+        /// What the canary should get.
+        weight: Weight,
+    },
 }
 
 const NAMES: [&str; 2] = ["stable", "the canary"];

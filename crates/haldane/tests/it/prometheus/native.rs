@@ -19,7 +19,7 @@ const WORK: &str = "kind: latency, accept: 3x, acceptPlus: +20pp, template: plai
 const WORK_QUERY: &str = "kind: latency, accept: 3x, acceptPlus: +20pp, query: 'http_request_duration_seconds{service=\"{{service}}\",version=\"{{version}}\"}[{{window}}]'";
 
 /// Goes on by itself as soon as the canary is shown to be fine.
-const EAGER: &str = "{ steps: [50%, 100%], hold: { min: 2s, max: 50s }, guards: none, judge: { accept: 3x, acceptPlus: +20pp, beta: 20% } }";
+const EAGER: &str = "{ steps: [50%, 100%], hold: { min: 2s, max: 50s }, guards: none, judge: { harm: 50x, accept: 60x, acceptPlus: +50pp, beta: 20% } }";
 
 const CLASSIC: Nature = Nature {
     is_native: false,
@@ -176,7 +176,7 @@ fn real(prometheus: SocketAddr) -> Service {
     let service = Service::new("real", prometheus, prometheus)
         .metric("work", WORK)
         .metric("failed", "kind: ratio, accept: 20x, acceptPlus: +50pp, template: plain")
-        .rollout("{ steps: [50%, 100%], hold: { min: 6s, max: 50s }, guards: none, judge: { accept: 3x, acceptPlus: +20pp, beta: 20% } }");
+        .rollout("{ steps: [50%, 100%], hold: { min: 6s, max: 50s }, guards: none, judge: { harm: 50x, accept: 60x, acceptPlus: +50pp, beta: 20% } }");
     Service {
         stable: format!("{{ version: v1, run: {run}, replicas: 2 }}"),
         ..service

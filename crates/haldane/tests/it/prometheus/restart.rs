@@ -20,7 +20,7 @@ const LOST: &str = "kind: ratio, \
 const OBSERVED_MIN: usize = 2;
 
 /// Goes on by itself, but not before both lives have counted.
-const PATIENT: &str = "{ steps: [50%, 100%], hold: { min: 8s, max: 50s }, guards: none, judge: { accept: 20x, acceptPlus: +50pp, beta: 20% } }";
+const PATIENT: &str = "{ steps: [50%, 100%], hold: { min: 8s, max: 50s }, guards: none, judge: { harm: 50x, accept: 60x, acceptPlus: +50pp, beta: 20% } }";
 
 /// What the daemon says that it counted of one version.
 #[derive(Debug)]
@@ -35,19 +35,19 @@ fn a_daemon_that_is_killed_counts_nothing_twice_and_ends_rightly() {
     let _calm = calm();
     let rig = Rig::new();
     let prometheus = Prometheus::start(&rig, &[]);
-    let stable = Version::start("v1", GOOD);
+    let stables = [GOOD; 2].map(|nature| Version::start("v1", nature));
     let good = Version::start("v2", GOOD);
     // Rare enough that it takes some time to be seen, and beyond what a canary may do.
     let bad = Version::start("v2", Nature { every: 12, ..GOOD });
     let pause = Duration::from_millis(25);
-    let services = [("good", &good), ("bad", &bad)].map(|(name, _)| {
+    let services = [("good", &stables[0]), ("bad", &stables[1])].map(|(name, stable)| {
         let service = Service::new(name, stable.addr, prometheus.addr);
         service.metric("lost", LOST).rollout(PATIENT)
     });
     let mut stand = Stand::start(&rig, prometheus, &services, pause);
     stand.prometheus.scrape(&[
-        (stable.addr, "good"),
-        (stable.addr, "bad"),
+        (stables[0].addr, "good"),
+        (stables[1].addr, "bad"),
         (good.addr, "good"),
         (bad.addr, "bad"),
     ]);
