@@ -7,7 +7,7 @@
 
 mod steps;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use haldane_analysis::sequential::{Counts, Reading as Read};
 use haldane_core::Weight;
@@ -368,11 +368,13 @@ fn with_part(labels: &Labels, part: &str) -> Labels {
 fn begin(arms: [&Vec<Point>; 2]) -> Result<[Counters; 2], Gap> {
     let mut counters = [Counters::default(), Counters::default()];
     for ((of, points), counters) in NAMES.into_iter().zip(arms).zip(&mut counters) {
-        let newest = |point: &&Point| {
-            let mut others = points.iter().filter(|other| other.labels == point.labels);
-            others.all(|other| other.at <= point.at)
-        };
-        let newest: Vec<Point> = points.iter().filter(newest).cloned().collect();
+        let mut ends: BTreeMap<&Labels, Timestamp> = BTreeMap::new();
+        for point in points {
+            let end = ends.entry(&point.labels).or_insert(point.at);
+            *end = point.at.max(*end);
+        }
+        let is_newest = |point: &&Point| ends.get(&point.labels) == Some(&point.at);
+        let newest: Vec<Point> = points.iter().filter(is_newest).cloned().collect();
         advance(counters, &newest, of)?;
     }
     Ok(counters)
