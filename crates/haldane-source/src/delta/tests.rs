@@ -74,7 +74,9 @@ fn leap_seconds_and_changes_of_the_clock_are_seconds_like_all_others() {
             let point = Point { at, labels, value };
             let increase = counters.advance(&[point], RULE).unwrap();
             count += increase.count();
-            let span = increase.span().map(|span| span.to.duration_since(span.from));
+            let span = increase
+                .span()
+                .map(|span| span.to.duration_since(span.from));
             all += span.map_or(Duration::ZERO, |span| span.unsigned_abs());
         }
         assert_eq!((count, all.as_secs()), (9, seconds), "{times:?}");

@@ -144,39 +144,44 @@ impl Injector {
         };
         self.asked.fetch_add(1, Ordering::Relaxed);
         let fine = || ask(behind, path).map_or_else(String::new, |answer| answer.text());
-        let mut sent = 0;
         let fault = self.fault();
-        let result = match fault {
+        if let Some(reply) = self.reply(fault, path, &fine) {
+            return writer.write_all(&reply);
+        }
+        if fault == Fault::Hang {
             // Until the other side gives up.
-            Fault::Hang => reader.read(&mut [0]).map(|_| ()),
-            Fault::Drip => drip(&mut writer, &answer("200 OK", fine().as_bytes())),
-            Fault::Huge => flood(&mut writer, &mut sent),
-            Fault::Half => {
-                let whole = answer("200 OK", fine().as_bytes());
-                writer.write_all(&whole[..whole.len() - 20])
-            }
-            Fault::Close | Fault::Refused => Ok(()),
-            _ => writer.write_all(&self.reply(fault, path, &fine)),
-        };
-        self.taken.fetch_max(sent, Ordering::Relaxed);
-        result
+            return reader.read(&mut [0]).map(|_| ());
+        }
+        if fault == Fault::Drip {
+            return drip(&mut writer, &answer("200 OK", fine().as_bytes()));
+        }
+        if fault == Fault::Huge {
+            let mut sent = 0;
+            let result = flood(&mut writer, &mut sent);
+            self.taken.fetch_max(sent, Ordering::Relaxed);
+            return result;
+        }
+        Ok(())
     }
 
-    /// Returns what is sent in one piece.
-    fn reply(&self, fault: Fault, path: &str, fine: &dyn Fn() -> String) -> Vec<u8> {
+    /// Returns what is sent in one piece; `None` if that is not how it goes.
+    fn reply(&self, fault: Fault, path: &str, fine: &dyn Fn() -> String) -> Option<Vec<u8>> {
         let question = path.split_once("&time=");
         let question = question.map_or(path, |(question, _)| question);
         let body = match fault {
-            Fault::Code(code) => return answer(&format!("{code} No"), b"no"),
+            Fault::Code(code) => return Some(answer(&format!("{code} No"), b"no")),
             Fault::Redirect => {
-                return answer("302 Found\r\nlocation: http://169.254.169.254/", b"");
+                let elsewhere = "302 Found\r\nlocation: http://169.254.169.254/";
+                return Some(answer(elsewhere, b""));
             }
             Fault::Loop => {
                 let here = format!("307 Again\r\nlocation: http://{}{path}", self.addr);
-                return answer(&here, b"");
+                return Some(answer(&here, b""));
             }
-            Fault::Bomb => return answer("200 OK\r\ncontent-encoding: gzip", bomb()),
-            Fault::NotText => return answer("200 OK", b"{\"status\":\"success\xff\xfe\"}"),
+            Fault::Bomb => return Some(answer("200 OK\r\ncontent-encoding: gzip", bomb())),
+            Fault::NotText => {
+                return Some(answer("200 OK", b"{\"status\":\"success\xff\xfe\"}"));
+            }
             Fault::None => {
                 let body = fine();
                 self.keep(question, &body);
@@ -195,14 +200,13 @@ impl Injector {
             Fault::Twice => twice(&fine()),
             Fault::Partial => with(&fine(), "warnings", json!(["a store did not answer"])),
             Fault::IsPartial => with(&fine(), "isPartial", json!(true)),
-            Fault::Refused
-            | Fault::Hang
-            | Fault::Drip
-            | Fault::Huge
-            | Fault::Half
-            | Fault::Close => unreachable!("not in one piece"),
+            Fault::Half => {
+                let whole = answer("200 OK", fine().as_bytes());
+                return whole.get(..whole.len() - 20).map(<[u8]>::to_vec);
+            }
+            Fault::Refused | Fault::Hang | Fault::Drip | Fault::Huge | Fault::Close => return None,
         };
-        answer("200 OK", body.as_bytes())
+        Some(answer("200 OK", body.as_bytes()))
     }
 
     fn keep(&self, question: &str, body: &str) {
