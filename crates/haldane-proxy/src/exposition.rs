@@ -1,6 +1,10 @@
 //! The counters as Prometheus reads them.
 //!
-//! Written by hand: the counters live in shards of the data threads, not in a registry, and the text format is small.
+//! Written by hand: the counters live in shards of the data threads, not in a registry, and the text format is small. Whoever asks for
+//! the protobuf form gets the latencies as native histograms, too: those are finer than any list of bounds.
+
+mod delimited;
+mod native;
 
 use std::{
     fmt::{self, Write},
@@ -11,12 +15,23 @@ use haldane_core::{ServiceName, VersionName};
 
 use crate::count::{Reading, VersionReading};
 
+pub use self::{
+    delimited::{DELIMITED_TYPE, Delimited, prefers_delimited},
+    native::NativeHistogram,
+};
+
+/// The content type of [`render_metrics`].
+pub const TEXT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The histogram of latencies.
+const LATENCY: &str = "haldane_proxy_request_duration_seconds";
+
 /// The usual bounds of a latency histogram, in milliseconds.
 const BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000];
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// Writes `reading` in the text format of Prometheus (`text/plain; version=0.0.4`).
+/// Writes `reading` in the text format of Prometheus, [`TEXT_TYPE`].
 ///
 /// Labels are names from the configuration and fixed words: their number is bounded by the table.
 #[must_use]
@@ -25,6 +40,22 @@ pub fn render_metrics(reading: &Reading) -> String {
     // Writing to a string can't fail.
     write_all(&mut text, reading).unwrap_or_default();
     text
+}
+
+/// Returns `text`, what [`render_metrics`] gave and whatever was added to it, in the protobuf form of Prometheus, with the latencies of
+/// the same `reading` as native histograms.
+#[must_use]
+pub fn encode_metrics(text: &str, reading: &Reading) -> Vec<u8> {
+    let mut delimited = Delimited::of_text(text);
+    for (labels, version) in versions(reading) {
+        let native = NativeHistogram::of_latencies(&version.latency);
+        let labels = [
+            ("service", labels.service.as_str()),
+            ("version", labels.version.as_str()),
+        ];
+        delimited.add_native(LATENCY, &labels, &native);
+    }
+    delimited.encode()
 }
 
 fn write_all(out: &mut String, reading: &Reading) -> fmt::Result {
@@ -141,7 +172,7 @@ fn gauges(out: &mut String, reading: &Reading) -> fmt::Result {
 }
 
 fn latency(out: &mut String, reading: &Reading) -> fmt::Result {
-    let name = "haldane_proxy_request_duration_seconds";
+    let name = LATENCY;
     head(
         out,
         name,

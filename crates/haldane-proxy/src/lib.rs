@@ -78,7 +78,10 @@ pub use config::{
 };
 pub use count::{Fault, FaultCounts, Limit, Reading, VersionReading};
 pub use endpoint::{AuthorityError, Endpoint};
-pub use exposition::render_metrics;
+pub use exposition::{
+    DELIMITED_TYPE, Delimited, NativeHistogram, TEXT_TYPE, encode_metrics, prefers_delimited,
+    render_metrics,
+};
 pub use health::{Health, HealthChecker, Target};
 pub use histogram::Histogram;
 pub use listener::ListenError;

@@ -9,8 +9,9 @@ use haldane_core::{ServiceName, VersionName};
 
 /// What the server asks of the binary.
 pub trait Extras: Send + Sync + 'static {
-    /// Writes all metrics in the text format of Prometheus, version 0.0.4. It must not block; the server adds its own figures.
-    fn metrics(&self) -> String;
+    /// Returns all metrics in the form that `accept`, the header of that name, asks for. It must not block; `figures` are the server's
+    /// own, in the text format of Prometheus, version 0.0.4.
+    fn metrics(&self, accept: &str, figures: &str) -> Metrics;
 
     /// Returns the last lines of a service's output, each ended by a line break. It may block.
     ///
@@ -28,6 +29,15 @@ pub trait Extras: Send + Sync + 'static {
 
     /// Begins to drain and to stop everything that the daemon started, and returns at once. It may be called more than once.
     fn shut_down(&self);
+}
+
+/// Metrics as they are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// The form that they have.
+    pub content_type: &'static str,
+    /// The metrics.
+    pub body: Vec<u8>,
 }
 
 /// A log that is being followed.

@@ -3,7 +3,7 @@
 use axum::{
     Json,
     extract::State,
-    http::{Method, Uri, header},
+    http::{HeaderMap, Method, Uri, header},
     response::IntoResponse,
 };
 use haldane_api::http::{
@@ -25,9 +25,6 @@ const HISTORY_DEFAULT: u32 = 20;
 
 /// How many rollouts are told at most: more than the store keeps of a service that rolls out daily for a month.
 const HISTORY_MAX: u32 = 100;
-
-/// The text format of Prometheus.
-const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Which rollouts are wanted.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -111,10 +108,13 @@ pub(crate) async fn down(State(app): State<App>) -> Json<Answer> {
     })
 }
 
-pub(crate) async fn metrics(State(app): State<App>) -> impl IntoResponse {
-    let mut text = app.extras.metrics();
-    app.hits.write(&mut text);
-    ([(header::CONTENT_TYPE, METRICS_TYPE)], text)
+pub(crate) async fn metrics(State(app): State<App>, headers: HeaderMap) -> impl IntoResponse {
+    let accept = headers.get(header::ACCEPT);
+    let accept = accept.and_then(|accept| accept.to_str().ok());
+    let mut figures = String::new();
+    app.hits.write(&mut figures);
+    let metrics = app.extras.metrics(accept.unwrap_or_default(), &figures);
+    ([(header::CONTENT_TYPE, metrics.content_type)], metrics.body)
 }
 
 /// A daemon whose store fails still routes traffic and is not to be killed for it: only a driver that has stopped is ill.

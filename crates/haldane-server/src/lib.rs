@@ -23,6 +23,6 @@ mod socket;
 #[cfg(test)]
 mod testing;
 
-pub use extras::{Extras, LogError, LogFollower, LogRequest};
+pub use extras::{Extras, LogError, LogFollower, LogRequest, Metrics};
 pub use openapi::openapi_json;
 pub use server::{ServeError, Server, ServerConfig};

@@ -156,7 +156,7 @@ fn open() -> Vec<Route> {
             handler::metrics,
             Entry::new(
                 "metrics",
-                "Tells all metrics in the text format of Prometheus.",
+                "Tells all metrics in the text format of Prometheus, or in its protobuf format with native histograms where that is asked for.",
             )
             .answers_text("text/plain; version=0.0.4; charset=utf-8", "The metrics."),
         )

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::App,
-    extras::{Extras, LogError, LogFollower, LogRequest},
+    extras::{Extras, LogError, LogFollower, LogRequest, Metrics},
 };
 
 /// The driver's ends of the channels, held so that they stay open.
@@ -43,8 +43,11 @@ pub(crate) fn app(stop: CancellationToken) -> (App, Driver) {
 }
 
 impl Extras for Nothing {
-    fn metrics(&self) -> String {
-        String::new()
+    fn metrics(&self, _: &str, figures: &str) -> Metrics {
+        Metrics {
+            content_type: "text/plain",
+            body: figures.into(),
+        }
     }
 
     fn logs(&self, _: &LogRequest) -> Result<String, LogError> {

@@ -111,8 +111,10 @@ pub struct Arm {
     pub requests: String,
     /// The samples of the counter of failed requests.
     pub failures: String,
-    /// The samples of the latency histogram, classic; the same without `_bucket` and `le` where it is native.
+    /// The samples of the latency histogram, classic.
     pub buckets: String,
+    /// The same, native: whoever scrapes native histograms stores no classic ones beside them, unless it is told to.
+    pub native: String,
     /// The share of requests that did not fail, in percent.
     pub success_rate: String,
     /// The 99th percentile of latency, or the mean where Flagger takes that, in milliseconds.
@@ -216,6 +218,7 @@ impl Template {
         let Latency { histogram, and, .. } = self.latency;
         let select = format!("{{{select}{and}}}[{{{{window}}}}]");
         let buckets = format!("{histogram}_bucket{select}");
+        let native = format!("{histogram}{select}");
         let duration = match self.latency.shown {
             Shown::Quantile => format!("histogram_quantile(0.99, sum(rate({buckets})) by (le))"),
             Shown::Mean => {
@@ -226,6 +229,7 @@ impl Template {
             requests: fill(&requests)?,
             failures: fill(&failures)?,
             buckets: fill(&buckets)?,
+            native: fill(&native)?,
             success_rate: fill(&success_rate)?,
             duration: fill(&format!("{duration}{to_milliseconds}"))?,
         })

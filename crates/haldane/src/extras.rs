@@ -5,7 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use haldane_server::{Extras, LogError, LogFollower, LogRequest};
+use haldane_proxy::{DELIMITED_TYPE, TEXT_TYPE, encode_metrics, prefers_delimited, render_metrics};
+use haldane_server::{Extras, LogError, LogFollower, LogRequest, Metrics};
 use haldane_supervisor::logs::{self, Follower, LogLine};
 use tokio_util::sync::CancellationToken;
 
@@ -38,8 +39,20 @@ impl DaemonExtras {
 }
 
 impl Extras for DaemonExtras {
-    fn metrics(&self) -> String {
-        haldane_proxy::render_metrics(&self.machine.reading())
+    fn metrics(&self, accept: &str, figures: &str) -> Metrics {
+        let reading = self.machine.reading();
+        let mut text = render_metrics(&reading);
+        text.push_str(figures);
+        if prefers_delimited(accept) {
+            return Metrics {
+                content_type: DELIMITED_TYPE,
+                body: encode_metrics(&text, &reading),
+            };
+        }
+        Metrics {
+            content_type: TEXT_TYPE,
+            body: text.into(),
+        }
     }
 
     fn logs(&self, request: &LogRequest) -> Result<String, LogError> {

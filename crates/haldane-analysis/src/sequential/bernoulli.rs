@@ -47,6 +47,9 @@ pub(crate) const KEEPS: [f64; 6] = [1.02, 1.04, 1.08, 1.16, 1.4, 2.0];
 /// Shares are held away from 0 and 1 by this.
 const SHARE_MIN: f64 = 1e-9;
 
+/// From which share of the canary's at the margin on nothing is harm: there is no share beyond it to bet on.
+const MARGIN_MAX: f64 = 0.999;
+
 /// Returns the estimate of a share of `events` of `exposure`.
 pub(crate) fn estimate(events: f64, exposure: f64) -> f64 {
     (events + 0.5) / (exposure + 1.0)
@@ -56,7 +59,10 @@ pub(crate) fn estimate(events: f64, exposure: f64) -> f64 {
 /// is at most `ratio` times stable's".
 pub(crate) fn rise(arms: &Arms, stable_share: f64, odds_ratio: f64, ratio: f64) -> f64 {
     let stable = within(stable_share);
-    let at_margin = (ratio * stable).min(0.999);
+    let at_margin = ratio * stable;
+    if at_margin >= MARGIN_MAX {
+        return 0.0;
+    }
     let odds = odds_ratio * at_margin / (1.0 - at_margin);
     let canary = within(odds / (1.0 + odds));
     let linear = arms.canary_n * (canary + ratio) + arms.stable_n * (1.0 + ratio * stable);
@@ -93,6 +99,26 @@ mod tests {
 
     use super::*;
     use crate::sequential::chance::{Binomial, expectation};
+
+    #[test]
+    fn where_the_margin_allows_everything_nothing_is_harm() {
+        let check = |canary_k, stable_k, share, ratio| {
+            let arms = Arms {
+                stable_n: 70.0,
+                stable_k,
+                canary_n: 70.0,
+                canary_k,
+            };
+            for guess in RISES {
+                let log = rise(&arms, share, guess.ratio, ratio);
+                assert!(log <= 0.0, "{arms:?} {guess:?}: {log}");
+            }
+        };
+        check(8.0, 38.0, 0.55, 50.0);
+        check(38.0, 38.0, 0.55, 2.0);
+        check(60.0, 60.0, 0.85, 1.2);
+        check(70.0, 38.0, 0.55, 1.9);
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(400))]

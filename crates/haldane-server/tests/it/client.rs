@@ -44,6 +44,7 @@ pub(crate) struct Ask {
     method: Method,
     path: String,
     body: Option<(String, &'static str)>,
+    accept: &'static str,
 }
 
 impl Ask {
@@ -52,6 +53,7 @@ impl Ask {
             method: Method::GET,
             path: path.into(),
             body: None,
+            accept: "*/*",
         }
     }
 
@@ -61,6 +63,7 @@ impl Ask {
             method: Method::POST,
             path: path.into(),
             body,
+            accept: "*/*",
         }
     }
 
@@ -76,6 +79,10 @@ impl Ask {
             body: self.body.map(|(text, _)| (text, content_type)),
             ..self
         }
+    }
+
+    pub(crate) fn accept(self, accept: &'static str) -> Self {
+        Self { accept, ..self }
     }
 
     pub(crate) async fn send(self, socket: &Path) -> Answered {
@@ -112,7 +119,8 @@ impl Ask {
         let mut request = Request::builder()
             .method(self.method)
             .uri(self.path)
-            .header(header::HOST, "haldane");
+            .header(header::HOST, "haldane")
+            .header(header::ACCEPT, self.accept);
         let mut body = Bytes::new();
         if let Some((text, content_type)) = self.body {
             request = request.header(header::CONTENT_TYPE, content_type);

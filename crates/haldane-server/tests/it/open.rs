@@ -36,6 +36,19 @@ async fn it_offers_metrics_and_health_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn metrics_come_in_the_form_that_is_asked_for() {
+    let world = World::start_with_metrics().await;
+    let address = world.server.as_ref().unwrap().metrics_address().unwrap();
+    let ask = Ask::get("/metrics").accept("a/b;q=1");
+    let answered = ask.send_tcp(address).await;
+    assert!(answered.text.contains("# for a/b;q=1\n"), "{answered:?}");
+    assert!(
+        answered.text.contains("haldane_server_limits_total"),
+        "{answered:?}"
+    );
+}
+
+#[tokio::test]
 async fn it_closes_after_one_answer() {
     let world = World::start_with_metrics().await;
     let address = world.server.as_ref().unwrap().metrics_address().unwrap();

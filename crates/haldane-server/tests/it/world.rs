@@ -15,7 +15,7 @@ use haldane_api::http::{
 };
 use haldane_core::{RolloutId, ServiceName};
 use haldane_engine::handle::{Engine, Event, RequestError, Views};
-use haldane_server::{Extras, LogError, LogFollower, LogRequest, Server, ServerConfig};
+use haldane_server::{Extras, LogError, LogFollower, LogRequest, Metrics, Server, ServerConfig};
 use tempfile::TempDir;
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -273,8 +273,11 @@ fn fault(service: &str) -> Option<RequestError> {
 }
 
 impl Extras for Binary {
-    fn metrics(&self) -> String {
-        "haldane_proxy_connections 3\n".to_owned()
+    fn metrics(&self, accept: &str, figures: &str) -> Metrics {
+        Metrics {
+            content_type: "text/plain; version=0.0.4; charset=utf-8",
+            body: format!("haldane_proxy_connections 3\n# for {accept}\n{figures}").into(),
+        }
     }
 
     fn logs(&self, request: &LogRequest) -> Result<String, LogError> {

@@ -62,6 +62,46 @@ fn the_difference_of_each_series_is_counted() {
 }
 
 #[test]
+fn leap_seconds_and_changes_of_the_clock_are_seconds_like_all_others() {
+    let check = |times: [&str; 3], seconds: u64| {
+        let times = times.map(|time| time.parse::<Timestamp>().unwrap());
+        let mut counters = Counters::default();
+        let mut all = Duration::ZERO;
+        let mut count = 0;
+        for (at, value) in times.into_iter().zip([10.0, 14.0, 19.0]) {
+            let labels = pod("a");
+            let value = Value::of(value);
+            let point = Point { at, labels, value };
+            let increase = counters.advance(&[point], RULE).unwrap();
+            count += increase.count();
+            let span = increase
+                .span()
+                .map(|span| span.to.duration_since(span.from));
+            all += span.map_or(Duration::ZERO, |span| span.unsigned_abs());
+        }
+        assert_eq!((count, all.as_secs()), (9, seconds), "{times:?}");
+    };
+    // At the end of 2016 a second was inserted, which no metric system tells.
+    check(
+        [
+            "2016-12-31T23:59:58Z",
+            "2016-12-31T23:59:59Z",
+            "2017-01-01T00:00:01Z",
+        ],
+        3,
+    );
+    // In New York this hour came twice.
+    check(
+        [
+            "2026-11-01T01:30:00-04:00",
+            "2026-11-01T01:59:59-04:00",
+            "2026-11-01T01:30:00-05:00",
+        ],
+        3_600,
+    );
+}
+
+#[test]
 fn a_restart_counts_what_came_after_it() {
     let increase = last(RULE, &[&[(10, "a", 100.0)], &[(25, "a", 4.0)]]);
     assert_eq!((increase.count(), increase.resets), (4, 1));

@@ -35,6 +35,7 @@ fn istio_reads_like_its_peers() {
             buckets: format!(
                 r#"istio_request_duration_milliseconds_bucket{{{labels}"shop"}}[60s]"#
             ),
+            native: format!(r#"istio_request_duration_milliseconds{{{labels}"shop"}}[60s]"#),
             success_rate: format!(
                 r#"sum(rate(istio_requests_total{{{labels}"shop",response_code!~"5.."}}[60s])) / sum(rate(istio_requests_total{{{labels}"shop"}}[60s])) * 100"#
             ),
@@ -104,6 +105,7 @@ fn every_template_renders_with_its_names_and_not_without() {
                 &arm.requests,
                 &arm.failures,
                 &arm.buckets,
+                &arm.native,
                 &arm.success_rate,
                 &arm.duration,
             ] {
@@ -226,6 +228,7 @@ proptest! {
                 prop_assert_eq!(skeleton(&found.requests), skeleton(&plain.requests));
                 prop_assert_eq!(skeleton(&found.failures), skeleton(&plain.failures));
                 prop_assert_eq!(skeleton(&found.buckets), skeleton(&plain.buckets));
+                prop_assert_eq!(skeleton(&found.native), skeleton(&plain.native));
                 prop_assert_eq!(skeleton(&found.success_rate), skeleton(&plain.success_rate));
                 prop_assert_eq!(skeleton(&found.duration), skeleton(&plain.duration));
             }

@@ -113,6 +113,7 @@ struct Queries {
     requests: String,
     failures: String,
     buckets: String,
+    native: String,
     success_rate: String,
     duration: String,
 }
@@ -220,11 +221,12 @@ fn variables(args: &ShowArgs, template: &Template) -> Result<Variables, UsageErr
 }
 
 impl Queries {
-    fn all(&self) -> [(&'static str, &str); 5] {
+    fn all(&self) -> [(&'static str, &str); 6] {
         [
             ("requests", &self.requests),
             ("failures", &self.failures),
             ("buckets", &self.buckets),
+            ("the same as a native histogram", &self.native),
             ("success rate, %", &self.success_rate),
             ("duration, ms", &self.duration),
         ]
@@ -237,6 +239,7 @@ impl From<template::Arm> for Queries {
             requests: arm.requests,
             failures: arm.failures,
             buckets: arm.buckets,
+            native: arm.native,
             success_rate: arm.success_rate,
             duration: arm.duration,
         }

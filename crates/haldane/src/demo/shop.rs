@@ -319,8 +319,13 @@ impl Shop {
 
     async fn answer(&self, req: Request<Incoming>) -> Response<Full<Bytes>> {
         let mut rsp = match req.uri().path() {
-            "/health" => text("text/plain; charset=utf-8", "ok".to_owned()),
-            "/metrics" => text(metrics::CONTENT_TYPE, self.metrics.encode()),
+            "/health" => content("text/plain; charset=utf-8", "ok".to_owned()),
+            "/metrics" => {
+                let accept = req.headers().get(header::ACCEPT);
+                let accept = accept.and_then(|accept| accept.to_str().ok());
+                let (content_type, body) = self.metrics.encode(accept.unwrap_or_default());
+                content(content_type, body)
+            }
             _ => self.answer_measured(req).await,
         };
         let name = HeaderName::from_static(VERSION_HEADER);
@@ -401,19 +406,19 @@ fn route(method: &Method, path: &str, order: u64, body: &Bytes) -> Response<Full
     match found {
         None => error(StatusCode::NOT_FOUND),
         Some(_) if *method != expected => error(StatusCode::METHOD_NOT_ALLOWED),
-        Some(value) => text("application/json", value.to_string()),
+        Some(value) => content("application/json", value.to_string()),
     }
 }
 
 fn error(status: StatusCode) -> Response<Full<Bytes>> {
     let reason = status.canonical_reason().unwrap_or("error");
-    let mut rsp = text("application/json", json!({ "error": reason }).to_string());
+    let mut rsp = content("application/json", json!({ "error": reason }).to_string());
     *rsp.status_mut() = status;
     rsp
 }
 
-fn text(content_type: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut rsp = Response::new(Full::from(body));
+fn content(content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut rsp = Response::new(Full::new(body.into()));
     rsp.headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     rsp

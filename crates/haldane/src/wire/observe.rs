@@ -9,6 +9,7 @@
 pub(crate) mod ask;
 pub(crate) mod measure;
 pub(crate) mod question;
+mod share;
 pub(crate) mod watcher;
 
 use std::{
@@ -28,7 +29,7 @@ use tokio_util::{
 };
 use tracing::warn;
 
-use self::{ask::Asker, measure::Measuring, question::Question, watcher::Watcher};
+use self::{ask::Asker, measure::Measuring, question::Question, share::Shares, watcher::Watcher};
 
 /// How many observations wait for the driver at most; it takes them once a second.
 const TOLD_MAX: usize = 256;
@@ -134,6 +135,7 @@ impl Observer {
                 asker: self.asker.clone(),
                 measuring: Measuring::new(question.counting()),
                 question,
+                shares: Shares::default(),
                 shared: shared.clone(),
             };
             let stopped = stop.clone();

@@ -129,8 +129,13 @@ impl Rig {
             .create(true)
             .append(true)
             .open(self.path("log"));
+        let is_told = command
+            .get_envs()
+            .any(|(name, value)| name == "HALDANE_LOG" && value.is_some());
+        if !is_told {
+            command.env("HALDANE_LOG", "info");
+        }
         let child = command
-            .env("HALDANE_LOG", "info")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log.unwrap())

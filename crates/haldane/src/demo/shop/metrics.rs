@@ -1,17 +1,22 @@
 //! What the sample shop tells Prometheus: the two metrics that any HTTP server has, under their customary names.
+//!
+//! Durations are told with classic buckets and, to whoever asks for the protobuf form, as a native histogram, too.
 
-use std::{borrow::Cow, iter, time::Duration};
-
-use http::StatusCode;
-use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
-    registry::Registry,
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
-use tracing::warn;
 
-/// The content type of [`ShopMetrics::encode`].
-pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use haldane_proxy::{DELIMITED_TYPE, Delimited, NativeHistogram, TEXT_TYPE, prefers_delimited};
+use http::StatusCode;
+
+/// The counter of requests.
+const REQUESTS: &str = "http_requests_total";
+
+/// The histogram of durations.
+const DURATION: &str = "http_request_duration_seconds";
 
 /// Upper bounds in seconds: fine where the simulated work and the usual limits (500 ms, 1 s) lie.
 const BOUNDS: [f64; 12] = [
@@ -20,55 +25,78 @@ const BOUNDS: [f64; 12] = [
 
 /// The counters of one shop; health checks and scrapes are not among them.
 pub(super) struct ShopMetrics {
-    registry: Registry,
-    requests: Family<Labels, Counter>,
-    duration: Histogram,
+    version: String,
+    counts: Mutex<Counts>,
 }
 
-/// The status codes that the shop gives are few, so this set is closed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Labels {
-    code: u16,
+/// All of it behind one lock, so that what is told agrees with itself.
+#[derive(Debug, Default)]
+struct Counts {
+    /// Answers by status; the shop gives few different ones.
+    answers: BTreeMap<u16, u64>,
+    /// Answers within each of the bounds.
+    within: [u64; BOUNDS.len()],
+    durations: NativeHistogram,
 }
 
 impl ShopMetrics {
-    /// Registers the metrics of the shop's `version`.
+    /// Counts for the shop's `version`.
     pub(super) fn new(version: String) -> Self {
-        let labels = iter::once((Cow::from("version"), Cow::from(version)));
-        let mut registry = Registry::with_labels(labels);
-        let requests = Family::default();
-        let duration = Histogram::new(BOUNDS);
-        registry.register("http_requests", "Answered requests", requests.clone());
-        registry.register(
-            "http_request_duration_seconds",
-            "Time from the request's head to its answer",
-            duration.clone(),
-        );
-        Self {
-            registry,
-            requests,
-            duration,
-        }
+        let counts = Mutex::default();
+        Self { version, counts }
     }
 
     /// Counts one answer.
     pub(super) fn observe(&self, status: StatusCode, elapsed: Duration) {
-        self.requests
-            .get_or_create(&Labels {
-                code: status.as_u16(),
-            })
-            .inc();
-        self.duration.observe(elapsed.as_secs_f64());
+        let mut counts = self.lock();
+        let answers = counts.answers.entry(status.as_u16()).or_default();
+        *answers = answers.saturating_add(1);
+        for (bound, within) in BOUNDS.iter().zip(&mut counts.within) {
+            *within = within.saturating_add(u64::from(elapsed.as_secs_f64() <= *bound));
+        }
+        counts.durations.add(elapsed, 1);
     }
 
-    /// Returns all metrics in the text format of Prometheus.
-    pub(super) fn encode(&self) -> String {
+    /// Returns all metrics with their content type: the one that the header `Accept` asks for.
+    pub(super) fn encode(&self, accept: &str) -> (&'static str, Vec<u8>) {
+        let counts = self.lock();
         let mut text = String::new();
-        if encode(&mut text, &self.registry).is_err() {
-            // A `String` takes every write, so only an encoder's own mistake leads here; half a scrape is worse than none.
-            warn!("Metrics could not be encoded");
-            text.clear();
+        // Writing to a string can't fail.
+        counts.write(&mut text, &self.version).unwrap_or_default();
+        if !prefers_delimited(accept) {
+            return (TEXT_TYPE, text.into_bytes());
         }
-        text
+        let mut delimited = Delimited::of_text(&text);
+        let labels = [("version", self.version.as_str())];
+        delimited.add_native(DURATION, &labels, &counts.durations);
+        (DELIMITED_TYPE, delimited.encode())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    fn write(&self, out: &mut String, version: &str) -> fmt::Result {
+        let version = version.replace('\\', "\\\\").replace('"', "\\\"");
+        let labels = format!("version=\"{version}\"");
+        writeln!(out, "# HELP {REQUESTS} Answered requests.")?;
+        writeln!(out, "# TYPE {REQUESTS} counter")?;
+        for (code, count) in &self.answers {
+            writeln!(out, "{REQUESTS}{{{labels},code=\"{code}\"}} {count}")?;
+        }
+        writeln!(
+            out,
+            "# HELP {DURATION} Time from the request's head to its answer."
+        )?;
+        writeln!(out, "# TYPE {DURATION} histogram")?;
+        for (bound, within) in BOUNDS.iter().zip(self.within) {
+            writeln!(out, "{DURATION}_bucket{{{labels},le=\"{bound}\"}} {within}")?;
+        }
+        let (count, sum) = (self.durations.count(), self.durations.sum().as_secs_f64());
+        writeln!(out, "{DURATION}_bucket{{{labels},le=\"+Inf\"}} {count}")?;
+        writeln!(out, "{DURATION}_sum{{{labels}}} {sum}")?;
+        writeln!(out, "{DURATION}_count{{{labels}}} {count}")
     }
 }

@@ -7,13 +7,15 @@
 
 mod steps;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use haldane_analysis::sequential::{Counts, Reading as Read};
+use haldane_core::Weight;
 use haldane_source::{
     Absence, Labels, Point, Reading,
     delta::{Alignment, Amount, Counters, DeltaError, First, Increase, Rule, Span, align},
     histogram::{Unit, join_classic},
+    reading::AHEAD_MAX,
     template::Template,
 };
 use jiff::Timestamp;
@@ -66,6 +68,8 @@ pub(crate) struct Measuring {
     counting: Counting,
     /// Stable's counters and the canary's, from when both were there.
     counters: Option<[Counters; 2]>,
+    /// Whether these are native histograms.
+    is_native: [bool; 2],
     /// Until when it was counted.
     until: Option<Timestamp>,
 }
@@ -75,7 +79,7 @@ pub(crate) struct Measuring {
 pub(crate) struct Answers {
     /// What happened, or all that there is.
     pub(crate) events: Reading,
-    /// What could have happened, where that was asked for.
+    /// What could have happened, where that was asked for; of latencies the same as native histograms.
     pub(crate) exposure: Option<Reading>,
 }
 
@@ -132,8 +136,20 @@ pub(crate) enum Gap {
     #[error("nothing new since the last answer")]
     Repeated,
     /// The versions' times lie apart.
-    #[error("the versions were measured {} s apart", .0.as_secs())]
+    #[error("the versions were measured {} ms apart", .0.as_millis())]
     Apart(Duration),
+    /// The canary got more requests than its weight allows.
+    #[error(
+        "{canary} requests to the canary and {stable} to stable, with {weight} of the weight: the labels are swapped, or the canary's query finds processes of stable"
+    )]
+    Swapped {
+        /// Stable's.
+        stable: u64,
+        /// The canary's.
+        canary: u64,
+        /// What the canary should get.
+        weight: Weight,
+    },
 }
 
 const NAMES: [&str; 2] = ["stable", "the canary"];
@@ -168,7 +184,12 @@ impl Counting {
     /// Returns the points of both queries as those of one, so that a process that is known by one of them is known.
     fn points(&self, answers: Answers) -> Vec<Point> {
         if matches!(self, Self::Latency(_)) {
-            return join_classic(answers.events.points);
+            // Never both, or each request would count twice; the native one is finer.
+            let is_native = self.is_native(&answers);
+            return match answers.exposure {
+                Some(native) if is_native => native.points,
+                Some(_) | None => join_classic(answers.events.points),
+            };
         }
         let mark = |part: &'static str| {
             move |point: Point| Point {
@@ -185,6 +206,13 @@ impl Counting {
         let events = answers.events.points.into_iter().map(mark(EVENTS));
         let exposure = exposure.into_iter().flatten().map(mark(EXPOSURE));
         events.chain(exposure).collect()
+    }
+
+    /// Whether latencies are read from native histograms.
+    fn is_native(&self, answers: &Answers) -> bool {
+        let is_latency = matches!(self, Self::Latency(_));
+        let native = answers.exposure.as_ref().filter(|_| is_latency);
+        native.is_some_and(|reading| !reading.points.is_empty())
     }
 
     fn read(&self, increase: &Increase) -> Read {
@@ -212,6 +240,7 @@ impl Measuring {
         Self {
             counting,
             counters: None,
+            is_native: [false; 2],
             until: None,
         }
     }
@@ -237,15 +266,27 @@ impl Measuring {
             }
             return taken;
         }
+        let is_native = [&stable, &canary].map(|answers| self.counting.is_native(answers));
         let [stable, canary] = [stable, canary].map(|answers| self.counting.points(answers));
         for (of, points) in NAMES.iter().zip([&stable, &canary]) {
-            if points.is_empty() {
-                let why = Absence::Empty;
+            let newest = points.iter().map(|point| point.at).max();
+            let newest = newest.ok_or(Gap::Absent {
+                of,
+                why: Absence::Empty,
+            })?;
+            // Once taken, it would stand before all that comes at its right time.
+            let by = newest.duration_since(now);
+            if by.is_positive() && by.unsigned_abs() > AHEAD_MAX {
+                let by = by.unsigned_abs();
+                let why = Absence::Ahead { by };
                 return Err(Gap::Absent { of, why });
             }
         }
-        let Some(known) = &self.counters else {
+        // Whoever begins to scrape native histograms begins to count anew: what they hold was counted by the classic ones.
+        let known = self.counters.as_ref();
+        let Some(known) = known.filter(|_| is_native == self.is_native) else {
             self.counters = Some(begin([&stable, &canary])?);
+            self.is_native = is_native;
             return Err(Gap::Beginning);
         };
         let [mut stable_counters, mut canary_counters] = known.clone();
@@ -327,11 +368,13 @@ fn with_part(labels: &Labels, part: &str) -> Labels {
 fn begin(arms: [&Vec<Point>; 2]) -> Result<[Counters; 2], Gap> {
     let mut counters = [Counters::default(), Counters::default()];
     for ((of, points), counters) in NAMES.into_iter().zip(arms).zip(&mut counters) {
-        let newest = |point: &&Point| {
-            let mut others = points.iter().filter(|other| other.labels == point.labels);
-            others.all(|other| other.at <= point.at)
-        };
-        let newest: Vec<Point> = points.iter().filter(newest).cloned().collect();
+        let mut ends: BTreeMap<&Labels, Timestamp> = BTreeMap::new();
+        for point in points {
+            let end = ends.entry(&point.labels).or_insert(point.at);
+            *end = point.at.max(*end);
+        }
+        let is_newest = |point: &&Point| ends.get(&point.labels) == Some(&point.at);
+        let newest: Vec<Point> = points.iter().filter(is_newest).cloned().collect();
         advance(counters, &newest, of)?;
     }
     Ok(counters)

@@ -37,7 +37,7 @@ pub(crate) struct Question {
 pub(crate) struct Queries {
     /// What happened, or all that there is.
     pub(crate) events: String,
-    /// What could have happened, where that is another query.
+    /// What could have happened, where that is another query; for latencies of a template the same as native histograms.
     pub(crate) exposure: Option<String>,
 }
 
@@ -82,7 +82,7 @@ impl Question {
             } else {
                 arm.requests
             },
-            exposure: None,
+            exposure: is_latency.then_some(arm.native),
         };
         Ok(Self {
             stable: query(rendered.stable),

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use haldane_analysis::sequential::Observed;
-use haldane_core::{RolloutId, plan::metric::Metric};
+use haldane_core::{
+    RolloutId,
+    plan::metric::{Ask, Metric},
+};
 use haldane_source::{Reading, Retry};
 use jiff::Timestamp;
 use tokio::time::sleep;
@@ -14,6 +17,7 @@ use super::{
     ask::{AskError, Asker},
     measure::{Answers, Gap, Measured, Measuring},
     question::{Queries, Question},
+    share::Shares,
 };
 
 /// How many questions may be repeated at once without a good answer between; each good answer gives one back.
@@ -29,6 +33,7 @@ pub(super) struct Watcher {
     pub(super) asker: Asker,
     pub(super) question: Question,
     pub(super) measuring: Measuring,
+    pub(super) shares: Shares,
     pub(super) shared: Shared,
 }
 
@@ -82,7 +87,13 @@ impl Watcher {
             self.answers(&self.question.stable, now),
             self.answers(&self.question.canary, now),
         )?;
-        Ok(self.measuring.take(stable, canary, now)?)
+        let measured = self.measuring.take(stable, canary, now)?;
+        // Only templates are known to count the requests that the weight divides.
+        if matches!(self.metric.ask, Ask::Template(_)) {
+            let [from, to] = [measured.from, measured.to].map(|at| self.shared.weight_at(at));
+            self.shares.check(&measured, from, to)?;
+        }
+        Ok(measured)
     }
 
     async fn answers(&self, queries: &Queries, now: Timestamp) -> Result<Answers, AskError> {

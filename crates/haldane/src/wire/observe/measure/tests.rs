@@ -1,7 +1,7 @@
 //! Tests of `measure`.
 
 use haldane_analysis::Bucket;
-use haldane_source::{Value, reading::NotFinite, template};
+use haldane_source::{Value, histogram::Histogram, reading::NotFinite, template};
 
 use super::*;
 
@@ -195,6 +195,77 @@ fn events_in_time_are_by_the_seconds_of_each_series() {
         (measured.stable, measured.canary),
         (counts(60, 0), counts(30, 4))
     );
+}
+
+#[test]
+fn what_is_said_to_come_is_not_taken_so_that_the_present_is() {
+    let mut measuring = Measuring::new(Counting::Shares);
+    let shares = |second, count| Answers {
+        events: reading(vec![sample(&[], second, 0.0)]),
+        exposure: Some(reading(vec![sample(&[], second, count)])),
+    };
+    let mut take = |second, count, now| {
+        let taken = measuring.take(shares(second, count), shares(second, count), at(now));
+        taken.map(|measured| measured.canary)
+    };
+    assert_eq!(take(0, 5.0, 1), Err(Gap::Beginning));
+    assert!(matches!(
+        take(3_600, 9.0, 10),
+        Err(Gap::Absent {
+            of: "stable",
+            why: Absence::Ahead { .. }
+        })
+    ));
+    // A clock that is a little ahead is nothing special.
+    assert_eq!(take(20, 9.0, 11), Ok(counts(4, 0)));
+}
+
+#[test]
+fn a_native_histogram_is_taken_before_a_classic_one_and_never_with_it() {
+    let mut measuring = Measuring::new(Counting::Latency(Unit::Seconds));
+    let classic = |second, count| {
+        reading(vec![
+            sample(&[("le", "1"), ("instance", "a")], second, count),
+            sample(&[("le", "+Inf"), ("instance", "a")], second, count),
+        ])
+    };
+    let native = |second, count| {
+        let bucket = haldane_source::histogram::Bucket {
+            lower: 0.5,
+            upper: 1.0,
+            count,
+        };
+        let histogram = Histogram::try_new(vec![bucket], None).unwrap();
+        let mut point = sample(&[("instance", "a")], second, 0.0);
+        point.value = Value::Histogram(histogram);
+        reading(vec![point])
+    };
+    let only_classic = |second, count| Answers {
+        events: classic(second, count),
+        exposure: Some(Reading::default()),
+    };
+    let both = |second, count| Answers {
+        events: classic(second, count),
+        exposure: Some(native(second, count)),
+    };
+    let latencies = |lower_us, count| {
+        Read::Latency(vec![Bucket {
+            lower_us,
+            upper_us: 1_000_000,
+            count,
+        }])
+    };
+    let mut take = |second: i64, answers: Answers| {
+        let measured = measuring.take(answers.clone(), answers, at(second + 1));
+        measured.map(|measured| measured.canary)
+    };
+    assert_eq!(take(0, only_classic(0, 10.0)), Err(Gap::Beginning));
+    assert_eq!(take(10, only_classic(10, 14.0)), Ok(latencies(0, 4)));
+    // What the native one holds was counted already.
+    assert_eq!(take(20, both(20, 20.0)), Err(Gap::Beginning));
+    assert_eq!(take(30, both(30, 25.0)), Ok(latencies(500_000, 5)));
+    assert_eq!(take(40, only_classic(40, 30.0)), Err(Gap::Beginning));
+    assert_eq!(take(50, only_classic(50, 33.0)), Ok(latencies(0, 3)));
 }
 
 #[test]
