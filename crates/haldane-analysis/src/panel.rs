@@ -357,6 +357,7 @@ fn declared(metric: &metric::Metric) -> Metric {
         required: metric.required,
         // Independent events; what stable shows may raise it.
         clumping_milli: 1_000,
+        late: matches!(&metric.ask, metric::Ask::Requests(requests) if !requests.is_at_once()),
         stale_after: Some(metric.stale_after),
     }
 }

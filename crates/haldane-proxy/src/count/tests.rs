@@ -18,6 +18,7 @@ fn table(version: &str) -> Table {
         overrides: Override::default(),
         rules: vec![],
         unmeasured: vec![],
+        conversions: vec![],
         timeouts: Timeouts::default(),
         body_bytes_max: u64::MAX,
     });
