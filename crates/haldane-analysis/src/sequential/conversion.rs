@@ -113,7 +113,7 @@ impl Conversions {
             return None;
         }
         self.open = None;
-        let mut whole = |counts: Counts, carried: &mut Counts| {
+        let whole = |counts: Counts, carried: &mut Counts| {
             let events = counts.events.saturating_add(carried.events);
             let used = events.min(counts.exposure);
             carried.events = events.saturating_sub(used);

@@ -397,6 +397,12 @@ impl Metric {
         }
         if let Ask::Requests(requests) = &self.ask {
             found.extend(requests.problems(self.stale_after));
+            let falls = self.kind == Kind::Ratio && self.direction == Direction::LowerIsWorse;
+            if falls && !requests.is_at_once() {
+                let message =
+                    "hits that come late are no ratio of which less is worse; expected kind conversion";
+                found.push(("direction", message.to_owned()));
+            }
         }
         found.extend(self.margin_problems());
         found
@@ -714,6 +720,14 @@ mod tests {
             ..metric(Kind::Conversion)
         };
         assert_eq!(keys(&asked), ["source"]);
+        let falling = Metric {
+            source: Source::proxy(),
+            stale_after: bought().stale_after(),
+            ask: Ask::Requests(bought()),
+            direction: Direction::LowerIsWorse,
+            ..metric(Kind::Ratio)
+        };
+        assert_eq!(keys(&falling), ["direction"]);
         let early = Metric {
             source: Source::proxy(),
             ask: Ask::Requests(bought()),

@@ -215,33 +215,19 @@ fn late_hits_roll_back_hardly_any_healthy_canary() {
 
 #[test]
 fn explore() {
-    for lambda in [5.0, 20.0, 100.0, 1000.0] {
-        for p in [0.05, 0.3, 0.6, 0.9] {
-            let n = if lambda > 500.0 { 100 } else { 500 };
-            let shop = Shop {
-                visitors_per_second: lambda,
-                stable: p,
-                canary: p,
-                ..HEALTHY
-            };
-            let count = shop.rolled_back(n).len();
-            let shop = Shop {
-                within: Duration::ZERO,
-                ..shop
-            };
-            let without = shop.rolled_back(n).len();
-            let mut drop = Shop {
-                within: WITHIN,
-                canary: 0.7 * p,
-                ..shop
-            }
-            .rolled_back(100);
+    for late in [false, true] {
+    for lambda in [20.0, 100.0, 1000.0] {
+        for p in [0.3, 0.6, 0.9] {
+            let n = if lambda > 500.0 { 150 } else { 1000 };
+            let shop = Shop { visitors_per_second: lambda, stable: p, canary: p, hold_seconds: 180, ..HEALTHY };
+            let mut c = config();
+            if !late { let mut s = c.settings().clone(); s.metrics[0].late = false; c = Config::try_new(s).unwrap(); }
+            let run = |shop: Shop, n: u64| -> Vec<i64> { (0..n).filter_map(|seed| shop.run(&c, seed)).collect() };
+            let count = run(shop, n).len();
+            let mut drop = run(Shop { canary: 0.7*p, ..shop }, 100);
             drop.sort();
-            eprintln!(
-                "lambda {lambda} p {p}: with {count}, without {without} of {n}; drop found {} median {:?}",
-                drop.len(),
-                drop.get(50)
-            );
+            eprintln!("late {late} lambda {lambda} p {p}: with {count} of {n}; drop found {} median {:?}", drop.len(), drop.get(50));
         }
+    }
     }
 }

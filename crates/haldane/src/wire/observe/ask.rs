@@ -149,6 +149,12 @@ fn query(
     let headers = headers.map(|(name, value)| Header::new(name, value.expose()));
     let headers = headers.collect();
     Ok(match source.provider {
+        Provider::Proxy => {
+            return Err(AskError::Source(Error::Invalid {
+                what: "the source",
+                why: "the proxy is asked nothing".to_owned(),
+            }));
+        }
         Provider::Prometheus => Query::Prometheus(prometheus::Query {
             address,
             expression: text,

@@ -54,7 +54,8 @@ impl Case {
             metrics: &self.metrics,
             now: Timestamp::now(),
         };
-        self.observer.observed(&self.service, Some(&watch))
+        self.observer
+            .observed(&self.service, Some(&watch), &Proxied::default())
     }
 }
 
@@ -74,7 +75,11 @@ async fn what_is_told_is_taken_once_and_nobody_is_asked_after_the_end() {
     );
     assert_eq!(one.to.duration_since(one.from).as_secs(), 10);
     assert_eq!(case.look(), []);
-    assert!(case.observer.observed(&case.service, None).is_empty());
+    assert!(
+        case.observer
+            .observed(&case.service, None, &Proxied::default())
+            .is_empty()
+    );
     case.observer.tasks.close();
     // The task ends: nobody is left who could ask.
     tokio::time::timeout(Duration::from_secs(20), case.observer.tasks.wait())
