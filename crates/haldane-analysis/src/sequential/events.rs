@@ -140,12 +140,13 @@ impl Events {
 
     /// Returns the dispersion that the next batch is tempered by.
     pub(crate) fn phi(&self, metric: &Metric) -> f64 {
-        let least = if metric.late {
-            metric.clumping().max(Form::of(metric).late(self.share()))
-        } else {
-            metric.clumping()
-        };
-        dispersion::phi(self.clumps.index(&self.slots), &self.slots, least)
+        let index = self.clumps.index(&self.slots);
+        if !metric.late {
+            return dispersion::phi(index, &self.slots, metric.clumping());
+        }
+        // What is known already is no sign of more.
+        let late = Form::of(metric).late(self.share());
+        late * dispersion::phi(index / late, &self.slots, metric.clumping())
     }
 
     /// Returns stable's share as known so far.
