@@ -3,7 +3,7 @@
 mod requests;
 mod source;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use haldane_core::{
     guard::{self, Limit},
@@ -119,10 +119,7 @@ fn read_metric(name: &str, at: &At<'_>, sources: &Sources, out: &mut Problems) -
     let judging = read_judging(&fields, out);
     let (kind, source, ask) = (kind?, source?, ask?);
     let provider = source.provider;
-    let standard_stale_after = match &ask {
-        Ask::Requests(requests) => requests.stale_after(),
-        Ask::Template(_) | Ask::Query(_) | Ask::Counts { .. } => provider.stale_after(),
-    };
+    let standard_stale_after = standard_stale_after(&ask, provider);
     let direction = direction.flatten().unwrap_or_else(|| kind.direction());
     let standard = Margin::standard(kind, direction);
     Some(Metric {
@@ -145,6 +142,14 @@ fn read_metric(name: &str, at: &At<'_>, sources: &Sources, out: &mut Problems) -
         interval: interval.unwrap_or_else(|| provider.interval()),
         stale_after: stale_after.unwrap_or(standard_stale_after),
     })
+}
+
+/// Returns after which time data is old unless the declaration says otherwise.
+const fn standard_stale_after(ask: &Ask, provider: Provider) -> Duration {
+    match ask {
+        Ask::Requests(requests) => requests.stale_after(),
+        Ask::Template(_) | Ask::Query(_) | Ask::Counts { .. } => provider.stale_after(),
+    }
 }
 
 /// What a metric says of how it is judged; the rest depends on its kind.

@@ -399,8 +399,7 @@ impl Metric {
             found.extend(requests.problems(self.stale_after));
             let falls = self.kind == Kind::Ratio && self.direction == Direction::LowerIsWorse;
             if falls && !requests.is_at_once() {
-                let message =
-                    "hits that come late are no ratio of which less is worse; expected kind conversion";
+                let message = "hits that come late are no ratio of which less is worse; expected kind conversion";
                 found.push(("direction", message.to_owned()));
             }
         }

@@ -91,7 +91,9 @@ fn serve(stream: TcpStream, buyers: &AtomicUsize, refused: usize) -> io::Result<
         io::copy(&mut (&mut stream).take(length), &mut io::sink())?;
         let is_refused = first.starts_with("POST /checkout")
             && refused > 0
-            && buyers.fetch_add(1, Ordering::Relaxed) % refused == 0;
+            && buyers
+                .fetch_add(1, Ordering::Relaxed)
+                .is_multiple_of(refused);
         let status = if is_refused { "409 Conflict" } else { "200 OK" };
         let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\nok");
         stream.get_mut().write_all(answer.as_bytes())?;

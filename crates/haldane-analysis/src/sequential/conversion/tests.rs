@@ -4,11 +4,7 @@ use haldane_core::verdict::{Subject, Verdict};
 
 use super::*;
 use crate::{
-    sequential::{
-        Config, Metric, Question, Settings, State,
-        chance::Chance,
-        real::exp,
-    },
+    sequential::{Config, Metric, Question, Settings, State, chance::Chance, real::exp},
     testing::at,
 };
 
