@@ -289,14 +289,14 @@ fn absent(config: &Config, state: &State, question: &Question<'_>) -> Option<Str
     let mut missing = metrics
         .filter(|metric| metric.required && metric.source == Source::Observed)
         .filter_map(|metric| {
-            let name = &metric.name;
+            let name = metric.name.as_str();
             let stale_after = metric
                 .stale_after
                 .unwrap_or_else(|| config.settings().stale_after);
             let age = state
                 .newest_of(name)
                 .map(|newest| question.now.duration_since(newest));
-            match age {
+            let reason = match age {
                 None => Some(format!("{name} has no data yet")),
                 Some(age) if age.is_positive() && age.unsigned_abs() > stale_after => {
                     let seconds = age.as_secs();
@@ -306,9 +306,26 @@ fn absent(config: &Config, state: &State, question: &Question<'_>) -> Option<Str
                     .seen_of(name)
                     .is_none_or(|seen| seen <= question.since)
                     .then(|| format!("{name} was not seen of the canary in this step")),
-            }
+            };
+            reason.map(|reason| (name, reason))
         });
-    missing.next()
+    let (name, reason) = missing.next()?;
+    Some(match wait_of(name, question.metrics) {
+        Some(within) => format!(
+            "{reason}; it is compared from {} s after each change of the weight on",
+            within.as_secs()
+        ),
+        None => reason,
+    })
+}
+
+/// Returns how long a metric that the proxy counts waits after each change of the weight.
+fn wait_of(name: &str, metrics: &[metric::Metric]) -> Option<Duration> {
+    let metric = metrics.iter().find(|metric| metric.name == name)?;
+    match &metric.ask {
+        metric::Ask::Requests(requests) => Some(requests.within),
+        metric::Ask::Template(_) | metric::Ask::Query(_) | metric::Ask::Counts { .. } => None,
+    }
 }
 
 /// Returns the sequential judge's settings, which a plan gives in short.
@@ -357,6 +374,7 @@ fn declared(metric: &metric::Metric) -> Metric {
         required: metric.required,
         // Independent events; what stable shows may raise it.
         clumping_milli: 1_000,
+        late: matches!(&metric.ask, metric::Ask::Requests(requests) if !requests.is_at_once()),
         stale_after: Some(metric.stale_after),
     }
 }

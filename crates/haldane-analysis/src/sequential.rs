@@ -9,7 +9,7 @@
 //!   bounds, `absolute` for limits, `gauge` for what pods use; `wealth` holds the bets.
 //! - `noninferiority` turns the bets round. `dispersion` tempers them where events come in clumps.
 //! - `full` watches the step of all traffic, where there is nothing to compare with. `mismatch` watches the split of requests.
-//! - `tally` says when a batch ends, [`counter`] reads counters that begin again, `interval` and `forecast` tell people where it stands.
+//! - `tally` says when a batch ends, `conversion` which of the proxy's own counts of visitors and buyers make one, [`counter`] reads counters that begin again, `interval` and `forecast` tell people where it stands.
 //! - `judge` brings everything together.
 //!
 //! With weights `w_m`, `Σ w_m = 1`, of the critical metrics, `E = Σ w_m·E_m` is what all bets together are worth, whatever the metrics have to do
@@ -46,6 +46,7 @@
 mod absolute;
 mod bernoulli;
 mod config;
+mod conversion;
 mod count;
 pub mod counter;
 mod dispersion;
@@ -76,6 +77,7 @@ pub use config::{
     Against, Config, Direction, Kind, METRICS_MAX, Margin, Metric, NAME_BYTES_MAX, Problem,
     Problems, Settings, Source,
 };
+pub use conversion::{Conversions, Counted, Routing};
 pub use evidence::{Detection, Estimate, Evidence, MetricEvidence, Value, Worth};
 pub use judge::{Answer, Conclusion, Question, StepBack, Why};
 pub use latency::BOUNDS_MAX;

@@ -6,13 +6,16 @@
 //!
 //! **Invariant:** counters only rise until they are forgotten.
 
+mod attempt;
+mod conversion;
+
 use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{
             AtomicU64,
-            Ordering::{Acquire, Relaxed, Release},
+            Ordering::{Acquire, Relaxed},
         },
     },
     time::Instant,
@@ -21,6 +24,12 @@ use std::{
 use haldane_core::{ServiceName, VersionName, Weight};
 use http::StatusCode;
 
+use self::conversion::ConversionSeries;
+pub use self::conversion::{CONVERSIONS_MAX, Conversion, ConversionReading};
+pub(crate) use self::{
+    attempt::{Attempt, Hold},
+    conversion::{ConversionShard, Marks},
+};
 use crate::{
     histogram::{BUCKETS, Histogram, bucket_of, to_us},
     table::Table,
@@ -106,6 +115,8 @@ pub struct VersionReading {
     /// From the choice of an endpoint to the last byte of the body, so with the wait for a connection, of attempts that ended with a
     /// response or a [`Fault::Timeout`].
     pub latency: Histogram,
+    /// Attempts that were counted for conversions, by the metric's name.
+    pub conversions: BTreeMap<String, ConversionReading>,
 }
 
 /// Attempts that ended with a fault, by fault.
@@ -129,13 +140,21 @@ pub struct FaultCounts {
 #[derive(Debug)]
 pub(crate) struct Counters {
     threads: usize,
-    series: Mutex<BTreeMap<(ServiceName, VersionName), Shards>>,
+    series: Mutex<BTreeMap<(ServiceName, VersionName), Series>>,
+    /// How often counters of conversions began.
+    generations: AtomicU64,
     limits: [AtomicU64; Limit::ALL.len()],
     connections: AtomicU64,
 }
 
-/// The counters of one version, by thread.
-type Shards = Vec<Arc<Shard>>;
+/// The counters of one version.
+#[derive(Debug)]
+struct Series {
+    /// By thread.
+    shards: Vec<Arc<Shard>>,
+    /// For the conversions of the table, and of an older one that some thread may still have.
+    conversions: Vec<ConversionSeries>,
+}
 
 /// The counters of one version on one thread.
 #[derive(Debug)]
@@ -158,19 +177,6 @@ pub(crate) enum Outcome {
     Status(StatusCode),
     Fault(Fault),
     AbortedByClient,
-}
-
-/// A request is with a version as long as this lives.
-#[derive(Debug)]
-pub(crate) struct Hold(Arc<Shard>);
-
-/// An attempt under way; dropped without an end, it was aborted by the client.
-#[derive(Debug)]
-pub(crate) struct Attempt {
-    shard: Arc<Shard>,
-    began: Instant,
-    is_measured: bool,
-    has_ended: bool,
 }
 
 /// An open connection of a client.
@@ -247,7 +253,19 @@ impl VersionReading {
             unmeasured: self.unmeasured.saturating_sub(earlier.unmeasured),
             in_flight: self.in_flight,
             latency: self.latency.saturating_sub(&earlier.latency),
+            conversions: self.conversions_since(earlier),
         }
+    }
+
+    fn conversions_since(&self, earlier: &Self) -> BTreeMap<String, ConversionReading> {
+        let since = self.conversions.iter().map(|(metric, now)| {
+            let earlier = earlier.conversions.get(metric).copied();
+            (
+                metric.clone(),
+                now.saturating_sub(earlier.unwrap_or_default()),
+            )
+        });
+        since.collect()
     }
 
     fn add(&mut self, shard: &Shard) {
@@ -338,6 +356,7 @@ impl Counters {
         Self {
             threads,
             series: Mutex::default(),
+            generations: AtomicU64::new(0),
             limits: std::array::from_fn(|_| AtomicU64::new(0)),
             connections: AtomicU64::new(0),
         }
@@ -351,10 +370,45 @@ impl Counters {
         version: &VersionName,
     ) -> Arc<Shard> {
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        let shards = series
+        let series = self.series_of(&mut series, service, version);
+        series.shards.get(thread).cloned().unwrap_or_default()
+    }
+
+    /// Returns the counters of a version's conversions for one thread, if there are any conversions. For when a table is new, too.
+    pub(crate) fn conversions(
+        &self,
+        thread: usize,
+        service: &ServiceName,
+        version: &VersionName,
+        rules: &Arc<[Conversion]>,
+    ) -> Option<Arc<ConversionShard>> {
+        if rules.is_empty() {
+            return None;
+        }
+        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = &mut self.series_of(&mut series, service, version).conversions;
+        if let Some(known) = known.iter().find(|known| known.is_of(rules)) {
+            return known.shard(thread);
+        }
+        let generation = self.generations.fetch_add(1, Relaxed).saturating_add(1);
+        let new = ConversionSeries::new(rules, generation, self.threads);
+        let shard = new.shard(thread);
+        known.push(new);
+        shard
+    }
+
+    fn series_of<'a>(
+        &self,
+        series: &'a mut BTreeMap<(ServiceName, VersionName), Series>,
+        service: &ServiceName,
+        version: &VersionName,
+    ) -> &'a mut Series {
+        series
             .entry((service.clone(), version.clone()))
-            .or_insert_with(|| (0..self.threads).map(|_| Arc::default()).collect());
-        shards.get(thread).cloned().unwrap_or_default()
+            .or_insert_with(|| Series {
+                shards: (0..self.threads).map(|_| Arc::default()).collect(),
+                conversions: Vec::new(),
+            })
     }
 
     pub(crate) fn hit(&self, limit: Limit) {
@@ -375,9 +429,17 @@ impl Counters {
             .keys()
             .map(|key| (key.clone(), VersionReading::default()))
             .collect();
-        for (key, shards) in series.iter() {
+        for (key, series) in series.iter() {
             let reading = versions.entry(key.clone()).or_default();
-            shards.iter().for_each(|shard| reading.add(shard));
+            series.shards.iter().for_each(|shard| reading.add(shard));
+            let mut services = table.services();
+            let route = services.find(|route| *route.name() == key.0);
+            let current = route.and_then(|route| {
+                let mut known = series.conversions.iter();
+                known.find(|known| known.is_of(route.conversions()))
+            });
+            let readings = current.into_iter().flat_map(ConversionSeries::readings);
+            reading.conversions = readings.collect();
         }
         for (key, reading) in &mut versions {
             reading.share = shares.get(key).copied();
@@ -394,11 +456,8 @@ impl Counters {
 
     pub(crate) fn in_flight(&self, service: &ServiceName, version: &VersionName) -> u64 {
         let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        let shards = series.get(&(service.clone(), version.clone()));
-        shards
-            .into_iter()
-            .flatten()
-            .fold(0, |sum, shard| sum.saturating_add(shard.in_flight()))
+        let series = series.get(&(service.clone(), version.clone()));
+        series.map_or(0, Series::in_flight)
     }
 
     /// Drops the counters of a version. Returns whether there were any.
@@ -407,9 +466,16 @@ impl Counters {
         series.remove(&(service.clone(), version.clone())).is_some()
     }
 
-    /// Drops counters of versions outside `table` while there are too many of them.
+    /// Drops counters of versions outside `table` while there are too many of them, and of conversions that it doesn't have.
     pub(crate) fn bound(&self, table: &Table) {
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((service, _), series) in series.iter_mut() {
+            let mut services = table.services();
+            if let Some(route) = services.find(|route| route.name() == service) {
+                let is_current = |known: &ConversionSeries| known.is_of(route.conversions());
+                series.conversions.retain(is_current);
+            }
+        }
         let is_live = |(service, version): &(ServiceName, VersionName)| {
             let mut services = table.services().filter(|route| route.name() == service);
             services.any(|route| route.arms().iter().any(|arm| arm.version == *version))
@@ -417,13 +483,20 @@ impl Counters {
         if series.len() <= RETIRED_SERIES_MAX {
             return;
         }
-        let is_idle = |shards: &[Arc<Shard>]| shards.iter().all(|shard| shard.in_flight() == 0);
         let retired = series
             .iter()
-            .filter(|(key, shards)| !is_live(key) && is_idle(shards));
+            .filter(|(key, series)| !is_live(key) && series.in_flight() == 0);
         let excess = series.len() - RETIRED_SERIES_MAX;
         let dropped: Vec<_> = retired.map(|(key, _)| key.clone()).take(excess).collect();
         series.retain(|key, _| !dropped.contains(key));
+    }
+}
+
+impl Series {
+    fn in_flight(&self) -> u64 {
+        self.shards
+            .iter()
+            .fold(0, |sum, shard| sum.saturating_add(shard.in_flight()))
     }
 }
 
@@ -495,54 +568,6 @@ impl Shard {
                 count.fetch_add(1, Relaxed);
             }
         }
-    }
-}
-
-impl Hold {
-    pub(crate) fn new(shard: Arc<Shard>) -> Self {
-        shard.entered.fetch_add(1, Relaxed);
-        Self(shard)
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.0.left.fetch_add(1, Release);
-    }
-}
-
-impl Attempt {
-    pub(crate) fn begin(shard: Arc<Shard>, is_measured: bool) -> Self {
-        Self {
-            shard,
-            began: Instant::now(),
-            is_measured,
-            has_ended: false,
-        }
-    }
-
-    /// Ends the attempt; a second end is ignored.
-    pub(crate) fn end(&mut self, outcome: Outcome) {
-        if self.has_ended {
-            return;
-        }
-        self.has_ended = true;
-        if self.is_measured {
-            self.shard.end(outcome, self.began);
-        } else {
-            self.shard.unmeasured.fetch_add(1, Relaxed);
-        }
-    }
-
-    /// Ends the attempt without a trace: it says nothing about the version.
-    pub(crate) fn cancel(mut self) {
-        self.has_ended = true;
-    }
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        self.end(Outcome::AbortedByClient);
     }
 }
 

@@ -195,6 +195,7 @@ mod tests {
             },
             rules,
             unmeasured: vec![],
+            conversions: vec![],
             timeouts: Timeouts::default(),
             body_bytes_max: u64::MAX,
         })

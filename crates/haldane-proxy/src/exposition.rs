@@ -13,7 +13,7 @@ use std::{
 
 use haldane_core::{ServiceName, VersionName};
 
-use crate::count::{Reading, VersionReading};
+use crate::count::{ConversionReading, Reading, VersionReading};
 
 pub use self::{
     delimited::{DELIMITED_TYPE, Delimited, prefers_delimited},
@@ -60,6 +60,7 @@ pub fn encode_metrics(text: &str, reading: &Reading) -> Vec<u8> {
 
 fn write_all(out: &mut String, reading: &Reading) -> fmt::Result {
     requests(out, reading)?;
+    conversions(out, reading)?;
     gauges(out, reading)?;
     latency(out, reading)?;
     head(
@@ -133,6 +134,36 @@ fn requests(out: &mut String, reading: &Reading) -> fmt::Result {
         head(out, name, "counter", help)?;
         for (labels, version) in versions(reading) {
             writeln!(out, "{name}{{{labels}}} {}", count(version))?;
+        }
+    }
+    Ok(())
+}
+
+/// Labels are the names of declared metrics: as many as the files declare.
+fn conversions(out: &mut String, reading: &Reading) -> fmt::Result {
+    type Counter = (&'static str, &'static str, fn(&ConversionReading) -> u64);
+    let counters: [Counter; 2] = [
+        (
+            "haldane_proxy_conversion_hits_total",
+            "Attempts that were hits of a declared metric.",
+            |counts| counts.hits,
+        ),
+        (
+            "haldane_proxy_conversion_exposures_total",
+            "Attempts that could lead to a hit of a declared metric.",
+            |counts| counts.exposures,
+        ),
+    ];
+    for (name, help, count) in counters {
+        head(out, name, "counter", help)?;
+        for (labels, version) in versions(reading) {
+            for (metric, counts) in &version.conversions {
+                writeln!(
+                    out,
+                    "{name}{{{labels},metric=\"{metric}\"}} {}",
+                    count(counts)
+                )?;
+            }
         }
     }
     Ok(())
@@ -258,6 +289,15 @@ mod tests {
             aborted_by_client: 4,
             in_flight: 3,
             latency,
+            conversions: [(
+                "bought".to_owned(),
+                ConversionReading {
+                    hits: 2,
+                    exposures: 7,
+                    generation: 1,
+                },
+            )]
+            .into(),
             ..VersionReading::default()
         };
         Reading {
@@ -283,6 +323,8 @@ mod tests {
             r#"haldane_proxy_request_duration_seconds_bucket{service="shop",version="v2",le="+Inf"} 3"#,
             r#"haldane_proxy_request_duration_seconds_sum{service="shop",version="v2"} 0.4308"#,
             r#"haldane_proxy_request_duration_seconds_count{service="shop",version="v2"} 3"#,
+            r#"haldane_proxy_conversion_hits_total{service="shop",version="v2",metric="bought"} 2"#,
+            r#"haldane_proxy_conversion_exposures_total{service="shop",version="v2",metric="bought"} 7"#,
             r#"haldane_proxy_limits_total{limit="body_size"} 7"#,
             "haldane_proxy_connections 9",
         ] {

@@ -29,7 +29,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     body::{BodyStage, BodyWatch, Bond, ClientBody, IdleTimer, Relay, RequestBody, Source},
     connection::after,
-    count::{Attempt, Fault, Hold, Outcome},
+    count::{Attempt, Fault, Hold, Marks, Outcome},
     lane::{Lane, Spot},
     pool::{ConnectError, Lease, Pending, Want},
     refuse::Answer,
@@ -53,6 +53,8 @@ pub(crate) struct Job {
     watch: Option<Arc<BodyWatch>>,
     is_repeatable: bool,
     is_measured: bool,
+    /// What it counts for besides.
+    marks: Marks,
 }
 
 /// Why an exchange with an endpoint gave no response.
@@ -101,7 +103,8 @@ pub(crate) async fn forward(
         while tried.len() < ENDPOINTS_TRIED_MAX
             && let Some((at, spot)) = lane.pick(arm, &tried)
         {
-            let attempt = Attempt::begin(Arc::clone(&lane_arm.shard), job.is_measured);
+            let attempt = Attempt::begin(Arc::clone(&lane_arm.shard), job.is_measured)
+                .with_conversions(lane_arm.conversions.as_ref(), job.marks);
             let pending = Pending::new(&spot.pool);
             let failure = match exchange(lane, arm, spot, &mut job, tasks).await {
                 Ok((response, lease)) => {
@@ -262,7 +265,7 @@ impl Job {
         parts: request::Parts,
         target: Target,
         body: Option<Box<ClientBody>>,
-        is_measured: bool,
+        (is_measured, marks): (bool, Marks),
     ) -> Self {
         let mut headers = parts.headers;
         if body.as_ref().is_some_and(|body| !body.has_length()) {
@@ -279,6 +282,7 @@ impl Job {
             host: target.host,
             body,
             is_measured,
+            marks,
         }
     }
 

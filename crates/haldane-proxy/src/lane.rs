@@ -6,7 +6,7 @@ use haldane_core::Weight;
 use http::{HeaderMap, HeaderValue};
 
 use crate::{
-    count::Shard,
+    count::{ConversionShard, Shard},
     decide::{Choice, decide},
     endpoint::Endpoint,
     pool::Pool,
@@ -26,6 +26,7 @@ pub(crate) struct Lane {
 #[derive(Debug)]
 pub(crate) struct LaneArm {
     pub(crate) shard: Arc<Shard>,
+    pub(crate) conversions: Option<Arc<ConversionShard>>,
     pub(crate) spots: Vec<Spot>,
     /// The version as the header that tells it, if it is to be told.
     pub(crate) exposed: Option<HeaderValue>,
@@ -208,6 +209,7 @@ mod tests {
             overrides: Override::default(),
             rules: vec![],
             unmeasured: vec![],
+            conversions: vec![],
             timeouts: Timeouts::default(),
             body_bytes_max: u64::MAX,
         })
@@ -218,6 +220,7 @@ mod tests {
         };
         let arms = route.arms().iter().map(|arm| LaneArm {
             shard: Arc::default(),
+            conversions: None,
             spots: arm.endpoints.iter().map(spot).collect(),
             exposed: None,
         });

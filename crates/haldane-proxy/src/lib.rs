@@ -28,6 +28,7 @@
 //!     rules: vec![],
 //!     unmeasured: vec!["/health".parse()?],
 //!     timeouts: Timeouts::default(),
+//!     conversions: vec![],
 //!     body_bytes_max: 10 * 1024 * 1024,
 //! })?;
 //! let route = Route { listener: None, host: None, path: PathPrefix::root(), service: "shop".parse()? };
@@ -76,7 +77,10 @@ pub use config::{
     HEADER_BYTES_MAX, HEADER_READ_TIMEOUT, Limits, UPSTREAM_CONNECTIONS_MAX, UPSTREAM_IDLE_MAX,
     UPSTREAM_IDLE_TIMEOUT, UPSTREAM_WAITING_MAX,
 };
-pub use count::{Fault, FaultCounts, Limit, Reading, VersionReading};
+pub use count::{
+    CONVERSIONS_MAX, Conversion, ConversionReading, Fault, FaultCounts, Limit, Reading,
+    VersionReading,
+};
 pub use endpoint::{AuthorityError, Endpoint};
 pub use exposition::{
     DELIMITED_TYPE, Delimited, NativeHistogram, TEXT_TYPE, encode_metrics, prefers_delimited,

@@ -12,7 +12,10 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, str::FromStr, sync::Arc, 
 use haldane_core::{ServiceName, VersionName, Weight};
 use http::HeaderName;
 
-use crate::endpoint::Endpoint;
+use crate::{
+    count::{CONVERSIONS_MAX, Conversion},
+    endpoint::Endpoint,
+};
 
 /// Time to open a connection to an endpoint; more means that it is not there. It is longer than the second after which the kernel
 /// repeats a lost packet of the handshake, so that one lost packet is no failure.
@@ -100,6 +103,7 @@ pub struct ServiceRoute {
     overrides: Override,
     rules: Vec<(Vec<Matcher>, usize)>,
     unmeasured: Vec<PathPrefix>,
+    conversions: Arc<[Conversion]>,
     timeouts: Timeouts,
     body_bytes_max: u64,
 }
@@ -119,6 +123,8 @@ pub struct ServiceSpec {
     pub rules: Vec<Rule>,
     /// Paths that are served but not counted.
     pub unmeasured: Vec<PathPrefix>,
+    /// Requests that are counted besides, at most [`CONVERSIONS_MAX`].
+    pub conversions: Vec<Conversion>,
     /// Time-outs towards the endpoints.
     pub timeouts: Timeouts,
     /// Bytes of the body of a request; the proxy's own limit holds as well.
@@ -227,6 +233,14 @@ pub enum ServiceError {
         service: ServiceName,
         /// Where the rule leads.
         version: VersionName,
+    },
+    /// More is to be counted than a request can carry.
+    #[error("{service} has {found} conversions; expected at most {CONVERSIONS_MAX}")]
+    Conversions {
+        /// The service.
+        service: ServiceName,
+        /// How many there are.
+        found: usize,
     },
 }
 
@@ -428,8 +442,8 @@ impl ServiceRoute {
     /// Returns the service that `spec` describes.
     ///
     /// # Errors
-    /// When the shares don't add up to 10,000 basis points, a version is given twice, or the fallback or a rule names a version
-    /// that is no arm.
+    /// When the shares don't add up to 10,000 basis points, a version is given twice, the fallback or a rule names a version that is no
+    /// arm, or there are too many conversions.
     pub fn try_new(spec: ServiceSpec) -> Result<Self, ServiceError> {
         let ServiceSpec {
             name,
@@ -438,9 +452,16 @@ impl ServiceRoute {
             overrides,
             rules,
             unmeasured,
+            conversions,
             timeouts,
             body_bytes_max,
         } = spec;
+        if conversions.len() > CONVERSIONS_MAX {
+            return Err(ServiceError::Conversions {
+                service: name,
+                found: conversions.len(),
+            });
+        }
         let sum_bps = arms.iter().map(|arm| u32::from(arm.share.as_bps())).sum();
         if sum_bps != u32::from(Weight::FULL.as_bps()) {
             return Err(ServiceError::Shares {
@@ -489,6 +510,7 @@ impl ServiceRoute {
             overrides,
             rules,
             unmeasured,
+            conversions: conversions.into(),
             timeouts,
             body_bytes_max,
         })
@@ -521,6 +543,10 @@ impl ServiceRoute {
 
     pub(crate) fn rules(&self) -> &[(Vec<Matcher>, usize)] {
         &self.rules
+    }
+
+    pub(crate) const fn conversions(&self) -> &Arc<[Conversion]> {
+        &self.conversions
     }
 
     pub(crate) const fn timeouts(&self) -> Timeouts {

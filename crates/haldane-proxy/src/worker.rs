@@ -26,7 +26,7 @@ use crate::{
     body::{ClientBody, ResponseBody, Source},
     config::Config,
     connection::{Busy, ConnectionState, serve},
-    count::{ConnectionCount, Counters, Limit},
+    count::{ConnectionCount, Counters, Limit, Marks},
     forward::{Job, forward},
     lane::{Draws, Lane, LaneArm, Spot},
     listener::{Listener, accept},
@@ -226,6 +226,12 @@ impl View {
             };
             let arms = route.arms().iter().map(|arm| LaneArm {
                 shard: shared.counters.shard(thread, route.name(), &arm.version),
+                conversions: shared.counters.conversions(
+                    thread,
+                    route.name(),
+                    &arm.version,
+                    route.conversions(),
+                ),
                 spots: arm
                     .endpoints
                     .iter()
@@ -291,12 +297,13 @@ impl Visit {
         }
         let is_measured = lane.route.is_measured(path);
         let (arm, is_measured) = lane.choose(&parts.headers, parts.uri.query(), is_measured);
+        let marks = Marks::of(lane.route.conversions(), parts.method.as_str(), path);
         let body_idle = lane.route.timeouts().body_idle;
         let body = (!body.is_end_stream()).then(|| {
             let state = Arc::clone(&self.state);
             Box::new(ClientBody::new(body, body_bytes_max, body_idle, state))
         });
-        let job = Job::new(parts, target, body, is_measured);
+        let job = Job::new(parts, target, body, (is_measured, marks));
         forward(&lane, arm, job, &self.worker.upstreams).await
     }
 }

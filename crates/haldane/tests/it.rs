@@ -8,6 +8,7 @@ mod it {
     mod chance;
     mod children;
     mod command;
+    mod conversion;
     mod crash;
     mod demo;
     mod descriptors;

@@ -372,6 +372,29 @@ impl Rollout {
 }
 
 #[test]
+fn a_metric_that_the_proxy_counts_says_why_it_waits() {
+    let mut metric = with_payments().rules().metrics[0].clone();
+    metric.source = metric::Source::proxy();
+    metric.stale_after = Duration::from_mins(2);
+    metric.ask = metric::Ask::Requests(metric::Requests {
+        hit: "POST /pay 2xx".parse().unwrap(),
+        of: "GET /cart".parse().unwrap(),
+        within: Duration::from_mins(1),
+    });
+    let plan = plan(Some(Sequential::default()), Some(50_000));
+    let plan = plan.with_metrics(vec![metric]).unwrap();
+    let mut rollout = Rollout::new();
+    let since = rollout.now;
+    rollout.pass(120, 10, [1_000, 1_000]);
+    let judgement = rollout.judge(&plan, since).judgement;
+    assert_eq!(judgement.verdict, Verdict::NoData);
+    assert_eq!(
+        judgement.reason,
+        "payments has no data yet; it is compared from 60 s after each change of the weight on"
+    );
+}
+
+#[test]
 fn nothing_passes_without_a_required_metric_however_good_requests_look() {
     let plan = with_payments();
     let mut rollout = Rollout::new();

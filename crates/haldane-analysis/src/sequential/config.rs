@@ -57,6 +57,9 @@ pub struct Metric {
     pub required: bool,
     /// In clumps of how many its events come at least, in thousandths; 1000 if they are independent. What stable shows may raise it.
     pub clumping_milli: u32,
+    /// Whether its events come in later batches than their exposures, so that the events of a batch are not some of its exposures.
+    #[serde(default)]
+    pub late: bool,
     /// Overrides [`Settings::stale_after`] for a slower source.
     pub stale_after: Option<Duration>,
 }
@@ -195,6 +198,7 @@ impl Metric {
             critical: true,
             required: true,
             clumping_milli: 1_000,
+            late: false,
             stale_after: None,
         }
     }

@@ -20,6 +20,9 @@ use super::{
 /// How many exposures of stable must be known before shares are bet on: a guess made of nothing loses much in the first batch.
 const KNOWN_MIN: u64 = 30;
 
+/// The largest share of which late events are taken for that: nearer to 1 all batches are full, and nothing would be told.
+const LATE_SHARE_MAX: f64 = 0.95;
+
 /// The evidence on one metric.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Events {
@@ -99,6 +102,20 @@ impl Form {
     }
 }
 
+impl Form {
+    /// Returns the least dispersion where events come later than their exposures.
+    ///
+    /// The `k` events of a batch are then those of earlier exposures and independent of its `n`: of `k − p·n` the variance is `n·(p + p²)`. The forms
+    /// expect `n·p·(1 − p)` of a share, and `n·p` of rare events.
+    fn late(self, share: f64) -> f64 {
+        let share = share.clamp(0.0, LATE_SHARE_MAX);
+        match self {
+            Self::Rises(_) | Self::Falls(_) => (1.0 + share) / (1.0 - share),
+            Self::Rare(_) | Self::Limit(_) => 1.0 + share,
+        }
+    }
+}
+
 impl Events {
     /// Nothing seen.
     pub(crate) fn new() -> Self {
@@ -123,11 +140,13 @@ impl Events {
 
     /// Returns the dispersion that the next batch is tempered by.
     pub(crate) fn phi(&self, metric: &Metric) -> f64 {
-        dispersion::phi(
-            self.clumps.index(&self.slots),
-            &self.slots,
-            metric.clumping(),
-        )
+        let index = self.clumps.index(&self.slots);
+        if !metric.late {
+            return dispersion::phi(index, &self.slots, metric.clumping());
+        }
+        // What is known already is no sign of more.
+        let late = Form::of(metric).late(self.share());
+        late * dispersion::phi(index / late, &self.slots, metric.clumping())
     }
 
     /// Returns stable's share as known so far.

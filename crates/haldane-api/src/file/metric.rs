@@ -1,8 +1,9 @@
-//! The metrics that services take from the metric systems of the file.
+//! The metrics that services take from the metric systems of the file, or that the proxy counts.
 
+mod requests;
 mod source;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use haldane_core::{
     guard::{self, Limit},
@@ -78,16 +79,24 @@ fn read_metric(name: &str, at: &At<'_>, sources: &Sources, out: &mut Problems) -
     let kind = fields
         .need("kind", out)
         .and_then(|at| at.choice(&kinds, out));
-    let source = fields
-        .need("source", out)
-        .and_then(|at| find_source(&at, sources, out));
+    let is_proxys = requests::is_given(&fields);
+    let source = if is_proxys {
+        requests::read_source(&fields, out)
+    } else {
+        let at = fields.need("source", out);
+        at.and_then(|at| find_source(&at, sources, out))
+    };
     let variables = fields.or("variables", BTreeMap::new(), |at| read_variables(at, out));
     let form = Form {
         kind,
         provider: source.as_ref().map(|source| source.provider),
         variables: &variables,
     };
-    let ask = read_ask(&fields, &form, out);
+    let ask = if is_proxys {
+        requests::read(&fields, out)
+    } else {
+        read_ask(&fields, &form, out)
+    };
     let directions = [
         ("higherIsWorse", Direction::HigherIsWorse),
         ("lowerIsWorse", Direction::LowerIsWorse),
@@ -108,15 +117,16 @@ fn read_metric(name: &str, at: &At<'_>, sources: &Sources, out: &mut Problems) -
     let interval = fields.get("interval").and_then(|at| at.wait(out));
     let stale_after = fields.get("staleAfter").and_then(|at| at.wait(out));
     let judging = read_judging(&fields, out);
-    let (kind, source) = (kind?, source?);
+    let (kind, source, ask) = (kind?, source?, ask?);
     let provider = source.provider;
+    let standard_stale_after = standard_stale_after(&ask, provider);
     let direction = direction.flatten().unwrap_or_else(|| kind.direction());
     let standard = Margin::standard(kind, direction);
     Some(Metric {
         name: name.to_owned(),
         kind,
         source,
-        ask: ask?,
+        ask,
         variables,
         workload,
         unit,
@@ -130,8 +140,16 @@ fn read_metric(name: &str, at: &At<'_>, sources: &Sources, out: &mut Problems) -
         critical: judging.critical.unwrap_or_else(|| kind.is_critical()),
         required: judging.required.unwrap_or_else(|| kind.is_required()),
         interval: interval.unwrap_or_else(|| provider.interval()),
-        stale_after: stale_after.unwrap_or_else(|| provider.stale_after()),
+        stale_after: stale_after.unwrap_or(standard_stale_after),
     })
+}
+
+/// Returns after which time data is old unless the declaration says otherwise.
+const fn standard_stale_after(ask: &Ask, provider: Provider) -> Duration {
+    match ask {
+        Ask::Requests(requests) => requests.stale_after(),
+        Ask::Template(_) | Ask::Query(_) | Ask::Counts { .. } => provider.stale_after(),
+    }
 }
 
 /// What a metric says of how it is judged; the rest depends on its kind.
@@ -177,6 +195,10 @@ fn read_judging(fields: &Fields<'_>, out: &mut Problems) -> Judging {
 
 fn find_source(at: &At<'_>, sources: &Sources, out: &mut Problems) -> Option<Source> {
     let name = at.filled("the name of one of sources", out)?;
+    if name == Source::PROXY {
+        out.add(at, "nothing for the proxy to count; expected hit and of");
+        return None;
+    }
     let source = sources.get(&name);
     if source.is_none() {
         let names: Vec<&str> = sources.keys().map(String::as_str).collect();
@@ -260,7 +282,7 @@ fn read_ask(fields: &Fields<'_>, form: &Form<'_>, out: &mut Problems) -> Option<
         (None, None, None, None) => {
             out.add(
                 &fields.at,
-                "nothing to ask; expected template, query, or events and exposure",
+                "nothing to ask; expected template, query, events and exposure, or hit and of",
             );
             None
         }

@@ -167,20 +167,35 @@ const TEMPLATE_NAMES: [&str; 16] = [
     "traefik",
 ];
 
-/// A metric of another system.
+/// A metric of another system, or of the proxy's own counts.
 pub(crate) static METRIC: Table = Table {
     name: "Metric",
-    doc: "A metric of another system, by which the sequential judge compares the versions; `template`, `query`, or `events` and `exposure` say what is asked. In queries `{{service}}`, `{{version}}`, `{{workload}}`, `{{window}}` and the variables are filled in.",
+    doc: "A metric by which the sequential judge compares the versions: of another system, where `template`, `query`, or `events` and `exposure` say what is asked; or of requests that the proxy counts, `hit` and `of`. In queries `{{service}}`, `{{version}}`, `{{workload}}`, `{{window}}` and the variables are filled in.",
     keys: &[
         required(
             "kind",
             Form::Choice(&["ratio", "counter", "latency", "gauge", "conversion"]),
             "What it is: some of many (ratio), events in time (counter), latencies in buckets (latency), what each pod uses (gauge), or a share that is not small (conversion).",
         ),
-        required(
+        optional(
             "source",
             Form::Text,
-            "The name of the metric system to ask, one of `sources`.",
+            "The name of the metric system to ask, one of `sources`; none for `hit` and `of`, which the proxy counts itself.",
+        ),
+        optional(
+            "hit",
+            Form::Text,
+            "Requests that the proxy counts as hits, for kind conversion or ratio: `[METHOD] PATH [STATUS]`, such as `POST /checkout 2xx`. `*` stands for any method and for one segment of the path, `**` at its end for the rest; a status is such as `2xx`, `200` or `!5xx`.",
+        ),
+        optional(
+            "of",
+            Form::Text,
+            "Requests that could lead to a hit, in the same form, such as `GET /cart`.",
+        ),
+        optional(
+            "within",
+            Form::Duration,
+            "Within which time of `of` nearly all hits come: what is counted sooner than this after a change of the weight is not compared. Without it, 1m; 1s where `hit` is the same request with a certain status.",
         ),
         optional(
             "template",
@@ -264,7 +279,7 @@ pub(crate) static METRIC: Table = Table {
         optional(
             "staleAfter",
             Form::Duration,
-            "Data older than this is none; at least two scrapes, or four steps. Without it, 60s for Prometheus, else 5m.",
+            "Data older than this is none; at least two scrapes, or four steps. Without it, 60s for Prometheus, `within` and 60s for the proxy, else 5m.",
         ),
     ],
     exactly_one_of: &[],

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use haldane_core::plan::{
-    Plan,
-    metric::{Given, Source},
+    Hold, Plan, Step,
+    metric::{Ask, Given, Provider, Source},
 };
 
 use super::Advice;
@@ -43,6 +43,7 @@ pub(super) fn lint_sources(file: &File) -> Vec<Advice> {
 /// Returns advice on the metrics of a service.
 pub(super) fn lint_metrics(path: &str, plan: &Plan) -> Vec<Advice> {
     let metrics = plan.rules().metrics.iter();
+    let metrics = metrics.filter(|metric| metric.source.provider != Provider::Proxy);
     let late = metrics.filter_map(|metric| {
         // One answer may always be late.
         let least = metric.interval.saturating_mul(2);
@@ -54,7 +55,40 @@ pub(super) fn lint_metrics(path: &str, plan: &Plan) -> Vec<Advice> {
             ),
         })
     });
-    late.collect()
+    late.chain(lint_conversions(path, plan)).collect()
+}
+
+/// Returns advice on metrics that wait longer after each change of the weight than a step lasts.
+fn lint_conversions(path: &str, plan: &Plan) -> Vec<Advice> {
+    let holds = plan.steps().iter().filter_map(|step| match step {
+        Step::Hold(Hold::For(time)) => Some(*time),
+        Step::Hold(Hold::UntilEvidence { max, .. }) => Some(*max),
+        Step::Hold(Hold::UntilResumed)
+        | Step::SetWeight(_)
+        | Step::TestTraffic
+        | Step::ScaleCanary(_)
+        | Step::Analysis(_)
+        | Step::Experiment(_)
+        | Step::HeaderRoute(_)
+        | Step::Mirror(_)
+        | Step::Gate(_) => None,
+    });
+    let Some(shortest) = holds.min() else {
+        return Vec::new();
+    };
+    let metrics = plan.rules().metrics.iter();
+    let unseen = metrics.filter_map(|metric| match &metric.ask {
+        Ask::Requests(requests) if requests.within >= shortest => Some(Advice {
+            path: format!("{path}.metrics.{}.within", metric.name),
+            message: format!(
+                "a step of {} is over before {} have passed in which its hits may be those of another weight, so nothing of it is compared; hold longer, or give a shorter within",
+                show_duration(shortest),
+                show_duration(requests.within)
+            ),
+        }),
+        Ask::Requests(_) | Ask::Template(_) | Ask::Query(_) | Ask::Counts { .. } => None,
+    });
+    unseen.collect()
 }
 
 fn has_secrets(source: &Source) -> bool {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use haldane_core::{
     guard::{self, Limit},
-    plan::metric::{Ask, Direction, Given, Margin, Metric, Source, Unit},
+    plan::metric::{Ask, Direction, Given, Margin, Metric, Requests, Source, Unit},
 };
 use serde_json::{Map, Value, json};
 
@@ -82,13 +82,6 @@ fn metric_long(metric: &Metric) -> Value {
     let mut long = json!({
         "kind": kind.name(),
         "source": source.name,
-        "variables": variables,
-        "workload": workload,
-        "unit": match unit {
-            Unit::Seconds => "s",
-            Unit::Milliseconds => "ms",
-            Unit::Microseconds => "us",
-        },
         "direction": match direction {
             Direction::HigherIsWorse => "higherIsWorse",
             Direction::LowerIsWorse => "lowerIsWorse",
@@ -99,15 +92,32 @@ fn metric_long(metric: &Metric) -> Value {
         "weight": weight,
         "critical": critical.to_string(),
         "required": required.to_string(),
-        "interval": show_duration(*interval),
         "staleAfter": show_duration(*stale_after),
     });
+    if !matches!(ask, Ask::Requests(_)) {
+        let unit = match unit {
+            Unit::Seconds => "s",
+            Unit::Milliseconds => "ms",
+            Unit::Microseconds => "us",
+        };
+        if let Some(map) = long.as_object_mut() {
+            map.insert("variables".to_owned(), json!(variables));
+        }
+        set(&mut long, "workload", Some(workload.clone()));
+        set(&mut long, "unit", Some(unit.to_owned()));
+        set(&mut long, "interval", Some(show_duration(*interval)));
+    }
     match ask {
         Ask::Template(name) => set(&mut long, "template", Some(name.clone())),
         Ask::Query(query) => set(&mut long, "query", Some(query.clone())),
         Ask::Counts { events, exposure } => {
             set(&mut long, "events", Some(events.clone()));
             set(&mut long, "exposure", exposure.clone());
+        }
+        Ask::Requests(Requests { hit, of, within }) => {
+            set(&mut long, "hit", Some(hit.to_string()));
+            set(&mut long, "of", Some(of.to_string()));
+            set(&mut long, "within", Some(show_duration(*within)));
         }
     }
     long

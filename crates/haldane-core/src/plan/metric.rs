@@ -1,14 +1,17 @@
-//! Declared metrics: what other systems measure of a service, and how the sequential judge is to take it.
+//! Declared metrics: what other systems measure of a service, or the proxy counts of its requests, and how the sequential judge is to take it.
 //!
 //! The core knows the kind of a metric and its margin; whom to ask and with which words is data for the host, which the core carries
 //! but doesn't read. A declaration is part of the plan, so that a rollout is judged by what was declared when it began.
 //!
 //! **Invariant:** no secret is in here: credentials are names of environment variables and files.
 
+mod requests;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::requests::{PATTERN_BYTES_MAX, PatternError, RequestPattern, Requests};
 use crate::plan::{PlanProblem, Rules};
 
 /// The most metrics of a plan; the judge adds errors and latency of requests to them.
@@ -35,7 +38,7 @@ const INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_h
 /// The longest time after which data may count as old.
 const STALE_MAX: Duration = Duration::from_hours(24);
 
-/// One metric of another system.
+/// One metric of another system, or of the proxy's own counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metric {
     /// Its name, unlike any other's.
@@ -128,6 +131,8 @@ pub enum Ask {
         /// What could have: `None` for the time that passed.
         exposure: Option<String>,
     },
+    /// Requests that the proxy counts itself.
+    Requests(Requests),
 }
 
 /// A metric system.
@@ -150,6 +155,8 @@ pub struct Source {
 /// A kind of metric system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Provider {
+    /// The proxy itself, which is asked by nobody.
+    Proxy,
     /// Prometheus and what speaks its API.
     Prometheus,
     /// Amazon CloudWatch.
@@ -185,8 +192,26 @@ pub enum Given {
     File(String),
 }
 
+impl Source {
+    /// The name of the proxy as a source, which no other source has.
+    pub const PROXY: &'static str = "proxy";
+
+    /// Returns the proxy as a source.
+    #[must_use]
+    pub fn proxy() -> Self {
+        Self {
+            name: Self::PROXY.to_owned(),
+            provider: Provider::Proxy,
+            address: String::new(),
+            options: BTreeMap::new(),
+            headers: BTreeMap::new(),
+            auth: BTreeMap::new(),
+        }
+    }
+}
+
 impl Provider {
-    /// All of them.
+    /// All that a file can name as sources.
     pub const ALL: [Self; 11] = [
         Self::Prometheus,
         Self::CloudWatch,
@@ -205,6 +230,7 @@ impl Provider {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Proxy => Source::PROXY,
             Self::Prometheus => "prometheus",
             Self::CloudWatch => "cloudWatch",
             Self::Datadog => "datadog",
@@ -228,7 +254,10 @@ impl Provider {
     /// The time between two questions unless the declaration says otherwise; of a system that counts in steps, the length of a step.
     #[must_use]
     pub const fn interval(self) -> Duration {
-        if self.has_counters() {
+        if matches!(self, Self::Proxy) {
+            // It is read with the requests.
+            Duration::from_secs(1)
+        } else if self.has_counters() {
             Duration::from_secs(5)
         } else {
             Duration::from_mins(1)
@@ -366,12 +395,40 @@ impl Metric {
                 "both versions would be the same; expected a text with {{version}} in it",
             );
         }
+        if let Ask::Requests(requests) = &self.ask {
+            found.extend(requests.problems(self.stale_after));
+            let falls = self.kind == Kind::Ratio && self.direction == Direction::LowerIsWorse;
+            if falls && !requests.is_at_once() {
+                let message = "hits that come late are no ratio of which less is worse; expected kind conversion";
+                found.push(("direction", message.to_owned()));
+            }
+        }
         found.extend(self.margin_problems());
         found
     }
 
-    /// Says where what is asked doesn't fit the kind.
+    /// Says where what is asked doesn't fit the kind or the source.
     const fn mismatch(&self) -> Option<(&'static str, &'static str)> {
+        match (&self.ask, self.source.provider, self.kind) {
+            (Ask::Requests(_), Provider::Proxy, Kind::Ratio | Kind::Conversion) => None,
+            (Ask::Requests(_), Provider::Proxy, _) => Some((
+                "kind",
+                "hits among requests are a share of them; expected conversion or ratio",
+            )),
+            (Ask::Requests(_), _, _) => Some((
+                "source",
+                "hit and of are counted by the proxy itself; expected no source",
+            )),
+            (_, Provider::Proxy, _) => Some((
+                "source",
+                "the proxy answers no queries; expected hit and of",
+            )),
+            (_, _, _) => self.query_mismatch(),
+        }
+    }
+
+    /// Says where a query doesn't fit the kind or the source.
+    const fn query_mismatch(&self) -> Option<(&'static str, &'static str)> {
         if !self.source.provider.has_counters() {
             let is_template = matches!(self.ask, Ask::Template(_));
             let is_untold = matches!(self.ask, Ask::Counts { exposure: None, .. });
@@ -415,6 +472,7 @@ impl Metric {
             (Ask::Counts { .. }, Kind::Latency | Kind::Gauge) => {
                 Some(("events", "a latency or a gauge is no count; expected query"))
             }
+            (Ask::Requests(_), _) => None,
             (Ask::Counts { .. }, _) => Some((
                 "exposure",
                 "of how many the events are some is missing; expected exposure beside events",
@@ -622,6 +680,68 @@ mod tests {
         assert_eq!(with(Kind::Counter, counts(None)), ["exposure"]);
         let template = Ask::Template("istio".to_owned());
         assert_eq!(with(Kind::Ratio, template), ["template"]);
+    }
+
+    #[test]
+    fn hits_among_requests_are_a_share_that_only_the_proxy_counts() {
+        let requests = |hit: &str, of: &str| {
+            let (hit, of): (RequestPattern, RequestPattern) =
+                (hit.parse().unwrap(), of.parse().unwrap());
+            let within = Requests::within(&hit, &of);
+            Requests { hit, of, within }
+        };
+        let with = |kind, source: Source, requests: Requests| {
+            keys(&Metric {
+                stale_after: requests.stale_after(),
+                source,
+                ask: Ask::Requests(requests),
+                ..metric(kind)
+            })
+        };
+        let bought = || requests("POST /checkout 2xx", "GET /cart");
+        for kind in [Kind::Conversion, Kind::Ratio] {
+            assert_eq!(with(kind, Source::proxy(), bought()), [""; 0]);
+        }
+        for kind in [Kind::Counter, Kind::Latency, Kind::Gauge] {
+            assert_eq!(with(kind, Source::proxy(), bought()), ["kind"]);
+        }
+        let other = metric(Kind::Conversion).source;
+        assert_eq!(with(Kind::Conversion, other, bought()), ["source"]);
+        let same = requests("GET /cart", "GET /cart");
+        assert_eq!(with(Kind::Conversion, Source::proxy(), same), ["hit"]);
+        let long = Requests {
+            within: Duration::from_secs(3_601),
+            ..bought()
+        };
+        assert_eq!(with(Kind::Conversion, Source::proxy(), long), ["within"]);
+        let asked = Metric {
+            source: Source::proxy(),
+            ..metric(Kind::Conversion)
+        };
+        assert_eq!(keys(&asked), ["source"]);
+        let falling = Metric {
+            source: Source::proxy(),
+            stale_after: bought().stale_after(),
+            ask: Ask::Requests(bought()),
+            direction: Direction::LowerIsWorse,
+            ..metric(Kind::Ratio)
+        };
+        assert_eq!(keys(&falling), ["direction"]);
+        let early = Metric {
+            source: Source::proxy(),
+            ask: Ask::Requests(bought()),
+            ..metric(Kind::Conversion)
+        };
+        assert_eq!(keys(&early), ["staleAfter"]);
+    }
+
+    #[test]
+    fn hits_that_are_the_same_requests_come_at_once() {
+        let within = |hit: &str, of: &str| {
+            Requests::within(&hit.parse().unwrap(), &of.parse().unwrap()).as_secs()
+        };
+        assert_eq!(within("POST /pay 4xx", "POST /pay"), 1);
+        assert_eq!(within("POST /pay 4xx", "GET /pay"), 60);
     }
 
     #[test]

@@ -4,6 +4,10 @@ use super::*;
 use crate::table::{Arm, Override, Route, ServiceRoute, ServiceSpec, Timeouts};
 
 fn table(version: &str) -> Table {
+    table_of(version, vec![])
+}
+
+fn table_of(version: &str, conversions: Vec<Conversion>) -> Table {
     let version: VersionName = version.parse().unwrap();
     let arm = Arm {
         version: version.clone(),
@@ -18,6 +22,7 @@ fn table(version: &str) -> Table {
         overrides: Override::default(),
         rules: vec![],
         unmeasured: vec![],
+        conversions,
         timeouts: Timeouts::default(),
         body_bytes_max: u64::MAX,
     });
@@ -122,4 +127,123 @@ fn the_difference_of_two_readings_is_what_came_between() {
         (delta.requests(), delta.failures(), delta.latency.count()),
         (1, 1, 1)
     );
+}
+
+fn conversion(metric: &str, hit: &str, of: &str) -> Conversion {
+    Conversion {
+        metric: metric.to_owned(),
+        hit: hit.parse().unwrap(),
+        of: of.parse().unwrap(),
+    }
+}
+
+/// Counts one attempt of this request.
+fn convert(
+    counters: &Counters,
+    rules: &Arc<[Conversion]>,
+    (method, path): (&str, &str),
+    outcome: Outcome,
+) {
+    let (service, version) = ("s".parse().unwrap(), "v1".parse().unwrap());
+    let conversions = counters.conversions(0, &service, &version, rules);
+    Attempt::begin(shard(counters, 0, "v1"), true)
+        .with_conversions(conversions.as_ref(), Marks::of(rules, method, path))
+        .end(outcome);
+}
+
+fn ok() -> Outcome {
+    Outcome::Status(StatusCode::OK)
+}
+
+/// Returns hits and exposures of each conversion.
+fn converted(counters: &Counters, rules: &[Conversion]) -> Vec<(String, u64, u64)> {
+    let table = table_of("v1", rules.to_vec());
+    let reading = of(&counters.read(&table), "v1").conversions.into_iter();
+    reading
+        .map(|(metric, one)| (metric, one.hits, one.exposures))
+        .collect()
+}
+
+#[test]
+fn an_attempt_counts_once_for_each_pattern_that_it_meets() {
+    let counters = Counters::new(1);
+    let rules: Arc<[_]> = [
+        conversion("bought", "POST /buy 2xx", "GET /cart"),
+        conversion("refused", "POST /buy 4xx", "POST /buy"),
+        conversion("seen", "/items/** !5xx", "* /**"),
+    ]
+    .into();
+    let status = |code| Outcome::Status(StatusCode::from_u16(code).unwrap());
+    for (request, outcome) in [
+        (("GET", "/cart"), ok()),
+        (("GET", "/cart"), status(500)),
+        (("POST", "/cart"), ok()),
+        (("POST", "/buy"), status(201)),
+        (("POST", "/buy"), status(409)),
+        (("POST", "/buy"), Outcome::Fault(Fault::Reset)),
+        (("GET", "/items/7"), ok()),
+        (("GET", "/items/7"), Outcome::Fault(Fault::Timeout)),
+        // What the client broke off says nothing.
+        (("GET", "/cart"), Outcome::AbortedByClient),
+    ] {
+        convert(&counters, &rules, request, outcome);
+    }
+    let expected = [("bought", 1, 2), ("refused", 1, 3), ("seen", 1, 8)];
+    let expected = expected.map(|(metric, hits, of)| (metric.to_owned(), hits, of));
+    assert_eq!(converted(&counters, &rules), expected);
+}
+
+#[test]
+fn attempts_that_are_not_measured_are_no_conversions() {
+    let counters = Counters::new(1);
+    let rules: Arc<[_]> = [conversion("bought", "POST /buy", "GET /cart")].into();
+    let (service, version) = ("s".parse().unwrap(), "v1".parse().unwrap());
+    let conversions = counters.conversions(0, &service, &version, &rules);
+    Attempt::begin(shard(&counters, 0, "v1"), false)
+        .with_conversions(conversions.as_ref(), Marks::of(&rules, "GET", "/cart"))
+        .end(ok());
+    assert_eq!(converted(&counters, &rules), [("bought".to_owned(), 0, 0)]);
+}
+
+#[test]
+fn what_is_declared_anew_begins_with_nothing() {
+    let counters = Counters::new(2);
+    let old: Arc<[_]> = [conversion("bought", "POST /buy", "GET /cart")].into();
+    let new: Arc<[_]> = [conversion("bought", "POST /pay", "GET /cart")].into();
+    convert(&counters, &old, ("GET", "/cart"), ok());
+    let before = of(&counters.read(&table_of("v1", old.to_vec())), "v1");
+    counters.bound(&table_of("v1", new.to_vec()));
+    convert(&counters, &new, ("POST", "/pay"), ok());
+    assert_eq!(converted(&counters, &new), [("bought".to_owned(), 1, 0)]);
+    let after = of(&counters.read(&table_of("v1", new.to_vec())), "v1");
+    let since = after.saturating_sub(&before).conversions["bought"];
+    assert_eq!((since.hits, since.exposures), (1, 0));
+    // What a slow thread still counted by the old patterns is nobody's.
+    convert(&counters, &old, ("GET", "/cart"), ok());
+    assert_eq!(converted(&counters, &new), [("bought".to_owned(), 1, 0)]);
+    counters.bound(&table_of("v1", vec![]));
+    assert_eq!(converted(&counters, &[]), []);
+}
+
+#[test]
+fn conversions_are_forgotten_with_their_version() {
+    let counters = Counters::new(1);
+    let rules: Arc<[_]> = [conversion("bought", "POST /buy", "GET /cart")].into();
+    convert(&counters, &rules, ("GET", "/cart"), ok());
+    assert!(counters.forget(&"s".parse().unwrap(), &"v1".parse().unwrap()));
+    assert_eq!(converted(&counters, &rules), []);
+    convert(&counters, &rules, ("GET", "/cart"), ok());
+    assert_eq!(converted(&counters, &rules), [("bought".to_owned(), 0, 1)]);
+}
+
+#[test]
+fn a_service_without_conversions_has_no_counters_for_them() {
+    let counters = Counters::new(1);
+    let (service, version) = ("s".parse().unwrap(), "v1".parse().unwrap());
+    let none = counters.conversions(0, &service, &version, &Arc::from([]));
+    assert!(none.is_none());
+    assert!(Marks::of(&[], "GET", "/cart").is_none());
+    let many = vec![conversion("m", "/a 2xx", "/a"); CONVERSIONS_MAX];
+    assert_eq!(Marks::of(&many, "GET", "/a"), Marks::of(&many, "PUT", "/a"));
+    assert!(!Marks::of(&many, "GET", "/a").is_none());
 }

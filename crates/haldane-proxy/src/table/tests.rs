@@ -25,6 +25,7 @@ fn spec(name: &str, arms: Vec<Arm>) -> ServiceSpec {
         overrides: Override::default(),
         rules: vec![],
         unmeasured: vec![],
+        conversions: vec![],
         timeouts: Timeouts::default(),
         body_bytes_max: u64::MAX,
     }

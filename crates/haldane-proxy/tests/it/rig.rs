@@ -110,6 +110,7 @@ pub(crate) fn spec(arms: Vec<Arm>) -> ServiceSpec {
         },
         rules: vec![],
         unmeasured: vec!["/health".parse().unwrap()],
+        conversions: vec![],
         timeouts: Timeouts {
             connect: Duration::from_secs(1),
             response_head: Duration::from_secs(5),

@@ -3,11 +3,12 @@
 use std::{num::NonZeroUsize, thread};
 
 use haldane_proxy::{
-    Config, HostPattern, Matcher, Route, Rule, ServiceRoute, Table, ValueMatch, render_metrics,
+    Config, Conversion, HostPattern, Matcher, Route, Rule, ServiceRoute, ServiceSpec, Table,
+    ValueMatch, render_metrics,
 };
 
 use crate::{
-    endpoint::{Act, TestEndpoint, ok},
+    endpoint::{Act, TestEndpoint, ok, status},
     rig::{Rig, arm, config, pair, single, spec},
 };
 
@@ -221,6 +222,48 @@ fn who_asks_for_a_version_by_name_is_counted_only_where_nothing_is_split() {
 }
 
 #[test]
+fn conversions_are_counted_for_the_version_that_answered() {
+    let shop = |name: &'static str, checkout: u16| {
+        TestEndpoint::start(move |request, _| {
+            let is_checkout = request.head.starts_with("POST /checkout");
+            Act::Send(status(if is_checkout { checkout } else { 200 }, name))
+        })
+    };
+    let (stable, canary) = (shop("v1", 200), shop("v2", 409));
+    let with = |hit: &str| ServiceSpec {
+        conversions: vec![Conversion {
+            metric: "bought".to_owned(),
+            hit: hit.parse().unwrap(),
+            of: "GET /cart".parse().unwrap(),
+        }],
+        ..pair(&stable, &canary, 5_000)
+    };
+    let rig = Rig::with(with("POST /checkout 2xx"));
+    let mut client = rig.connect();
+    let mut visit = |headers: &str| {
+        for _ in 0..10 {
+            client.get("/cart?a=1", headers).unwrap();
+            client.get("/products", headers).unwrap();
+            client.post("/checkout", "pay").unwrap();
+        }
+        ["v1", "v2"].map(|version| {
+            let counted = rig.version(version).conversions["bought"];
+            (counted.hits, counted.exposures)
+        })
+    };
+    let [v1, v2] = visit("");
+    assert_eq!((v1.1 + v2.1, v2.0), (10, 0));
+    assert!(v1.0 > 0 && v1.1 > 0 && v2.1 > 0, "{v1:?} {v2:?}");
+    // Who asks for a version by name is not like all others.
+    let [named_v1, named_v2] = visit("x-canary: true\r\n");
+    assert_eq!((named_v1.1, named_v2.1), (v1.1, v2.1));
+    rig.publish(with("POST /checkout 4xx"));
+    let [v1, v2] = visit("");
+    assert_eq!((v1.1 + v2.1, v1.0), (10, 0), "declared anew");
+    assert!(v2.0 > 0, "{v2:?}");
+}
+
+#[test]
 fn several_endpoints_of_a_version_share_its_load() {
     let endpoints = ["a", "b", "c"].map(TestEndpoint::named);
     let addrs = endpoints.each_ref().map(|endpoint| endpoint.addr);
@@ -239,7 +282,7 @@ fn several_endpoints_of_a_version_share_its_load() {
 #[test]
 fn the_metrics_show_what_happened() {
     let endpoint = TestEndpoint::start(|request, _| match request.path() {
-        "/bad" => Act::Send(crate::endpoint::status(503, "")),
+        "/bad" => Act::Send(status(503, "")),
         _ => Act::Send(ok("v1")),
     });
     let rig = Rig::with(single(&endpoint));

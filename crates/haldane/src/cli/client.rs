@@ -128,6 +128,13 @@ impl Client {
             .await
     }
 
+    /// Reads a text.
+    pub(crate) async fn text(&self, path: &str) -> Result<String> {
+        let stream = self.stream(path).await?;
+        let body = within(CALL_TIMEOUT, stream.collect()).await?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
     /// Asks for something to be done.
     pub(crate) async fn post<T: DeserializeOwned>(
         &self,

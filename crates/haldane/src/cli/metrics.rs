@@ -1,9 +1,10 @@
 //! `haldane metrics`: the queries of known meshes and ingresses, and what the metric systems of a release file say now.
 //!
-//! Needs no daemon: a metric that has no data, or fails on stable already, is to be found before a rollout and not blamed on a canary.
+//! Needs no daemon, but for what the proxy of a running one counted itself: a metric that has no data, or fails on stable already, is to be found before a rollout and not blamed on a canary.
 //! Secrets are read where the file says, as the daemon does, but from this command's own environment.
 
 mod check;
+mod counted;
 
 use std::{collections::BTreeMap, io::Write, path::PathBuf, time::Duration};
 
@@ -36,7 +37,7 @@ Examples:
   haldane metrics show istio --set namespace=shop --stable shop-v1 --canary shop-v2
   haldane metrics show plain -o json")]
     Show(ShowArgs),
-    /// Ask every metric system of a release file now: value, age, labels, what is missing
+    /// Ask every metric system of a release file now: value, age, labels, what is missing; of conversions, what the proxy counted
     #[command(after_help = "\
 Examples:
   haldane metrics check -f haldane.yaml

@@ -138,7 +138,8 @@ impl Daemon {
 }
 
 /// Settings that depend on nothing outside.
-fn globals(data_dir: &std::path::Path) -> Globals {
+/// Settings for commands that find their daemon there.
+pub(crate) fn globals(data_dir: &std::path::Path) -> Globals {
     Globals {
         place: Place {
             data_dir: data_dir.to_owned(),

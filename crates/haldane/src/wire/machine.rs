@@ -15,23 +15,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use haldane_analysis::sequential::Observed;
+use haldane_analysis::sequential::{Observed, Routing};
 use haldane_api::file::{self, Service, Source, Upstream};
 use haldane_core::{
-    ServiceName, VersionName,
+    ServiceName, VersionName, Weight,
     rollout::{Replicas, Trouble, TroubleKind},
 };
 use haldane_engine::port::{
     Measurements, Route, RouteSeen, Size, Traffic, VersionWish, Watch, Workloads,
 };
-use haldane_proxy::{Endpoint, Health, HealthChecker, Proxy, Reading, Target};
+use haldane_proxy::{Conversion, Endpoint, Health, HealthChecker, Proxy, Reading, Target};
 use haldane_supervisor::{
     self as supervisor, ReplicaSeen, Snapshot, Supervisor, VersionKey, WishedVersion,
 };
 use tokio::{runtime::Handle, sync::watch};
 use tracing::{debug, error, warn};
 
-use super::{observe::Observer, sampler::Sampler, table};
+use super::{
+    observe::{Observer, Proxied},
+    sampler::Sampler,
+    table,
+};
 
 /// How long a version's old processes keep answering requests in flight before they are told to end.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
@@ -72,8 +76,12 @@ struct Setup {
     wishes: Vec<VersionWish>,
     /// What is to be routed.
     route: Option<Route>,
+    /// How often that was changed.
+    changes: u64,
     /// What every thread of the proxy was seen to route.
     applied: Option<Route>,
+    /// What is counted for the rollout that is watched; without one it is what the file declares.
+    watched: Option<Vec<Conversion>>,
 }
 
 /// One address of one version.
@@ -223,6 +231,9 @@ impl Traffic for Machine {
         if setup.route.as_ref() == Some(route) && setup.applied.as_ref() == Some(route) {
             return;
         }
+        if setup.route.as_ref() != Some(route) {
+            setup.changes = setup.changes.saturating_add(1);
+        }
         setup.route = Some(route.clone());
         inner.look();
         inner.publish();
@@ -268,7 +279,7 @@ impl Measurements for Machine {
     }
 
     fn observed(&mut self, service: &ServiceName, watch: Option<&Watch<'_>>) -> Vec<Observed> {
-        self.lock().observer.observed(service, watch)
+        self.lock().observed(service, watch)
     }
 }
 
@@ -281,15 +292,43 @@ impl Inner {
                     file: file.clone(),
                     wishes: Vec::new(),
                     route: None,
+                    changes: 0,
                     applied: None,
+                    watched: None,
                 };
                 self.services.insert(name.clone(), setup);
             }
         }
     }
 
+    fn observed(&mut self, service: &ServiceName, watch: Option<&Watch<'_>>) -> Vec<Observed> {
+        let mut converted = |version| self.sampler.converted(service, version);
+        let counts = watch.map(|watch| [watch.stable, watch.canary].map(&mut converted));
+        let Some(setup) = self.services.get_mut(service) else {
+            return self.observer.observed(service, None, &Proxied::default());
+        };
+        let proxied = Proxied {
+            routing: setup.routing(),
+            counts: counts.unwrap_or_default(),
+        };
+        let watched = watch.map(|watch| table::conversions(watch.metrics));
+        if setup.watched != watched {
+            let before = setup.conversions();
+            setup.watched = watched;
+            if setup.conversions() != before {
+                self.publish();
+            }
+        }
+        self.observer.observed(service, watch, &proxied)
+    }
+
     /// Hands the routes to the proxy, and notes them as applied when every thread has gone over to them.
     fn publish(&mut self) {
+        let conversions: BTreeMap<_, _> = self
+            .services
+            .iter()
+            .map(|(name, setup)| (name, setup.conversions()))
+            .collect();
         let inputs = self.services.iter().filter_map(|(name, setup)| {
             let route = setup.route.as_ref()?;
             let endpoints = |version: &VersionName| self.endpoints_of(name, version);
@@ -302,6 +341,7 @@ impl Inner {
                 name,
                 file: &setup.file,
                 route,
+                conversions: conversions.get(name).map_or(&[], Vec::as_slice),
                 stable: endpoints(&route.stable.version),
                 canary,
             })
@@ -486,6 +526,28 @@ impl Inner {
             spec,
             replicas: replicas.min(supervisor::REPLICAS_MAX),
             generation: restart,
+        })
+    }
+}
+
+impl Setup {
+    /// Returns what is counted besides.
+    fn conversions(&self) -> Vec<Conversion> {
+        let watched = self.watched.clone();
+        watched.unwrap_or_else(|| table::conversions(&self.file.plan.rules().metrics))
+    }
+
+    /// Returns how requests are routed, if all threads are known to do it.
+    fn routing(&self) -> Option<Routing> {
+        let applied = self.applied.as_ref()?;
+        let routing = &applied.routing;
+        Some(Routing {
+            weight: applied
+                .canary
+                .as_ref()
+                .map_or(Weight::ZERO, |_| routing.weight),
+            is_by_chance: routing.header_routes.is_empty(),
+            change: self.changes,
         })
     }
 }

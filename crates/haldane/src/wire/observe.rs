@@ -1,4 +1,5 @@
-//! Metric systems of other people: asked again and again about a rollout, each metric by a task of its own.
+//! What is observed of a rollout besides its requests: metric systems of other people, asked again and again, each metric by a task of its own;
+//! and conversions, which the proxy counts.
 //!
 //! The driver states on each turn which rollout is watched and takes along what was told since; it never waits for an answer. A metric
 //! system that is slow, broken or gone shows as data that grows old, which the judge knows how to take: nothing passes by it, and
@@ -18,8 +19,11 @@ use std::{
     time::Duration,
 };
 
-use haldane_analysis::sequential::Observed;
-use haldane_core::{RolloutId, ServiceName, VersionName, Weight, plan::metric::Metric};
+use haldane_analysis::sequential::{Conversions, Counted, Counts, Observed, Routing};
+use haldane_core::{
+    RolloutId, ServiceName, VersionName, Weight,
+    plan::metric::{Ask, Metric, Provider},
+};
 use haldane_engine::port::Watch;
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -30,6 +34,7 @@ use tokio_util::{
 use tracing::warn;
 
 use self::{ask::Asker, measure::Measuring, question::Question, share::Shares, watcher::Watcher};
+use super::sampler::Converted;
 
 /// How many observations wait for the driver at most; it takes them once a second.
 const TOLD_MAX: usize = 256;
@@ -49,10 +54,23 @@ pub(super) struct Observer {
     watched: BTreeMap<ServiceName, Watched>,
 }
 
+/// What the proxy counted since the last look.
+#[derive(Debug, Default)]
+pub(super) struct Proxied {
+    /// How requests are routed, if that is known.
+    pub(super) routing: Option<Routing>,
+    /// Of stable and of the canary.
+    pub(super) counts: [Converted; 2],
+}
+
 /// A rollout that is watched.
 #[derive(Debug)]
 struct Watched {
     subject: Subject,
+    /// What the proxy counts, by the metric's name.
+    conversions: BTreeMap<String, Conversions>,
+    /// When it was looked at last.
+    looked_at: Option<Timestamp>,
     shared: Shared,
     /// Ends the tasks when it is dropped.
     _stop: DropGuard,
@@ -94,6 +112,7 @@ impl Observer {
         &mut self,
         service: &ServiceName,
         watch: Option<&Watch<'_>>,
+        proxied: &Proxied,
     ) -> Vec<Observed> {
         let Some(watch) = watch else {
             self.forget(service);
@@ -104,12 +123,14 @@ impl Observer {
             let watched = self.begin(service, watch);
             self.watched.insert(service.clone(), watched);
         }
-        let Some(watched) = self.watched.get(service) else {
+        let Some(watched) = self.watched.get_mut(service) else {
             return Vec::new();
         };
+        let mut told = watched.take(proxied, watch.now);
         let mut inside = watched.shared.lock();
         inside.note_weight(watch.now, watch.weight);
-        inside.told.drain(..).collect()
+        told.extend(inside.told.drain(..));
+        told
     }
 
     /// Asks about a service no more.
@@ -120,7 +141,9 @@ impl Observer {
     fn begin(&self, service: &ServiceName, watch: &Watch<'_>) -> Watched {
         let shared = Shared::default();
         let stop = CancellationToken::new();
-        for metric in watch.metrics {
+        // The proxy's own counts are taken with the requests.
+        let is_asked = |metric: &&Metric| metric.source.provider != Provider::Proxy;
+        for metric in watch.metrics.iter().filter(is_asked) {
             let question = Question::try_new(metric, service, watch.stable, watch.canary);
             let question = match question {
                 Ok(question) => question,
@@ -147,7 +170,16 @@ impl Observer {
                 &self.runtime,
             );
         }
+        let conversions = watch.metrics.iter().filter_map(|metric| {
+            let Ask::Requests(requests) = &metric.ask else {
+                return None;
+            };
+            let conversions = Conversions::new(metric.name.clone(), requests.within);
+            Some((metric.name.clone(), conversions))
+        });
         Watched {
+            conversions: conversions.collect(),
+            looked_at: None,
             subject: Subject {
                 rollout: watch.rollout.clone(),
                 stable: watch.stable.clone(),
@@ -157,6 +189,33 @@ impl Observer {
             shared,
             _stop: stop.drop_guard(),
         }
+    }
+}
+
+impl Watched {
+    /// Takes in what the proxy counted since the last look; what came before the first is not this rollout's.
+    fn take(&mut self, proxied: &Proxied, now: Timestamp) -> Vec<Observed> {
+        let Some(from) = self.looked_at.replace(now) else {
+            return Vec::new();
+        };
+        let mut told = Vec::new();
+        for (metric, conversions) in &mut self.conversions {
+            let [stable, canary] = proxied.counts.each_ref().map(|converted| {
+                let counted = converted.get(metric).copied().unwrap_or_default();
+                Counts {
+                    exposure: counted.exposures,
+                    events: counted.hits,
+                }
+            });
+            told.extend(conversions.add(&Counted {
+                from,
+                to: now,
+                routing: proxied.routing,
+                stable,
+                canary,
+            }));
+        }
+        told
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use haldane_analysis::{Bucket, Gauges, Sample};
 use haldane_core::{ServiceName, VersionName, rollout::Replicas};
-use haldane_proxy::{Proxy, Reading, VersionReading};
+use haldane_proxy::{ConversionReading, Proxy, Reading, VersionReading};
 use haldane_supervisor::{ReplicaId, Supervisor, Usage};
 
 /// How long one reading serves all versions: merging every thread's histograms costs more than a look at one of them.
@@ -15,12 +15,17 @@ const READING_AGE_MAX: Duration = Duration::from_millis(200);
 
 type Key = (ServiceName, VersionName);
 
+/// What was counted of each conversion.
+pub(super) type Converted = BTreeMap<String, ConversionReading>;
+
 /// What was read, and what of it was told already.
 #[derive(Debug, Default)]
 pub(super) struct Sampler {
     read_at: Option<Instant>,
     reading: Reading,
     told: BTreeMap<Key, VersionReading>,
+    /// What the newest look told of conversions, until it is taken.
+    converted: BTreeMap<Key, Converted>,
     used: BTreeMap<ReplicaId, Usage>,
     used_before: BTreeMap<ReplicaId, Usage>,
     used_apart: Duration,
@@ -62,6 +67,8 @@ impl Sampler {
             .get(&key)
             .map_or_else(|| now.clone(), |told| now.saturating_sub(told));
         let gauges = self.gauges(&key, replicas);
+        self.converted
+            .insert(key.clone(), since.conversions.clone());
         self.told.insert(key, now);
         Sample {
             requests: since.requests(),
@@ -72,10 +79,17 @@ impl Sampler {
         }
     }
 
+    /// Returns what the last [`take`](Self::take) counted of a version's conversions, once.
+    pub(super) fn converted(&mut self, service: &ServiceName, version: &VersionName) -> Converted {
+        let key = (service.clone(), version.clone());
+        self.converted.remove(&key).unwrap_or_default()
+    }
+
     /// Counts a version from nothing, as the proxy does once it was told to forget it, too.
     pub(super) fn forget(&mut self, service: &ServiceName, version: &VersionName) {
         let key = (service.clone(), version.clone());
         self.told.remove(&key);
+        self.converted.remove(&key);
         // What was read a moment ago may still serve the next look, and was told already.
         self.reading.versions.remove(&key);
     }

@@ -5,12 +5,15 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use haldane_api::file::Service;
 use haldane_core::{
     ServiceName, Weight,
-    plan::{HeaderRoute, ValueMatch},
+    plan::{
+        HeaderRoute, ValueMatch,
+        metric::{Ask, Metric},
+    },
 };
 use haldane_engine::port::Route;
 use haldane_proxy::{
-    Arm, Endpoint, HostPattern, Matcher, Override, PathPrefix, Route as ProxyRoute, Rule,
-    ServiceRoute, ServiceSpec, Table, Timeouts, ValueMatch as ProxyMatch,
+    Arm, Conversion, Endpoint, HostPattern, Matcher, Override, PathPrefix, Route as ProxyRoute,
+    Rule, ServiceRoute, ServiceSpec, Table, Timeouts, ValueMatch as ProxyMatch,
 };
 
 /// One service to be routed.
@@ -18,6 +21,8 @@ pub(super) struct Input<'a> {
     pub(super) name: &'a ServiceName,
     pub(super) file: &'a Service,
     pub(super) route: &'a Route,
+    /// What is counted besides.
+    pub(super) conversions: &'a [Conversion],
     /// Where stable listens.
     pub(super) stable: Vec<Endpoint>,
     /// Where the canary listens.
@@ -48,6 +53,21 @@ pub(super) fn build<'a>(
         services.push(service(input)?);
     }
     Table::try_new(routes, services).map_err(say)
+}
+
+/// Returns what the proxy counts for metrics.
+pub(super) fn conversions(metrics: &[Metric]) -> Vec<Conversion> {
+    let counted = metrics.iter().filter_map(|metric| {
+        let Ask::Requests(requests) = &metric.ask else {
+            return None;
+        };
+        Some(Conversion {
+            metric: metric.name.clone(),
+            hit: requests.hit.clone(),
+            of: requests.of.clone(),
+        })
+    });
+    counted.collect()
 }
 
 fn service(input: Input<'_>) -> Result<ServiceRoute, String> {
@@ -93,6 +113,7 @@ fn service(input: Input<'_>) -> Result<ServiceRoute, String> {
         overrides: overrides(input.file)?,
         rules,
         unmeasured,
+        conversions: input.conversions.to_vec(),
         timeouts: Timeouts {
             connect: input.file.timeouts.connect,
             response_head: input.file.timeouts.response,
@@ -170,6 +191,7 @@ mod tests {
             name,
             file: service,
             route: &route,
+            conversions: &[],
             stable: Vec::new(),
             canary: Vec::new(),
         };

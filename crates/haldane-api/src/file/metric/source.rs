@@ -34,6 +34,13 @@ pub(in crate::file) fn read_sources(at: &At<'_>, out: &mut Problems) -> Option<S
                 "a source without a name; expected one",
             );
         }
+        if entry.key == Source::PROXY {
+            out.add_at(
+                entry.mark,
+                &at.path,
+                "the proxy itself has this name; expected another one",
+            );
+        }
         let source = read_source(&entry.key, &at, out);
         sources.extend(source.map(|source| (entry.key.clone(), source)));
     }
@@ -92,7 +99,8 @@ fn read_options(
         Provider::Google => &["project"],
         Provider::NewRelic => &["account"],
         Provider::InfluxDb => &["org", "database"],
-        Provider::Prometheus
+        Provider::Proxy
+        | Provider::Prometheus
         | Provider::Datadog
         | Provider::Dynatrace
         | Provider::Graphite
@@ -177,6 +185,7 @@ fn check_auth(fields: &Fields<'_>, provider: Provider, out: &mut Problems) {
         Provider::Prometheus | Provider::Graphite | Provider::Splunk => {
             &[&["token"], &["username", "password"]]
         }
+        Provider::Proxy => &[],
         Provider::Dynatrace
         | Provider::Google
         | Provider::InfluxDb

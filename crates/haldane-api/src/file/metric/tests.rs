@@ -61,6 +61,8 @@ services:
         weight: 3
         required: true
       restarts: { kind: counter, source: prom, events: 'restarts_total{v=\"{{version}}\"}[{{window}}]', critical: false }
+      bought: { kind: conversion, hit: POST /checkout 2xx, of: GET /cart }
+      refused: { kind: ratio, source: proxy, hit: 'POST /pay/** 4xx', of: 'POST /pay/**', staleAfter: 30s }
       memory: { kind: gauge, source: prom, query: 'memory{v=\"{{version}}\"}' }
 ";
 
@@ -68,9 +70,28 @@ services:
 fn every_kind_is_read_with_its_defaults() {
     let file = file::parse(FULL).unwrap();
     let service = file.services.values().next().unwrap();
-    let [memory, mesh, restarts, sales, slow] = service.plan.rules().metrics.as_slice() else {
+    let [bought, memory, mesh, refused, restarts, sales, slow] =
+        service.plan.rules().metrics.as_slice()
+    else {
         panic!("{:?}", service.plan.rules().metrics);
     };
+    let Ask::Requests(requests) = &bought.ask else {
+        panic!("{bought:?}");
+    };
+    assert_eq!(requests.hit.to_string(), "POST /checkout 2xx");
+    assert_eq!(
+        (requests.within.as_secs(), requests.is_at_once()),
+        (60, false)
+    );
+    assert_eq!(bought.source, Source::proxy());
+    assert_eq!(
+        (bought.stale_after.as_secs(), bought.required),
+        (120, false)
+    );
+    assert_eq!(
+        (refused.stale_after.as_secs(), refused.required),
+        (30, true)
+    );
     assert_eq!(mesh.ask, Ask::Template("istio".to_owned()));
     assert_eq!(
         mesh.source.headers["X-Scope-OrgID"],
@@ -175,7 +196,7 @@ fn all_mistakes_are_told_at_once_each_with_its_place() {
             "services.a.metrics.eight.exposure: no raw samples of counters",
             "14:7: services.a.metrics.errors: the judge has a metric of this name already",
             "services.a.metrics.six.template: templates know failed requests (ratio) and latency",
-            "16:14: services.a.metrics.seven: nothing to ask; expected template, query, or events and exposure",
+            "16:14: services.a.metrics.seven: nothing to ask; expected template, query, events and exposure, or hit and of",
         ],
     );
 }
@@ -326,4 +347,79 @@ fn what_a_provider_lacks_or_does_not_have_is_told() {
             );
         }
     }
+}
+
+#[test]
+fn mistakes_in_what_the_proxy_counts_are_told_with_their_place() {
+    let with = |metric: &str| {
+        format!(
+            "services:\n  shop:\n    listen: 8080\n    stable: {{ version: v1, run: a }}\n    metrics:\n      m: {metric}"
+        )
+    };
+    for (metric, expected) in [
+        (
+            "{ kind: conversion, hit: POST checkout, of: GET /cart }",
+            &[
+                "6:35: services.shop.metrics.m.hit: no path in \"POST checkout\"; expected [METHOD] PATH [STATUS]",
+            ][..],
+        ),
+        (
+            "{ kind: conversion, hit: POST /checkout 2x, of: get /cart }",
+            &[
+                "metrics.m.hit: \"2x\" is no status",
+                "metrics.m.of: \"get\" is no method",
+            ],
+        ),
+        (
+            "{ kind: conversion, hit: POST /checkout 2xx }",
+            &["metrics.m: of is missing"],
+        ),
+        (
+            "{ kind: gauge, hit: POST /checkout 2xx, of: GET /cart }",
+            &[
+                "metrics.m.kind: hits among requests are a share of them; expected conversion or ratio",
+            ],
+        ),
+        (
+            "{ kind: conversion, source: prom, hit: POST /checkout 2xx, of: GET /cart }",
+            &["metrics.m.source: hit and of are counted by the proxy itself; expected no source"],
+        ),
+        (
+            "{ kind: conversion, source: proxy, query: 'a {{{{version}}}}' }",
+            &["metrics.m.source: nothing for the proxy to count; expected hit and of"],
+        ),
+        (
+            "{ kind: conversion, hit: /a 2xx, of: /b, query: up, within: 2h }",
+            &[
+                "metrics.m.query: the proxy is asked nothing",
+                "metrics.m.within: expected 1s to 1h",
+            ],
+        ),
+        (
+            "{ kind: conversion, hit: /a 2xx, of: /b, staleAfter: 1m }",
+            &["metrics.m.staleAfter: data would be old before it counts"],
+        ),
+        (
+            "{ kind: conversion, hit: /a, of: '* /a' }",
+            &["metrics.m.hit: the same as of"],
+        ),
+    ] {
+        check_mistakes(&with(metric), expected);
+    }
+    let taken = "sources: { proxy: { prometheus: http://127.0.0.1:9090 } }\n".to_owned()
+        + &with("{ kind: conversion, hit: /a, of: /b }");
+    check_mistakes(&taken, &["the proxy itself has this name"]);
+}
+
+#[test]
+fn a_step_that_is_too_short_for_late_hits_is_advised_against() {
+    let advice = |hold: &str| {
+        let text = format!(
+            "services: {{ shop: {{ listen: 8080, stable: {{ version: v1, run: a }}, health: {{ path: /health }}, rollout: {{ hold: {hold}, sampling: {{ window: 10s }} }}, metrics: {{ m: {{ kind: conversion, hit: POST /buy, of: GET /cart }} }} }} }}"
+        );
+        let paths = lint::lint(&file::parse(&text).unwrap()).into_iter();
+        paths.map(|advice| advice.path).collect::<Vec<_>>()
+    };
+    assert_eq!(advice("30s"), ["services.shop.metrics.m.within"]);
+    assert_eq!(advice("2m"), [""; 0]);
 }

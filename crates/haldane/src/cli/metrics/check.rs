@@ -10,13 +10,13 @@ use haldane_analysis::sequential::Reading as Read;
 use haldane_api::text::show_duration;
 use haldane_core::{
     ServiceName, VersionName,
-    plan::metric::{Kind, Metric},
+    plan::metric::{Ask, Kind, Metric, Source as MetricSource},
 };
 use haldane_source::Reading;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::CheckArgs;
+use super::{CheckArgs, counted::Proxy};
 use crate::{
     cli::{
         exit::{Exit, UsageError},
@@ -80,12 +80,20 @@ pub(super) async fn run(
     }
     let is_asked = |name: &ServiceName| args.service.as_ref().is_none_or(|one| one == name);
     let asker = Asker::new(ANSWER_TIMEOUT);
+    let services = || file.services.iter().filter(|(name, _)| is_asked(name));
+    let is_counted = |metric: &Metric| matches!(metric.ask, Ask::Requests(_));
+    let mut metrics = services().flat_map(|(_, service)| &service.plan.rules().metrics);
+    let proxy = if metrics.any(is_counted) {
+        Proxy::read(globals).await
+    } else {
+        Proxy::Silent(String::new())
+    };
     let mut findings = Vec::new();
-    for (name, service) in file.services.iter().filter(|(name, _)| is_asked(name)) {
+    for (name, service) in services() {
         let stable = args.stable.as_ref().unwrap_or(&service.stable.version);
         for metric in &service.plan.rules().metrics {
             let versions = (stable, args.canary.as_ref());
-            findings.extend(check(&asker, name, metric, versions).await);
+            findings.extend(check((&asker, &proxy), name, metric, versions).await);
         }
     }
     result::write(globals, out, &findings, |out| {
@@ -97,7 +105,7 @@ pub(super) async fn run(
 
 /// Asks for one metric of both versions.
 async fn check(
-    asker: &Asker,
+    (asker, proxy): (&Asker, &Proxy),
     service: &ServiceName,
     metric: &Metric,
     (stable, canary): (&VersionName, Option<&VersionName>),
@@ -111,8 +119,22 @@ async fn check(
         arm,
         ..Finding::default()
     };
-    let asked = Question::try_new(metric, service, stable, canary.unwrap_or(stable));
     let mut findings = Vec::new();
+    if let Ask::Requests(requests) = &metric.ask {
+        for (arm, version) in [("stable", Some(stable)), ("canary", canary)] {
+            let Some(version) = version else { continue };
+            findings.push(Finding {
+                value: Some(proxy.value(service, version, metric)),
+                queries: vec![
+                    format!("hit: {}", requests.hit),
+                    format!("of: {}", requests.of),
+                ],
+                ..finding(arm, version)
+            });
+        }
+        return findings;
+    }
+    let asked = Question::try_new(metric, service, stable, canary.unwrap_or(stable));
     for (arm, version) in [("stable", Some(stable)), ("canary", canary)] {
         let Some(version) = version else { continue };
         let mut finding = finding(arm, version);
@@ -210,16 +232,7 @@ fn value(total: &Read, metric: &Metric) -> String {
         Read::Counts(counts) if metric.kind == Kind::Counter => {
             format!("{} of {} in {time}", counts.events, counts.exposure)
         }
-        Read::Counts(counts) => {
-            let (events, exposure) = (counts.events, counts.exposure);
-            let ppm = u128::from(events)
-                .saturating_mul(1_000_000)
-                .checked_div(u128::from(exposure));
-            let share = ppm.map_or_else(String::new, |ppm| {
-                format!("{}.{:04}%: ", ppm / 10_000, ppm % 10_000)
-            });
-            format!("{share}{events} of {exposure} in {time}")
-        }
+        Read::Counts(counts) => format!("{} in {time}", share(counts.events, counts.exposure)),
         Read::Latency(buckets) => {
             let all = buckets
                 .iter()
@@ -250,6 +263,17 @@ fn value(total: &Read, metric: &Metric) -> String {
     }
 }
 
+/// Says how many of how many: `30.0000%: 3 of 10`.
+pub(super) fn share(events: u64, exposure: u64) -> String {
+    let ppm = u128::from(events)
+        .saturating_mul(1_000_000)
+        .checked_div(u128::from(exposure));
+    let share = ppm.map_or_else(String::new, |ppm| {
+        format!("{}.{:04}%: ", ppm / 10_000, ppm % 10_000)
+    });
+    format!("{share}{events} of {exposure}")
+}
+
 /// Returns a gauge as it was before it became a whole number.
 fn unscaled(value: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "shown to three places")]
@@ -264,7 +288,7 @@ fn write(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     if findings.is_empty() {
-        writeln!(out, "{file}: no metrics of other systems")?;
+        writeln!(out, "{file}: no metrics besides requests")?;
         return Ok(());
     }
     let mut table = Table::new(["SERVICE", "METRIC", "VERSION", "AGE", "VALUE"]);
@@ -298,7 +322,11 @@ fn write(
             series,
             ..
         } = finding;
-        writeln!(out, "\n{metric} of {version}: {series} series")?;
+        if finding.source == MetricSource::PROXY {
+            writeln!(out, "\n{metric} of {version}, counted by the proxy")?;
+        } else {
+            writeln!(out, "\n{metric} of {version}: {series} series")?;
+        }
         for line in finding.queries.iter().chain(&labels) {
             writeln!(out, "  {}", crate::cli::words::clean(line))?;
         }

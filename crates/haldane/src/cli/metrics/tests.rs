@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    cli::testing::Daemon,
+    cli::testing::{Daemon, Reply},
     wire::web::server::{Act, Server, say},
 };
 
@@ -111,4 +111,42 @@ async fn what_is_missing_is_told_and_fails() {
         assert_eq!(exit, Exit::Failed, "{act:?}: {out}");
         assert!(out.contains(why), "{why:?} in {out}");
     }
+}
+
+#[tokio::test]
+async fn of_conversions_a_check_tells_what_the_daemon_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("haldane.yaml");
+    let text = "services: { shop: { listen: 0, stable: { version: v1, run: a }, metrics: { bought: { kind: conversion, hit: POST /buy 2xx, of: GET /cart } } } }";
+    fs::write(&path, text).unwrap();
+    let line = format!("metrics check -f {} --canary v2", path.display());
+    let counters = r#"haldane_proxy_conversion_hits_total{service="shop",version="v1",metric="bought"} 3
+haldane_proxy_conversion_exposures_total{service="shop",version="v1",metric="bought"} 10
+"#;
+    let daemon = Daemon::start([("GET /metrics", Reply::text(200, counters))]);
+    let (exit, out) = daemon.run(&line).await;
+    assert_eq!(exit.unwrap(), Exit::Done, "{out}");
+    for part in [
+        "30.0000%: 3 of 10 so far",
+        "it does once this file is applied",
+        "hit: POST /buy 2xx",
+        "of: GET /cart",
+    ] {
+        assert!(out.contains(part), "{part:?} in {out}");
+    }
+    let globals = crate::cli::testing::globals(dir.path());
+    let mut out = Vec::new();
+    let args = CheckArgs {
+        service: None,
+        file: path,
+        stable: None,
+        canary: None,
+    };
+    let exit = check::run(&args, &globals, &mut out).await.unwrap();
+    let out = String::from_utf8(out).unwrap();
+    assert_eq!(exit, Exit::Done, "{out}");
+    assert!(
+        out.contains("no daemon runs; the proxy counts it once there is traffic"),
+        "{out}"
+    );
 }

@@ -149,6 +149,7 @@ fn query(
     let headers = headers.map(|(name, value)| Header::new(name, value.expose()));
     let headers = headers.collect();
     Ok(match source.provider {
+        Provider::Proxy => return Err(unasked().into()),
         Provider::Prometheus => Query::Prometheus(prometheus::Query {
             address,
             expression: text,
@@ -210,6 +211,13 @@ fn query(
             query: text,
         }),
     })
+}
+
+fn unasked() -> Error {
+    Error::Invalid {
+        what: "the source",
+        why: "the proxy counts by itself and is asked nothing".to_owned(),
+    }
 }
 
 fn account(text: &str) -> Result<u32, Error> {

@@ -134,6 +134,12 @@ impl Names<'_> {
                 events: fill(text)?,
                 exposure: None,
             },
+            Ask::Requests(_) => {
+                return Err(Error::Invalid {
+                    what: "the metric",
+                    why: "the proxy counts it, nobody is asked".to_owned(),
+                });
+            }
         })
     }
 }

@@ -1,6 +1,8 @@
 //! Tests of `observe`.
 
+use haldane_analysis::sequential::Reading;
 use haldane_core::plan::metric::Metric;
+use haldane_proxy::ConversionReading;
 
 use super::*;
 use crate::wire::web::server::{Server, say, until};
@@ -54,7 +56,8 @@ impl Case {
             metrics: &self.metrics,
             now: Timestamp::now(),
         };
-        self.observer.observed(&self.service, Some(&watch))
+        self.observer
+            .observed(&self.service, Some(&watch), &Proxied::default())
     }
 }
 
@@ -74,12 +77,76 @@ async fn what_is_told_is_taken_once_and_nobody_is_asked_after_the_end() {
     );
     assert_eq!(one.to.duration_since(one.from).as_secs(), 10);
     assert_eq!(case.look(), []);
-    assert!(case.observer.observed(&case.service, None).is_empty());
+    assert!(
+        case.observer
+            .observed(&case.service, None, &Proxied::default())
+            .is_empty()
+    );
     case.observer.tasks.close();
     // The task ends: nobody is left who could ask.
     tokio::time::timeout(Duration::from_secs(20), case.observer.tasks.wait())
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn what_the_proxy_counted_before_the_rollout_is_not_its_own() {
+    let text = "services: { shop: { listen: 0, stable: { version: v1, run: a }, metrics: { bought: { kind: conversion, hit: POST /buy 2xx, of: GET /cart, within: 1s } } } }";
+    let file = haldane_api::file::parse(text).unwrap();
+    let service = file.services.into_values().next().unwrap();
+    let metrics = service.plan.rules().metrics.clone();
+    let mut observer = Observer::new(&Handle::current());
+    let names: (ServiceName, VersionName, VersionName) = (
+        "shop".parse().unwrap(),
+        "v1".parse().unwrap(),
+        "v2".parse().unwrap(),
+    );
+    let mut look = |rollout: &str, second: i64, exposures: u64| {
+        let rollout = rollout.parse().unwrap();
+        let counted = |exposures| {
+            let reading = ConversionReading {
+                hits: exposures / 2,
+                exposures,
+                generation: 1,
+            };
+            Converted::from([("bought".to_owned(), reading)])
+        };
+        let proxied = Proxied {
+            routing: Some(Routing {
+                weight: Weight::from_percent(50),
+                is_by_chance: true,
+                change: 0,
+            }),
+            counts: [counted(exposures), counted(exposures)],
+        };
+        let watch = Watch {
+            rollout: &rollout,
+            stable: &names.1,
+            canary: &names.2,
+            weight: Weight::from_percent(50),
+            metrics: &metrics,
+            now: Timestamp::from_second(second).unwrap(),
+        };
+        observer.observed(&names.0, Some(&watch), &proxied)
+    };
+    assert_eq!(look("shop-1", 0, 1_000), []);
+    let told: Vec<_> = (1..10)
+        .flat_map(|second| look("shop-1", second, 10))
+        .collect();
+    let [one] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    let counts = Counts {
+        exposure: 50,
+        events: 25,
+    };
+    assert_eq!(one.stable, Some(Reading::Counts(counts)));
+    assert_eq!(one.canary, Some(Reading::Counts(counts)));
+    // Another rollout begins with nothing, and waits again.
+    let told: Vec<_> = (10..17)
+        .flat_map(|second| look("shop-2", second, 10))
+        .collect();
+    assert_eq!(told, []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -129,6 +129,39 @@ fn counters_that_begin_anew_tell_nothing_rather_than_a_wrapped_number() {
 }
 
 #[test]
+fn conversions_are_told_once_and_begin_anew_with_their_counters() {
+    let v2 = key("shop", "v2");
+    let reading = |hits, exposures, generation| VersionReading {
+        conversions: [(
+            "bought".to_owned(),
+            ConversionReading {
+                hits,
+                exposures,
+                generation,
+            },
+        )]
+        .into(),
+        ..VersionReading::default()
+    };
+    let mut sampler = counted(&[(v2.clone(), reading(3, 10, 1))]);
+    let mut look = |next: Option<VersionReading>| {
+        if let Some(next) = next {
+            sampler.reading.versions.insert(v2.clone(), next);
+            take(&mut sampler, &v2);
+        }
+        let told = sampler.converted(&v2.0, &v2.1);
+        told.get("bought").map(|one| (one.hits, one.exposures))
+    };
+    assert_eq!(look(Some(reading(3, 10, 1))), Some((3, 10)));
+    assert_eq!(look(None), None, "told already");
+    assert_eq!(look(Some(reading(5, 14, 1))), Some((2, 4)));
+    // More than before, and yet others.
+    assert_eq!(look(Some(reading(6, 20, 2))), Some((6, 20)));
+    sampler.forget(&v2.0, &v2.1);
+    assert_eq!(sampler.converted(&v2.0, &v2.1), Converted::new());
+}
+
+#[test]
 fn a_forgotten_version_is_counted_from_nothing_although_its_counters_were_just_read() {
     let v2 = key("shop", "v2");
     let latency = Duration::from_millis(1);
