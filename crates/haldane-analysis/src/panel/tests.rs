@@ -341,6 +341,7 @@ fn with_payments() -> Plan {
         unit: metric::Unit::Seconds,
         direction: metric::Direction::HigherIsWorse,
         margin: metric::Margin::standard(Kind::Ratio, metric::Direction::HigherIsWorse),
+        limit: None,
         weight: metric::Metric::WEIGHT,
         critical: true,
         required: true,

@@ -13,6 +13,7 @@ pub(crate) mod watcher;
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -20,6 +21,7 @@ use std::{
 use haldane_analysis::sequential::Observed;
 use haldane_core::{RolloutId, ServiceName, VersionName, Weight, plan::metric::Metric};
 use haldane_engine::port::Watch;
+use haldane_supervisor::job::Jobs;
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio_util::{
@@ -78,12 +80,12 @@ struct Inside {
 }
 
 impl Observer {
-    /// Returns an observer whose tasks run on this runtime.
-    pub(super) fn new(runtime: &Handle) -> Self {
+    /// Returns an observer whose tasks run on this runtime and whose commands are these jobs.
+    pub(super) fn new(runtime: &Handle, jobs: Jobs) -> Self {
         Self {
             runtime: runtime.clone(),
             tasks: TaskTracker::new(),
-            asker: Asker::new(ANSWER_TIMEOUT),
+            asker: Asker::new(ANSWER_TIMEOUT, jobs),
             watched: BTreeMap::new(),
         }
     }
@@ -131,7 +133,7 @@ impl Observer {
             let watcher = Watcher {
                 rollout: watch.rollout.clone(),
                 metric: metric.clone(),
-                asker: self.asker.clone(),
+                asker: self.asker.in_dir(watch.dir.map(PathBuf::from)),
                 measuring: Measuring::new(question.counting()),
                 question,
                 shared: shared.clone(),

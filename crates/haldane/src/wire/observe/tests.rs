@@ -36,7 +36,7 @@ struct Case {
 impl Case {
     fn new(server: &Server) -> Self {
         Self {
-            observer: Observer::new(&Handle::current()),
+            observer: Observer::new(&Handle::current(), Jobs::alone()),
             service: "shop".parse().unwrap(),
             rollout: "shop-1".parse().unwrap(),
             stable: "v1".parse().unwrap(),
@@ -52,6 +52,7 @@ impl Case {
             canary: &self.canary,
             weight: Weight::from_percent(10),
             metrics: &self.metrics,
+            dir: None,
             now: Timestamp::now(),
         };
         self.observer.observed(&self.service, Some(&watch))

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use haldane_analysis::sequential::Observed;
-use haldane_core::{RolloutId, plan::metric::Metric};
+use haldane_core::{
+    RolloutId,
+    plan::metric::{Metric, Provider},
+};
 use haldane_source::{Reading, Retry};
 use jiff::Timestamp;
 use tokio::time::sleep;
@@ -142,7 +145,12 @@ pub(crate) async fn ask_both(
     queries: &Queries,
     now: Timestamp,
 ) -> Result<Answers, AskError> {
-    let ask = |text| asker.ask(metric, text, now);
+    let ask = async |text: &str| {
+        if metric.source.provider == Provider::Command {
+            return asker.run(metric, text, &queries.variables, now).await;
+        }
+        asker.ask(metric, text, now).await
+    };
     let exposure = async {
         let none: Result<Option<Reading>, AskError> = Ok(None);
         match &queries.exposure {

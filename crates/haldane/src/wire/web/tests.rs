@@ -246,7 +246,7 @@ async fn a_certificate_must_be_trusted_and_be_for_the_name() {
     };
     let mut roots = RootCertStore::empty();
     roots.add(localhost()).unwrap();
-    let client = make_client(roots).unwrap();
+    let client = make_client(roots, &Tls::default()).unwrap();
     let trusting = Web {
         client: Arc::new(OnceCell::new_with(Some(client))),
         ..patient()

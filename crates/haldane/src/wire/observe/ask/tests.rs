@@ -42,7 +42,7 @@ fn address(server: &Server) -> String {
 
 /// A client that waits as long as a busy machine needs.
 fn patient() -> Asker {
-    Asker::new(Duration::from_secs(20))
+    Asker::new(Duration::from_secs(20), Jobs::alone())
 }
 
 async fn ask(act: Act) -> Result<Reading, AskError> {
@@ -156,7 +156,7 @@ async fn no_trouble_is_an_answer() {
 async fn silence_and_dripping_end_with_the_time() {
     for act in [Act::Hang, Act::Drip] {
         let server = Server::start([act]).await;
-        let quick = Asker::new(Duration::from_millis(200));
+        let quick = Asker::new(Duration::from_millis(200), Jobs::alone());
         let error = quick.ask(&metric(&address(&server)), "up", now()).await;
         let error = error.unwrap_err();
         assert!(
