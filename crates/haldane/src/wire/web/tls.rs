@@ -71,6 +71,12 @@ impl Webs {
         kept.push_back(web.clone());
         web
     }
+
+    /// Returns how many clients are kept.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> usize {
+        self.kept.lock().unwrap().len()
+    }
 }
 
 impl Tls {

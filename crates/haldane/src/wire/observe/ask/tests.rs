@@ -1,8 +1,18 @@
 //! Tests of `ask`.
 
-use std::fs;
+use std::{
+    fs,
+    io::{Read, Write},
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+};
 
 use haldane_source::Value;
+use rustls::{
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::WebPkiClientVerifier,
+};
 
 use super::*;
 use crate::wire::web::server::{Act, Server, say};
@@ -187,6 +197,17 @@ async fn no_redirect_and_no_link_local_address_is_followed() {
     }
 }
 
+/// The only metric of a file with this source.
+fn only(source: &str, metric: &str) -> Metric {
+    let text = format!(
+        "sources: {{ s: {{ {source} }} }}\nservices: {{ a: {{ listen: 0, stable: {{ version: v1, run: a }}, metrics: {{ m: {{ source: s, {metric} }} }} }} }}"
+    );
+    let file =
+        haldane_api::file::parse(&text).unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"));
+    let service = file.services.into_values().next().unwrap();
+    service.plan.rules().metrics.first().unwrap().clone()
+}
+
 #[tokio::test]
 async fn every_provider_is_asked_in_its_own_way() {
     let aws = "region: eu-west-1, auth: { accessKeyId: AKID, secretAccessKey: { env: CARGO_MANIFEST_DIR } }";
@@ -204,20 +225,258 @@ async fn every_provider_is_asked_in_its_own_way() {
         (format!("signalFx: URL, {token}"), plain, "POST /v2/signalflow/execute", "x-sf-token: haldane"),
         (format!("splunk: URL, {token}"), plain, "POST /services/search", "authorization: Bearer haldane"),
         (format!("wavefront: URL, {token}"), plain, "GET /api/v2/chart/api?", "authorization: Bearer haldane"),
+        (format!("externalMetrics: URL, {token}"), "shop/queue-{{version}}", "GET /apis/external.metrics.k8s.io/v1beta1/namespaces/shop/queue-", "authorization: Bearer haldane"),
+        (format!("keptn: URL, {token}"), "keptnmetric/shop/p99-{{version}}", "GET /apis/metrics.keptn.sh/v1beta1/namespaces/shop/keptnmetrics/p99-", "authorization: Bearer haldane"),
+        ("skywalking: URL".to_owned(), "shop-{{version}} service_cpm", "POST /graphql", "content-type: application/json"),
+        (format!("web: URL, {token}, headers: {{ X-Team: shop }}"), "PUT /kpi?v={{version}} $.sold", "PUT /kpi?v=", "x-team: shop"),
     ] {
         let server = Server::start([say(500, "", "no")]).await;
         let source = source.replace("URL", &address(&server));
-        let text = format!(
-            "sources: {{ s: {{ {source} }} }}\nservices: {{ a: {{ listen: 0, stable: {{ version: v1, run: a }}, metrics: {{ m: {{ kind: ratio, source: s, events: '{query}', exposure: '{query}' }} }} }} }}"
-        );
-        let file = haldane_api::file::parse(&text).unwrap_or_else(|problems| panic!("{problems:#?}"));
-        let service = file.services.into_values().next().unwrap();
-        let metric = service.plan.rules().metrics.first().unwrap();
-        let error = patient().ask(metric, query, now()).await.unwrap_err();
+        let asked = if source.starts_with("keptn") || source.starts_with("external") {
+            format!("kind: gauge, query: '{query}'")
+        } else {
+            format!("kind: ratio, events: '{query}', exposure: '{query}'")
+        };
+        let metric = only(&source, &asked);
+        let query = query.replace("{{version}}", "v2");
+        let error = patient().ask(&metric, &query, now()).await.unwrap_err();
         assert!(matches!(error.retry(), Retry::After(_)), "{source}: {error}");
         let seen = server.seen();
         let head = seen.first().unwrap().as_str().unwrap().to_lowercase();
         assert!(head.starts_with(&line.to_lowercase()), "{source}: {head}");
         assert!(head.contains(&header.to_lowercase()), "{source}: {header} in {head}");
     }
+}
+
+/// Runs a command of a shell, with further arguments, in a directory.
+async fn run(script: &str, arguments: &str, dir: Option<&Path>) -> Result<Reading, AskError> {
+    let metric = only(
+        &format!("command: [sh, -c, {script:?}, shop]"),
+        "kind: gauge, query: a",
+    );
+    let variables = [("VERSION", "v2"), ("SERVICE", "shop")];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let asker = patient().in_dir(dir.map(Path::to_owned));
+    asker
+        .run(&metric, arguments, &variables.into(), now())
+        .await
+}
+
+#[tokio::test]
+async fn what_a_command_writes_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("v2.json"), r#"{"sold": [3, 4]}"#).unwrap();
+    let values = |reading: Reading| -> Vec<Value> {
+        let points = reading.points.into_iter();
+        points.map(|point| point.value).collect()
+    };
+    for (script, arguments, expected) in [
+        ("echo counting; echo 2.5", "", &[2.5][..]),
+        ("echo $#", "a 'b c'", &[2.0]),
+        (
+            "test $VERSION = v2 && test $SERVICE = shop && echo 1",
+            "",
+            &[1.0],
+        ),
+        ("cat $1.json", "$VERSION $.sold[*]", &[3.0, 4.0]),
+    ] {
+        let reading = run(script, arguments, Some(dir.path())).await;
+        let reading = reading.unwrap_or_else(|error| panic!("{script}: {error}"));
+        let expected: Vec<Value> = expected.iter().copied().map(Value::Number).collect();
+        assert_eq!(values(reading), expected, "{script}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_fails_is_no_answer() {
+    for (script, arguments, expected) in [
+        (
+            "echo 5; echo no route >&2; exit 3",
+            "",
+            "the command failed: exit code 3\n5\nno route",
+        ),
+        ("kill -KILL $$", "", "the command failed: ended by signal 9"),
+        (
+            "yes 1 | head -c 100000",
+            "",
+            "the command failed: it wrote more than 64 KiB",
+        ),
+        ("echo many", "", "expected a number, found \"many\""),
+        ("echo many", "$.sold", "expected JSON"),
+        ("echo 1", "'", "the quote ' is not closed"),
+    ] {
+        let error = run(script, arguments, None).await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{script}: {error}");
+    }
+    let nowhere = run("echo 1", "", Some(Path::new("/no/such/dir"))).await;
+    let error = nowhere.unwrap_err().to_string();
+    assert!(error.contains("/no/such/dir is missing"), "{error}");
+    let quick = Asker::new(Duration::from_millis(200), Jobs::alone());
+    let metric = only("command: sleep 60", "kind: gauge, query: '60'");
+    let late = quick.run(&metric, "60", &BTreeMap::new(), now()).await;
+    let error = late.unwrap_err();
+    assert!(error.to_string().contains("its time was over"), "{error}");
+    assert_eq!(error.retry(), Retry::Never);
+}
+
+const CERTIFICATES: [(&str, &str); 8] = [
+    ("ca", include_str!("tests/ca.pem")),
+    ("server", include_str!("tests/server.pem")),
+    ("server-key", include_str!("tests/server-key.pem")),
+    ("expired", include_str!("tests/expired.pem")),
+    ("client", include_str!("tests/client.pem")),
+    ("client-key", include_str!("tests/client-key.pem")),
+    ("stranger", include_str!("tests/stranger.pem")),
+    ("stranger-key", include_str!("tests/stranger-key.pem")),
+];
+
+fn pem(name: &str) -> &'static [u8] {
+    let found = CERTIFICATES.iter().find(|(known, _)| *known == name);
+    found.unwrap().1.as_bytes()
+}
+
+/// A server that shows this certificate, answers those that show one of the authority, and refuses others.
+fn tls_server(certificate: &str) -> SocketAddr {
+    let certificates = |name| vec![CertificateDer::from_pem_slice(pem(name)).unwrap()];
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificates("ca").remove(0)).unwrap();
+    let clients = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+    let server = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(clients.build().unwrap())
+        .with_single_cert(
+            certificates(certificate),
+            PrivateKeyDer::from_pem_slice(pem("server-key")).unwrap(),
+        )
+        .unwrap();
+    let server = Arc::new(server);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let connection = rustls::ServerConnection::new(Arc::clone(&server)).unwrap();
+            let mut stream = rustls::StreamOwned::new(connection, stream.unwrap());
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{ONE}",
+                ONE.len()
+            );
+            // The other side may be refused, or go away.
+            stream
+                .read(&mut [0; 4096])
+                .and_then(|_| stream.write_all(answer.as_bytes()))
+                .and_then(|()| stream.flush())
+                .ok();
+            stream.conn.send_close_notify();
+            stream.flush().ok();
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_server_that_wants_a_certificate_is_shown_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in CERTIFICATES {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    let file = |name: &str| format!("{{ file: {} }}", dir.path().join(name).display());
+    let with = |certificate: &str, key: &str| {
+        let (certificate, key) = (file(certificate), file(key));
+        format!(", clientCertificate: {certificate}, clientKey: {key}")
+    };
+    let ca = format!("ca: {}", file("ca"));
+    let client = with("client", "client-key");
+    let good = tls_server("server");
+    let expired = tls_server("expired");
+    for (address, tls, expected) in [
+        (good, format!("{ca}{client}"), None),
+        (
+            good,
+            ca.clone(),
+            Some("the server wants a certificate; give clientCertificate and clientKey"),
+        ),
+        (
+            good,
+            format!("{ca}{}", with("stranger", "stranger-key")),
+            Some("the server refuses clientCertificate"),
+        ),
+        (
+            good,
+            format!("{ca}{}", with("client", "stranger-key")),
+            Some("clientKey is not usable: it is not the key of clientCertificate"),
+        ),
+        (
+            good,
+            format!("{ca}{}", with("client-key", "client-key")),
+            Some("clientCertificate is not usable: expected certificates in PEM"),
+        ),
+        (
+            good,
+            format!("ca: {}{client}", file("stranger")),
+            Some(
+                "nobody who is trusted here vouches for the server's certificate; give its authority as ca",
+            ),
+        ),
+        (
+            good,
+            client[2..].to_owned(),
+            Some("nobody who is trusted here"),
+        ),
+        (
+            good,
+            format!("ca: {}{client}", file("client-key")),
+            Some("ca is not usable: expected certificates in PEM"),
+        ),
+        (
+            good,
+            format!("ca: {}", file("nothing")),
+            Some("can't be read"),
+        ),
+        (
+            expired,
+            format!("{ca}{client}"),
+            Some("the server's certificate has expired"),
+        ),
+    ] {
+        for (source, query) in [
+            ("prometheus", "up{v=\"{{version}}\"}"),
+            ("web", "/{{version}} $.data.result[0].value[1]"),
+        ] {
+            let address = format!("https://localhost:{}", address.port());
+            let metric = only(
+                &format!("{source}: '{address}', auth: {{ {tls} }}"),
+                &format!("kind: gauge, query: '{query}'"),
+            );
+            let query = query.replace("{{version}}", "v2");
+            let answer = patient().ask(&metric, &query, now()).await;
+            match (answer, expected) {
+                (Ok(reading), None) => assert_eq!(reading.points[0].value, Value::Number(1.5)),
+                (Err(error), Some(expected)) => {
+                    let text = format!("{error}");
+                    assert!(text.contains(expected), "{tls}: {text}");
+                    assert!(
+                        !format!("{text} {error:?}").contains("PRIVATE"),
+                        "{error:?}"
+                    );
+                }
+                (answer, _) => panic!("{tls}: {answer:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn clients_are_kept_by_what_their_tls_needs_and_only_so_many() {
+    let webs = Webs::new(Duration::from_secs(1));
+    let tls = |number: u32| Tls {
+        ca: Some(Secret::new(number.to_string())),
+        identity: None,
+    };
+    for number in 0..100 {
+        webs.of(tls(number));
+        webs.of(Tls::default());
+    }
+    assert_eq!(webs.kept(), 16);
 }
