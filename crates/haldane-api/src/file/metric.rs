@@ -232,9 +232,10 @@ struct Form<'a> {
 }
 
 impl Form<'_> {
-    /// Whether the version is told besides the query: a command finds it in its environment.
+    /// Whether the version may be told besides the query: a command finds it in its environment.
     fn is_told_the_version(&self) -> bool {
-        self.provider == Some(Provider::Command)
+        self.provider
+            .is_none_or(|provider| provider == Provider::Command)
     }
 }
 

@@ -200,11 +200,7 @@ fn query(
         Provider::Dynatrace => Query::Dynatrace(dynatrace::Query {
             address,
             selector: text,
-            form: if metric.kind == Kind::Gauge {
-                dynatrace::Form::One
-            } else {
-                dynatrace::Form::Steps
-            },
+            form: dynatrace_form(metric.kind),
         }),
         Provider::Google => Query::Google(google::Query {
             address,
@@ -218,10 +214,7 @@ fn query(
         Provider::InfluxDb => Query::InfluxDb(influxdb::Query {
             address,
             text,
-            language: match option("database") {
-                Some(database) => influxdb::Language::Sql { database },
-                None => influxdb::Language::Flux { org: needed("org") },
-            },
+            language: influxdb_language(option("database"), needed("org")),
         }),
         Provider::NewRelic => Query::NewRelic(newrelic::Query {
             address,
@@ -250,6 +243,20 @@ fn query(
         Provider::Web => Query::Web(web::Query::parse(&address, &text, headers)?),
         Provider::Command => return Err(invalid("the command", "expected it to be run").into()),
     })
+}
+
+const fn dynatrace_form(kind: Kind) -> dynatrace::Form {
+    match kind {
+        Kind::Gauge => dynatrace::Form::One,
+        Kind::Ratio | Kind::Counter | Kind::Latency | Kind::Conversion => dynatrace::Form::Steps,
+    }
+}
+
+fn influxdb_language(database: Option<String>, org: String) -> influxdb::Language {
+    match database {
+        Some(database) => influxdb::Language::Sql { database },
+        None => influxdb::Language::Flux { org },
+    }
 }
 
 fn account(text: &str) -> Result<u32, Error> {

@@ -105,11 +105,11 @@ impl Tls {
         let key = PrivateKeyDer::from_pem_slice(identity.key.expose().as_bytes());
         let key = key.map_err(|_| unusable("clientKey", "expected a private key in PEM"))?;
         let config = config.with_client_auth_cert(chain, key);
-        config.map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => {
-                unusable("clientKey", "it is not the key of clientCertificate")
+        config.map_err(|error| {
+            if matches!(error, rustls::Error::InconsistentKeys(_)) {
+                return unusable("clientKey", "it is not the key of clientCertificate");
             }
-            error => unusable("clientCertificate", &error.to_string()),
+            unusable("clientCertificate", &error.to_string())
         })
     }
 }
@@ -133,23 +133,32 @@ fn unusable(what: &'static str, why: &str) -> WebError {
 
 /// Says what an error of TLS means for who has set it up.
 pub(super) fn explain(error: &rustls::Error) -> Option<&'static str> {
-    match error {
-        rustls::Error::InvalidCertificate(
-            CertificateError::Expired | CertificateError::ExpiredContext { .. },
-        ) => Some("the server's certificate has expired"),
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => Some(
-            "nobody who is trusted here vouches for the server's certificate; give its authority as ca",
-        ),
-        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
-            Some("the server wants a certificate; give clientCertificate and clientKey")
-        }
-        rustls::Error::AlertReceived(
-            AlertDescription::UnknownCA
+    if let rustls::Error::InvalidCertificate(why) = error {
+        let is_expired = matches!(
+            why,
+            CertificateError::Expired | CertificateError::ExpiredContext { .. }
+        );
+        return match (is_expired, why) {
+            (true, _) => Some("the server's certificate has expired"),
+            (false, CertificateError::UnknownIssuer) => Some(
+                "nobody who is trusted here vouches for the server's certificate; give its authority as ca",
+            ),
+            (false, _) => None,
+        };
+    }
+    let rustls::Error::AlertReceived(alert) = error else {
+        return None;
+    };
+    if *alert == AlertDescription::CertificateRequired {
+        return Some("the server wants a certificate; give clientCertificate and clientKey");
+    }
+    let is_refusal = matches!(
+        alert,
+        AlertDescription::UnknownCA
             | AlertDescription::BadCertificate
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateUnknown
-            | AlertDescription::DecryptError,
-        ) => Some("the server refuses clientCertificate"),
-        _ => None,
-    }
+            | AlertDescription::DecryptError
+    );
+    is_refusal.then_some("the server refuses clientCertificate")
 }

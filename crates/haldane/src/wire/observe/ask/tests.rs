@@ -1,20 +1,13 @@
 //! Tests of `ask`.
 
-use std::{
-    fs,
-    io::{Read, Write},
-    net::SocketAddr,
-    path::Path,
-    sync::Arc,
-};
+mod tls;
+
+use std::{fs, path::Path};
 
 use haldane_source::Value;
-use rustls::{
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::WebPkiClientVerifier,
-};
 
 use super::*;
+use crate::wire::observe::question::Question;
 use crate::wire::web::server::{Act, Server, say};
 
 const ONE: &str = r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"pod":"a"},"value":[1700000000,"1.5"]}]}}"#;
@@ -319,164 +312,57 @@ async fn a_command_that_fails_is_no_answer() {
     assert_eq!(error.retry(), Retry::Never);
 }
 
-const CERTIFICATES: [(&str, &str); 8] = [
-    ("ca", include_str!("tests/ca.pem")),
-    ("server", include_str!("tests/server.pem")),
-    ("server-key", include_str!("tests/server-key.pem")),
-    ("expired", include_str!("tests/expired.pem")),
-    ("client", include_str!("tests/client.pem")),
-    ("client-key", include_str!("tests/client-key.pem")),
-    ("stranger", include_str!("tests/stranger.pem")),
-    ("stranger-key", include_str!("tests/stranger-key.pem")),
-];
-
-fn pem(name: &str) -> &'static [u8] {
-    let found = CERTIFICATES.iter().find(|(known, _)| *known == name);
-    found.unwrap().1.as_bytes()
-}
-
-/// A server that shows this certificate, answers those that show one of the authority, and refuses others.
-fn tls_server(certificate: &str) -> SocketAddr {
-    let certificates = |name| vec![CertificateDer::from_pem_slice(pem(name)).unwrap()];
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(certificates("ca").remove(0)).unwrap();
-    let clients = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
-    let server = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_client_cert_verifier(clients.build().unwrap())
-        .with_single_cert(
-            certificates(certificate),
-            PrivateKeyDer::from_pem_slice(pem("server-key")).unwrap(),
-        )
-        .unwrap();
-    let server = Arc::new(server);
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let connection = rustls::ServerConnection::new(Arc::clone(&server)).unwrap();
-            let mut stream = rustls::StreamOwned::new(connection, stream.unwrap());
-            let answer = format!(
-                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{ONE}",
-                ONE.len()
-            );
-            // The other side may be refused, or go away.
-            stream
-                .read(&mut [0; 4096])
-                .and_then(|_| stream.write_all(answer.as_bytes()))
-                .and_then(|()| stream.flush())
-                .ok();
-            stream.conn.send_close_notify();
-            stream.flush().ok();
+/// Returns the examples of a page as whole files; metrics alone belong to a service.
+fn examples(page: &str) -> Vec<String> {
+    let blocks = page.split("```yaml\n").skip(1);
+    let blocks = blocks.map(|block| block.split("```").next().unwrap());
+    let whole = blocks.map(|block| match block.split_once("\nmetrics:\n") {
+        None => block.to_owned(),
+        Some((sources, metrics)) => {
+            let metrics: String = metrics
+                .lines()
+                .map(|line| format!("    {line}\n"))
+                .collect();
+            format!(
+                "{sources}\nservices:\n  shop:\n    listen: 8080\n    stable: {{ version: v1, run: a }}\n    metrics:\n{metrics}"
+            )
         }
     });
-    address
-}
-
-#[tokio::test]
-async fn a_server_that_wants_a_certificate_is_shown_it() {
-    let dir = tempfile::tempdir().unwrap();
-    for (name, text) in CERTIFICATES {
-        fs::write(dir.path().join(name), text).unwrap();
-    }
-    let file = |name: &str| format!("{{ file: {} }}", dir.path().join(name).display());
-    let with = |certificate: &str, key: &str| {
-        let (certificate, key) = (file(certificate), file(key));
-        format!(", clientCertificate: {certificate}, clientKey: {key}")
-    };
-    let ca = format!("ca: {}", file("ca"));
-    let client = with("client", "client-key");
-    let good = tls_server("server");
-    let expired = tls_server("expired");
-    for (address, tls, expected) in [
-        (good, format!("{ca}{client}"), None),
-        (
-            good,
-            ca.clone(),
-            Some("the server wants a certificate; give clientCertificate and clientKey"),
-        ),
-        (
-            good,
-            format!("{ca}{}", with("stranger", "stranger-key")),
-            Some("the server refuses clientCertificate"),
-        ),
-        (
-            good,
-            format!("{ca}{}", with("client", "stranger-key")),
-            Some("clientKey is not usable: it is not the key of clientCertificate"),
-        ),
-        (
-            good,
-            format!("{ca}{}", with("client-key", "client-key")),
-            Some("clientCertificate is not usable: expected certificates in PEM"),
-        ),
-        (
-            good,
-            format!("ca: {}{client}", file("stranger")),
-            Some(
-                "nobody who is trusted here vouches for the server's certificate; give its authority as ca",
-            ),
-        ),
-        (
-            good,
-            client[2..].to_owned(),
-            Some("nobody who is trusted here"),
-        ),
-        (
-            good,
-            format!("ca: {}{client}", file("client-key")),
-            Some("ca is not usable: expected certificates in PEM"),
-        ),
-        (
-            good,
-            format!("ca: {}", file("nothing")),
-            Some("can't be read"),
-        ),
-        (
-            expired,
-            format!("{ca}{client}"),
-            Some("the server's certificate has expired"),
-        ),
-    ] {
-        for (source, query) in [
-            ("prometheus", "up{v=\"{{version}}\"}"),
-            ("web", "/{{version}} $.data.result[0].value[1]"),
-        ] {
-            let address = format!("https://localhost:{}", address.port());
-            let metric = only(
-                &format!("{source}: '{address}', auth: {{ {tls} }}"),
-                &format!("kind: gauge, query: '{query}'"),
-            );
-            let query = query.replace("{{version}}", "v2");
-            let answer = patient().ask(&metric, &query, now()).await;
-            match (answer, expected) {
-                (Ok(reading), None) => assert_eq!(reading.points[0].value, Value::Number(1.5)),
-                (Err(error), Some(expected)) => {
-                    let text = format!("{error}");
-                    assert!(text.contains(expected), "{tls}: {text}");
-                    assert!(
-                        !format!("{text} {error:?}").contains("PRIVATE"),
-                        "{error:?}"
-                    );
-                }
-                (answer, _) => panic!("{tls}: {answer:?}"),
-            }
-        }
-    }
+    whole.collect()
 }
 
 #[test]
-fn clients_are_kept_by_what_their_tls_needs_and_only_so_many() {
-    let webs = Webs::new(Duration::from_secs(1));
-    let tls = |number: u32| Tls {
-        ca: Some(Secret::new(number.to_string())),
-        identity: None,
-    };
-    for number in 0..100 {
-        webs.of(tls(number));
-        webs.of(Tls::default());
+fn every_example_of_the_page_is_true() {
+    let mut asked = std::collections::BTreeSet::new();
+    for text in examples(include_str!("../../../../../../docs/metrics.md")) {
+        let file = haldane_api::file::parse(&text);
+        let file = file.unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"));
+        assert_eq!(haldane_api::lint::lint(&file).len(), 0, "{text}");
+        let (name, service) = file.services.into_iter().next().unwrap();
+        for metric in &service.plan.rules().metrics {
+            let [stable, canary] = ["v1", "v2"].map(|name| name.parse().unwrap());
+            let question = Question::try_new(metric, &name, &stable, &canary).unwrap();
+            let queries = [&question.stable, &question.canary];
+            let texts = queries
+                .into_iter()
+                .flat_map(|one| [Some(&one.events), one.exposure.as_ref()]);
+            for text in texts.flatten() {
+                asked.insert(metric.source.provider.name());
+                if metric.source.provider == Provider::Command {
+                    let line = format!("{} {text}", metric.source.address);
+                    assert!(!haldane_api::command::split(&line).unwrap().is_empty());
+                    continue;
+                }
+                let query = query(metric, &BTreeMap::new(), text);
+                let query = query.unwrap_or_else(|error| panic!("{text}: {error}"));
+                let window = Window::try_new(now() - window(metric), now(), metric.interval);
+                // What stands before the credentials must be right; they are nobody's here.
+                match query.request(&window.unwrap(), &Auth::None) {
+                    Ok(_) | Err(Error::Credentials { .. }) => {}
+                    Err(error) => panic!("{text}: {error}"),
+                }
+            }
+        }
     }
-    assert_eq!(webs.kept(), 16);
+    assert!(asked.len() >= 16, "{asked:?}");
 }
