@@ -178,7 +178,7 @@ async fn a_limit_that_stable_breaks_already_is_told_and_fails() {
         ("kind: gauge, query: $.seen, limit: 80", None),
         (
             "kind: gauge, query: '$.*', limit: 41.5",
-            Some("2 pods: 4, 80; 42 breaks the limit of 41.5"),
+            Some("2 pods: 80, 4; 42 breaks the limit of 41.5"),
         ),
     ] {
         let (exit, out) = check_one(command, metric).await;
