@@ -12,6 +12,8 @@
 //! A pass is [`Standing::Shown`] when the sequential judge has evidence that the canary is no worse than accepted; until then it means that
 //! no harm was found so far, which is what a hold of a fixed time asks for.
 //!
+//! A limit that a metric declares is judged as a metric of its own, `NAME limit`, beside the comparison with stable.
+//!
 //! What other systems measure ([`haldane_core::plan::metric`]) goes to the sequential judge, too. Where a required metric of theirs has no
 //! fresh data of the canary in this step, the panel says **no data**, whatever the proxy's requests look like.
 //!
@@ -166,9 +168,10 @@ pub fn judge(
         Some(Err(problems)) => return unasked(guards.judgement, guards.evidence, &problems),
     };
     let state = memory.sequential.get_or_insert_with(|| State::new(&config));
+    let observed = with_limits(question, observed);
     let input = sequential::Input {
         series,
-        observed,
+        observed: &observed,
         started: *memory.started.get_or_insert(question.since),
     };
     let asked = sequential::Question {
@@ -256,7 +259,7 @@ fn together(
         (Verdict::Fail, _) => said(guards, Verdict::Fail),
         (_, Why::Alarm) if is_suspect => said(compared, Verdict::Inconclusive),
         (_, Why::NoSamples | Why::Clock) => said(compared, Verdict::NoData),
-        (_, Why::Held | Why::Bounds) => said(compared, Verdict::Inconclusive),
+        (_, Why::Held | Why::Shared | Why::Bounds) => said(compared, Verdict::Inconclusive),
         (
             _,
             Why::Mismatch | Why::Alarm | Why::Missing | Why::Unseen | Why::Gathering | Why::Soak,
@@ -351,12 +354,43 @@ fn settings(judge: &Sequential, question: &Question<'_>) -> Settings {
     }
     settings
         .metrics
-        .extend(question.metrics.iter().map(declared));
+        .extend(question.metrics.iter().flat_map(declared));
     settings
 }
 
-/// Returns a declared metric as the judge takes it.
-fn declared(metric: &metric::Metric) -> Metric {
+/// Returns a declared metric as the judge takes it, and its limit as one of its own.
+fn declared(metric: &metric::Metric) -> impl Iterator<Item = Metric> {
+    let compared = compared(metric);
+    let limited = metric.limit.map(|limit| Metric {
+        name: limit_name(&metric.name),
+        against: Against::Limit(limit),
+        // A limit shows no canary to be as good as stable.
+        required: false,
+        ..compared.clone()
+    });
+    [Some(compared), limited].into_iter().flatten()
+}
+
+/// Returns the name under which the limit of a metric is judged; no declared metric has a space in its name.
+fn limit_name(metric: &str) -> String {
+    format!("{metric} limit")
+}
+
+/// Returns what was observed, for the limits of metrics, too.
+fn with_limits(question: &Question<'_>, observed: &[Observed]) -> Vec<Observed> {
+    let limited = |name: &String| {
+        let mut metrics = question.metrics.iter();
+        metrics.any(|metric| metric.limit.is_some() && metric.name == *name)
+    };
+    let limits = observed.iter().filter(|one| limited(&one.metric));
+    let limits = limits.map(|one| Observed {
+        metric: limit_name(&one.metric),
+        ..one.clone()
+    });
+    observed.iter().cloned().chain(limits).collect()
+}
+
+fn compared(metric: &metric::Metric) -> Metric {
     let ppm = |permille: u32| permille.saturating_mul(1_000);
     Metric {
         name: metric.name.clone(),

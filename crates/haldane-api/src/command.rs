@@ -85,6 +85,27 @@ pub fn split(text: &str) -> Result<Vec<String>, CommandError> {
     }
 }
 
+/// Writes words as a command line that [`split`] reads as the same.
+///
+/// ```
+/// # use haldane_api::command::{join, split};
+/// let words = ["sh", "-c", "echo 'a' | wc", ""].map(str::to_owned);
+/// assert_eq!(split(&join(&words)).unwrap(), words);
+/// assert_eq!(join(&words[..2]), "sh -c");
+/// ```
+#[must_use]
+pub fn join(words: &[String]) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=,+@%$".contains(c);
+    let quoted = words.iter().map(|word| {
+        if !word.is_empty() && word.chars().all(plain) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
 /// Reads up to the closing quote; in double quotes a backslash keeps `"`, `\`, `$` and the backtick, as in a shell.
 fn read_quoted(
     chars: &mut impl Iterator<Item = (usize, char)>,

@@ -105,6 +105,11 @@ const BYTES: Words = Words {
     finest: "a byte",
     most: "a smaller size",
 };
+const NUMBER: Words = Words {
+    expected: "a number such as 250 or 0.5, or a size such as 512MiB",
+    finest: "0.001",
+    most: "a smaller number",
+};
 const COUNT: Words = Words {
     expected: "a number such as 2",
     finest: "1",
@@ -268,6 +273,32 @@ pub fn parse_limit(metric: Metric, text: &str) -> Result<Limit, TextError> {
         guard::Unit::Count => parse_count(text)?,
     };
     Ok(Limit::Absolute(value))
+}
+
+/// Reads a number of no unit in thousandths, or a size in thousandths of a byte.
+///
+/// ```
+/// # use haldane_api::text::parse_milli;
+/// assert_eq!(parse_milli("0.25"), Ok(250));
+/// assert_eq!(parse_milli("64KiB"), Ok(65_536_000));
+/// ```
+///
+/// # Errors
+/// When the text is neither.
+pub fn parse_milli(text: &str) -> Result<u64, TextError> {
+    let (number, unit) = split(text);
+    let value = if unit.is_empty() {
+        fixed(number, 1_000).map_err(|bad| NUMBER.error(text, bad))?
+    } else {
+        u128::from(parse_bytes(text)?).saturating_mul(1_000)
+    };
+    u64::try_from(value).map_err(|_| NUMBER.too_large(text))
+}
+
+/// Writes thousandths so that [`parse_milli`] reads the same.
+#[must_use]
+pub fn show_milli(milli: u64) -> String {
+    decimal(milli, 1_000, 3)
 }
 
 /// Writes a time with the largest unit that says it exactly: `5m`, `90s`, `1500ms`.

@@ -150,6 +150,8 @@ pub struct Watch<'a> {
     pub weight: Weight,
     /// What is asked.
     pub metrics: &'a [Metric],
+    /// The service's directory, where commands are run; `None` where it has none.
+    pub dir: Option<&'a str>,
     /// The time.
     pub now: Timestamp,
 }

@@ -67,6 +67,28 @@ struct Reader<'a> {
     at: usize,
 }
 
+/// Splits a text into what is asked and the JSONPath that follows it, if one does.
+///
+/// A path begins a word with `$.`, `$[`, `{$` or `{.`, or is `$` alone; so `$NAME` and `{{name}}` begin none.
+pub(crate) fn split(text: &str) -> (&str, Option<&str>) {
+    let begins = |rest: &str| {
+        ["$.", "$[", "{$", "{."]
+            .iter()
+            .any(|begin| rest.starts_with(begin))
+            || rest == "$"
+    };
+    let text = text.trim();
+    let mut before = ' ';
+    for (at, c) in text.char_indices() {
+        let (asked, rest) = text.split_at(at);
+        if before.is_whitespace() && begins(rest) {
+            return (asked.trim_end(), Some(rest));
+        }
+        before = c;
+    }
+    (text, None)
+}
+
 impl JsonPath {
     /// Reads a path.
     pub(crate) fn parse(text: &str) -> Result<Self> {
@@ -464,6 +486,28 @@ mod tests {
             {"name": "three", "size": 3, "deep": {"size": 4}}
         ]
     }"#;
+
+    #[test]
+    fn a_path_is_told_from_what_stands_before_it() {
+        for (text, expected) in [
+            ("", ("", None)),
+            ("$.a", ("", Some("$.a"))),
+            (" {$.a b} ", ("", Some("{$.a b}"))),
+            ("$", ("", Some("$"))),
+            (
+                "/kpi?v={{version}} $.a[?(@.b == 1)].c",
+                ("/kpi?v={{version}}", Some("$.a[?(@.b == 1)].c")),
+            ),
+            (
+                "sold --of $VERSION $['a']",
+                ("sold --of $VERSION", Some("$['a']")),
+            ),
+            ("sold --of a$.b", ("sold --of a$.b", None)),
+            ("sold {.items}", ("sold", Some("{.items}"))),
+        ] {
+            assert_eq!(split(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn paths_select_what_kubectl_selects() {

@@ -106,6 +106,12 @@ pub struct Jobs {
 }
 
 impl Jobs {
+    /// Returns what runs jobs of a process that has no data directory, so that nobody ends what is left of them if it is killed.
+    #[must_use]
+    pub fn alone() -> Self {
+        Self::new("haldane-alone-")
+    }
+
     pub(crate) fn new(prefix: &str) -> Self {
         Self {
             prefix: prefix.into(),

@@ -341,6 +341,7 @@ fn with_payments() -> Plan {
         unit: metric::Unit::Seconds,
         direction: metric::Direction::HigherIsWorse,
         margin: metric::Margin::standard(Kind::Ratio, metric::Direction::HigherIsWorse),
+        limit: None,
         weight: metric::Metric::WEIGHT,
         critical: true,
         required: true,
@@ -421,6 +422,41 @@ fn nothing_passes_without_a_required_metric_however_good_requests_look() {
         unseen.reason,
         "payments was not seen of the canary in this step"
     );
+}
+
+#[test]
+fn a_limit_is_judged_beside_the_comparison_and_not_blamed_where_stable_breaks_it() {
+    let limited = |plan: &Plan| {
+        let metrics = plan.rules().metrics.iter();
+        let metrics = metrics.map(|metric| metric::Metric {
+            limit: Some(20_000),
+            ..metric.clone()
+        });
+        plan.clone().with_metrics(metrics.collect()).unwrap()
+    };
+    let plan = limited(&with_payments());
+    let said = |failing: [u64; 2]| {
+        let mut rollout = Rollout::new();
+        let since = rollout.now;
+        for _ in 0..24 {
+            rollout.pass(5, 10, [1_000, 1_000]);
+            rollout.tell(5, failing);
+        }
+        let answer = rollout.judge(&plan, since);
+        let metrics = answer.evidence.sequential.unwrap().metrics;
+        let names: Vec<String> = metrics.into_iter().map(|metric| metric.name).collect();
+        assert_eq!(names, ["errors", "latency", "payments", "payments limit"]);
+        (answer.judgement.verdict, answer.judgement.reason)
+    };
+    assert_eq!(said([100, 100]).0, Verdict::Pass);
+    let (verdict, reason) = said([500, 500]);
+    assert_eq!(verdict, Verdict::Inconclusive);
+    assert_eq!(
+        reason,
+        "held: stable breaks the limit, too, so the canary is not to blame: payments limit: 5% of the canary and 5% of stable, against 2%"
+    );
+    let (verdict, reason) = said([190, 400]);
+    assert_eq!(verdict, Verdict::Fail, "{reason}");
 }
 
 #[test]

@@ -7,13 +7,16 @@ use std::{fmt, time::Duration};
 pub use haldane_core::plan::metric::{Direction, Kind};
 use serde::{Deserialize, Serialize};
 
-use super::{count::Edge, real::of_ppm};
+use super::{
+    count::Edge,
+    real::{of_ppm, real},
+};
 
 /// The most metrics of one rollout: each takes up to 3 KiB of its state.
 pub const METRICS_MAX: usize = 16;
 
 /// The longest name of a metric, in bytes.
-pub const NAME_BYTES_MAX: usize = 63;
+pub const NAME_BYTES_MAX: usize = 72;
 
 /// How the sequential judge judges.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,8 +81,8 @@ pub enum Source {
 pub enum Against {
     /// Stable at the same time.
     Stable(Margin),
-    /// A limit of its own, in parts per million of the exposure.
-    Limit(u32),
+    /// A limit of its own: parts per million of the exposure, of a gauge thousandths of its unit.
+    Limit(u64),
 }
 
 /// How much worse than stable is still fine. "Ratio" is the canary's rate by stable's; both in parts per million.
@@ -234,7 +237,7 @@ impl Metric {
             },
             Against::Limit(limit_ppm) => Edge {
                 ratio: 0.0,
-                slack: of_ppm(limit_ppm),
+                slack: real(limit_ppm) / 1e6,
             },
         }
     }
@@ -477,15 +480,18 @@ impl Found {
         }
         match against {
             Against::Stable(margin) => self.check_margin(metric, *margin),
-            Against::Limit(limit) if matches!(kind, Kind::Ratio | Kind::Counter) => {
-                if !(1..WHOLE).contains(limit) {
-                    let message = format!("expected 1 to 999999 parts per million, found {limit}");
+            Against::Limit(_) if *kind == Kind::Latency => {
+                let message = "a limit is not for Latency".to_owned();
+                self.add(&field("against"), message);
+            }
+            Against::Limit(limit) => {
+                let is_share = *kind != Kind::Gauge;
+                if *limit == 0 || (is_share && *limit >= u64::from(WHOLE)) {
+                    let message = format!(
+                        "expected 1 to 999999 parts per million, of a gauge more than 0; found {limit}"
+                    );
                     self.add(&field("against"), message);
                 }
-            }
-            Against::Limit(_) => {
-                let message = "a limit is for Ratio and Counter only".to_owned();
-                self.add(&field("against"), message);
             }
         }
     }

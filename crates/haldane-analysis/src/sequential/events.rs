@@ -5,7 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    absolute, bernoulli,
+    absolute::{self, Limit, Recent},
+    bernoulli,
     config::{Against, Direction, Kind, Metric},
     count::{self, Edge},
     dispersion::{self, Clumps, Slots},
@@ -39,6 +40,9 @@ pub(crate) struct Events {
     pub(crate) accept: Accept,
     pub(crate) likelihood: Likelihood,
     pub(crate) frozen: Frozen,
+    /// What both did lately, where there is a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recent: Option<Recent>,
 }
 
 /// How a metric of events is judged.
@@ -51,14 +55,26 @@ pub(crate) enum Form {
     /// As a share that may fall, against stable.
     Falls(Edge),
     /// Against a limit.
-    Limit(f64),
+    Limit(Limit),
 }
 
 impl Form {
     pub(crate) fn of(metric: &Metric) -> Self {
         let edge = metric.harm();
         match (metric.against, metric.kind, metric.direction) {
-            (Against::Limit(_), _, _) => Self::Limit(edge.slack),
+            (Against::Limit(_), Kind::Conversion, Direction::LowerIsWorse) => {
+                Self::Limit(Limit::Falls(edge.slack))
+            }
+            (Against::Limit(_), Kind::Conversion, Direction::HigherIsWorse) => {
+                Self::Limit(Limit::Rises(edge.slack))
+            }
+            // Its complement is counted.
+            (Against::Limit(_), _, Direction::LowerIsWorse) => {
+                Self::Limit(Limit::Rare(1.0 - edge.slack))
+            }
+            (Against::Limit(_), _, Direction::HigherIsWorse) => {
+                Self::Limit(Limit::Rare(edge.slack))
+            }
             (Against::Stable(_), Kind::Conversion, Direction::LowerIsWorse) => Self::Falls(edge),
             (Against::Stable(_), Kind::Conversion, Direction::HigherIsWorse) => Self::Rises(edge),
             (
@@ -72,9 +88,9 @@ impl Form {
     /// Returns how the stake is spread over the guesses.
     pub(crate) const fn prior(self) -> [f64; 8] {
         match self {
-            Self::Rare(_) | Self::Limit(_) => count::PRIOR,
-            Self::Rises(_) => bernoulli::RISES_PRIOR,
-            Self::Falls(_) => [0.125; 8],
+            Self::Rare(_) | Self::Limit(Limit::Rare(_)) => count::PRIOR,
+            Self::Rises(_) | Self::Limit(Limit::Rises(_)) => bernoulli::RISES_PRIOR,
+            Self::Falls(_) | Self::Limit(Limit::Falls(_)) => [0.125; 8],
         }
     }
 
@@ -82,7 +98,12 @@ impl Form {
     pub(crate) fn harm(self, arms: &Arms, share: f64, phi: f64) -> [f64; 8] {
         match self {
             Self::Rare(edge) => count::logs(arms, edge, &count::GUESSES, phi),
-            Self::Limit(limit) => absolute::logs(arms, limit, &count::GUESSES, phi),
+            Self::Limit(Limit::Rare(limit)) => absolute::logs(arms, limit, &count::GUESSES, phi),
+            Self::Limit(Limit::Rises(limit)) => {
+                bernoulli::RISES.map(|guess| absolute::share_log(arms, limit, guess.ratio, phi))
+            }
+            Self::Limit(Limit::Falls(limit)) => bernoulli::DROPS
+                .map(|odds_ratio| absolute::share_log(arms, limit, 1.0 / odds_ratio, phi)),
             Self::Rises(edge) => bernoulli::RISES
                 .map(|guess| bernoulli::rise(arms, share, guess.ratio, edge.ratio) / phi),
             Self::Falls(edge) => bernoulli::DROPS
@@ -130,7 +151,17 @@ impl Events {
             accept: Accept::NONE,
             likelihood: Likelihood::NONE,
             frozen: Frozen::NONE,
+            recent: None,
         }
+    }
+
+    /// Returns stable's and the canary's share of late where both break the limit.
+    pub(crate) fn shared(&self, metric: &Metric) -> Option<[Option<u64>; 2]> {
+        let Form::Limit(limit) = Form::of(metric) else {
+            return None;
+        };
+        let recent = self.recent.filter(|recent| recent.is_shared(limit))?;
+        Some(recent.shares())
     }
 
     /// Returns what the evidence of harm is worth.
@@ -167,6 +198,10 @@ impl Events {
         let open = self.open;
         let arms = open.arms();
         let mut alone = None;
+        if let (Form::Limit(_), true) = (form, closing != Closing::Open) {
+            let recent = self.recent.get_or_insert(Recent::NONE);
+            recent.add(&arms, time.seconds);
+        }
         match closing {
             Closing::Open => return None,
             Closing::Compare => self.compare(metric, form, phi, time),
@@ -217,7 +252,11 @@ impl Events {
     }
 
     fn bet(&mut self, form: Form, arms: &Arms, phi: f64, time: Time) {
-        if arms.canary_n <= 0.0 {
+        let is_excused = match (form, self.recent) {
+            (Form::Limit(limit), Some(recent)) => recent.excuses(limit, arms),
+            _ => false,
+        };
+        if arms.canary_n <= 0.0 || is_excused {
             return;
         }
         let logs = form.harm(arms, self.share(), phi);

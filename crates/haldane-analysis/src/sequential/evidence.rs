@@ -69,7 +69,7 @@ pub struct MetricEvidence {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Value {
-    /// Events in parts per million of the exposure; of a gauge the mean of the pods in its unit.
+    /// Events in parts per million of the exposure; of a gauge the mean of the pods in thousandths of its unit.
     pub value: Option<u64>,
     /// The exposure.
     pub exposure: u64,

@@ -33,7 +33,7 @@ impl Outlook {
     pub(crate) fn of_events(&self, metric: &Metric, events: &Events, effect: f64) -> Option<u64> {
         let form = Form::of(metric);
         let share = match form {
-            Form::Limit(limit) => limit,
+            Form::Limit(limit) => limit.share(),
             Form::Rare(_) | Form::Rises(_) | Form::Falls(_) => events.share(),
         };
         let arms = self.arms(share, effect);

@@ -32,6 +32,12 @@ const WEALTH_MAX: f64 = 1e6;
 /// Lost bets are made anew with this, so that a late change is found; a day of it adds less than a half to what is expected.
 const WEALTH_MIN: f64 = 1e-4;
 
+/// From how many answers in a row on a limit counts as broken: one may be a spike.
+const ANSWERS_MIN: u32 = 2;
+
+/// What a broken limit is worth: it is no bet, and decides alone.
+const WORTH_BROKEN: f64 = 1e12;
+
 /// The evidence that the canary's pods use more.
 ///
 /// The open reals: seconds, measurements, the sums of differences and of margins. The last ones: stable's and the canary's mean.
@@ -40,6 +46,17 @@ pub(crate) struct Gauge {
     open: Reals<4>,
     bets: Reals<3>,
     last: Reals<2>,
+    #[serde(default, skip_serializing_if = "Over::is_none")]
+    over: Over,
+}
+
+/// What is known of a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Over {
+    /// For how many answers in a row the canary has been over it.
+    canary: u32,
+    /// Whether stable is, too.
+    stable: bool,
 }
 
 impl Gauge {
@@ -48,6 +65,10 @@ impl Gauge {
         open: Reals([0.0; 4]),
         bets: Reals([1.0 / 3.0; 3]),
         last: Reals([0.0; 2]),
+        over: Over {
+            canary: 0,
+            stable: false,
+        },
     };
 
     /// Adds a measurement of all pods, which stands for that many seconds; `false` if one version has none.
@@ -75,15 +96,61 @@ impl Gauge {
         true
     }
 
+    /// Holds the mean of the canary's pods to a limit; `false` if it has none.
+    pub(crate) fn hold_to(&mut self, stable: &[u64], canary: &[u64], limit: u64) -> bool {
+        let average = |pods: &[u64]| {
+            let pods: Vec<f64> = pods
+                .iter()
+                .take(PODS_MAX)
+                .map(|value| real(*value))
+                .collect();
+            mean(&pods)
+        };
+        let Some(canary) = average(canary) else {
+            return false;
+        };
+        let stable = average(stable);
+        let is_over = |value: f64| value > real(limit);
+        self.over = Over {
+            canary: if is_over(canary) {
+                self.over.canary.saturating_add(1)
+            } else {
+                0
+            },
+            stable: stable.is_some_and(is_over),
+        };
+        self.last = Reals([stable.unwrap_or_default(), canary]);
+        true
+    }
+
+    /// Returns stable's and the canary's value where both break the limit.
+    pub(crate) fn shared(&self) -> Option<(f64, f64)> {
+        (self.over.is_broken() && self.over.stable).then(|| self.last())
+    }
+
     /// Returns what the evidence is worth.
     pub(crate) fn worth(&self) -> f64 {
+        if self.over.is_broken() && !self.over.stable {
+            return WORTH_BROKEN;
+        }
         self.bets.0.iter().sum()
     }
 
-    /// Returns stable's and the canary's last mean, over pods and of the logarithms.
+    /// Returns stable's and the canary's last mean over pods, of the logarithms where they are compared.
     pub(crate) const fn last(&self) -> (f64, f64) {
         let Reals([stable, canary]) = self.last;
         (stable, canary)
+    }
+}
+
+impl Over {
+    /// Nothing.
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    const fn is_broken(self) -> bool {
+        self.canary >= ANSWERS_MIN
     }
 }
 
@@ -147,6 +214,32 @@ mod tests {
     #[test]
     fn pods_that_differ_much_widen_the_margin() {
         assert!(minutes(&[50, 100, 200, 80, 150], &[200, 210], 60) < 1.0);
+    }
+
+    #[test]
+    fn a_limit_is_broken_by_the_second_answer_in_a_row_and_only_by_the_canary() {
+        let broken = |answers: &[(&[u64], &[u64])]| {
+            let mut gauge = Gauge::NONE;
+            for (stable, canary) in answers {
+                assert!(gauge.hold_to(stable, canary, 250));
+            }
+            (gauge.worth() >= 1e9, gauge.shared().is_some())
+        };
+        let (low, high) = (&[200, 260][..], &[240, 300][..]);
+        assert_eq!(broken(&[(low, high)]), (false, false), "a spike");
+        assert_eq!(broken(&[(low, high), (low, high)]), (true, false));
+        assert_eq!(
+            broken(&[(low, high), (low, low), (low, high)]),
+            (false, false)
+        );
+        assert_eq!(broken(&[(low, high), (high, high)]), (false, true));
+        assert_eq!(
+            broken(&[(low, high), (high, high), (low, high)]),
+            (true, false)
+        );
+        assert_eq!(broken(&[(high, low), (high, low)]), (false, false));
+        assert_eq!(broken(&[(&[], high), (&[], high)]), (true, false));
+        assert!(!Gauge::NONE.hold_to(low, &[], 250));
     }
 
     #[test]

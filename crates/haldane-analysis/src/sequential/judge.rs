@@ -4,8 +4,8 @@
 //!
 //! 1. Harm was shown by the critical metrics together, at any time: **fail**. It stays.
 //! 2. No data since the step began, or a clock that is behind the data: **no data**.
-//! 3. Requests go elsewhere than the weight says; an alarm at full weight; harm of a metric that only holds; versions whose latencies can't be
-//!    compared: **inconclusive**, and it says which.
+//! 3. Requests go elsewhere than the weight says; an alarm at full weight; harm of a metric that only holds; a limit that stable breaks, too;
+//!    versions whose latencies can't be compared: **inconclusive**, and it says which.
 //! 4. A required metric is missing, old, or was not seen of the canary in this step: **no data**.
 //! 5. A required metric has not shown yet that the canary is fine, or the soak is not over: **inconclusive**.
 //! 6. **Pass.**
@@ -75,6 +75,8 @@ pub enum Why {
     Alarm,
     /// A metric that only holds shows harm.
     Held,
+    /// Stable breaks a limit, too.
+    Shared,
     /// The versions' latencies are counted in buckets with different bounds.
     Bounds,
     /// A required metric has no data, or old data.
@@ -236,6 +238,9 @@ fn hold(config: &Config, data: &Data, alarmed: Option<usize>) -> Option<(Why, Op
     for (place, (metric, track)) in pairs(config, data) {
         if !metric.critical && track.worth() >= bound {
             return Some((Why::Held, Some(place)));
+        }
+        if track.is_shared(metric) {
+            return Some((Why::Shared, Some(place)));
         }
         let is_across = match &track.evidence {
             track::Evidence::Latency(latency) => latency.across_percent() > ACROSS_PERCENT_MAX,

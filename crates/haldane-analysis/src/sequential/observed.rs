@@ -39,7 +39,7 @@ pub enum Reading {
     Counts(Counts),
     /// Latencies in buckets.
     Latency(Vec<Bucket>),
-    /// What each pod uses, in any unit that both versions share; 0 is taken for not measured.
+    /// What each pod uses, in thousandths of any unit that both versions share; compared with stable, 0 is taken for not measured.
     Pods(Vec<u64>),
 }
 

@@ -278,6 +278,13 @@ pub(crate) fn reason(
         ),
         Why::Alarm => alarm(name, Weight::from_percent(50)),
         Why::Held => format!("held: {sentence}"),
+        Why::Shared => {
+            let pairs = conclusion
+                .decided
+                .and_then(|place| config.metrics().get(place).zip(data.tracks.get(place)));
+            let said = pairs.and_then(|(metric, track)| shared(metric, track));
+            said.unwrap_or_else(|| format!("held: stable breaks the limit of {name}, too"))
+        }
         Why::Bounds => format!(
             "{name}: the versions count latencies in buckets with different bounds, which can't be compared"
         ),
@@ -303,6 +310,26 @@ pub(crate) fn reason(
     }
 }
 
+/// Says that both versions break a limit.
+fn shared(metric: &Metric, track: &Track) -> Option<String> {
+    let Against::Limit(limit) = metric.against else {
+        return None;
+    };
+    let [stable, canary] = match &track.evidence {
+        track::Evidence::Events(events) => events.shared(metric)?,
+        track::Evidence::Gauge(gauge) => {
+            let (stable, canary) = gauge.shared()?;
+            [stable, canary].map(real::count)
+        }
+        track::Evidence::Latency(_) => return None,
+    };
+    let (stable, canary) = (unit(metric.kind, stable), unit(metric.kind, canary));
+    let (name, limit) = (&metric.name, unit(metric.kind, Some(limit)));
+    Some(format!(
+        "held: stable breaks the limit, too, so the canary is not to blame: {name}: {canary} of the canary and {stable} of stable, against {limit}"
+    ))
+}
+
 /// Says what an alarm at full weight asks for.
 pub(crate) fn alarm(metric: &str, to: Weight) -> String {
     format!(
@@ -318,16 +345,7 @@ fn sentence(metric: &Metric, evidence: &MetricEvidence) -> String {
         canary,
         ..
     } = evidence;
-    let unit = |value: Option<u64>| match (value, evidence.kind) {
-        (None, _) => "nothing".to_owned(),
-        (Some(value), Kind::Gauge) => value.to_string(),
-        // Exposure of a counter is the seconds that pods lived.
-        (Some(ppm), Kind::Counter) => {
-            let per_hour = decimal(ppm.saturating_mul(3_600), 1_000_000);
-            format!("{per_hour} an hour")
-        }
-        (Some(ppm), Kind::Ratio | Kind::Latency | Kind::Conversion) => percent(ppm),
-    };
+    let unit = |value| unit(metric.kind, value);
     let of = match (evidence.bound_us, evidence.kind) {
         (Some(us), _) => format!("{name} above {}", duration(us)),
         (None, Kind::Latency) => {
@@ -342,7 +360,7 @@ fn sentence(metric: &Metric, evidence: &MetricEvidence) -> String {
             unit(stable.value)
         ),
         Against::Limit(limit) => {
-            let limit = unit(Some(u64::from(limit)));
+            let limit = unit(Some(limit));
             format!("{of}: {} against a limit of {limit}", unit(canary.value))
         }
     };
@@ -361,6 +379,20 @@ fn sentence(metric: &Metric, evidence: &MetricEvidence) -> String {
         text.push_str(&wait(metric, evidence));
     }
     text
+}
+
+/// Writes a value of a kind of metric.
+fn unit(kind: Kind, value: Option<u64>) -> String {
+    match (value, kind) {
+        (None, _) => "nothing".to_owned(),
+        (Some(milli), Kind::Gauge) => decimal(milli, 1_000),
+        // Exposure of a counter is the seconds that pods lived.
+        (Some(ppm), Kind::Counter) => {
+            let per_hour = decimal(ppm.saturating_mul(3_600), 1_000_000);
+            format!("{per_hour} an hour")
+        }
+        (Some(ppm), Kind::Ratio | Kind::Latency | Kind::Conversion) => percent(ppm),
+    }
 }
 
 /// Says how many times stable's rate the canary's is: `, ×10, from 4 to 20`.

@@ -1,6 +1,7 @@
 //! Tests of the whole judge: promises, restarts, bad input.
 
 mod input;
+mod limit;
 mod promise;
 mod restart;
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    config::{Config, Direction, Kind, Metric, Source},
+    config::{Against, Config, Direction, Kind, Metric, Source},
     events::Events,
     full::{self, Time},
     gauge::Gauge,
@@ -91,6 +91,15 @@ impl Track {
         }
     }
 
+    /// Whether both versions break a limit, so that neither is to blame.
+    pub(crate) fn is_shared(&self, metric: &Metric) -> bool {
+        match &self.evidence {
+            Evidence::Events(events) => events.shared(metric).is_some(),
+            Evidence::Gauge(gauge) => gauge.shared().is_some(),
+            Evidence::Latency(_) => false,
+        }
+    }
+
     /// Returns the exposures of stable and of the canary in a second.
     pub(crate) const fn traffic(&self) -> (f64, f64) {
         let Reals([stable, canary]) = self.traffic;
@@ -118,8 +127,13 @@ impl Track {
                 (count(stable), count(canary))
             }
             (Evidence::Gauge(gauge), Input::Pods(stable, canary)) => {
-                let delta = metric.harm().ratio - 1.0;
-                if !gauge.add(stable, canary, delta, seconds) {
+                let is_measured = match metric.against {
+                    Against::Stable(_) => {
+                        gauge.add(stable, canary, metric.harm().ratio - 1.0, seconds)
+                    }
+                    Against::Limit(limit) => gauge.hold_to(stable, canary, limit),
+                };
+                if !is_measured {
                     return false;
                 }
                 (1, 1)

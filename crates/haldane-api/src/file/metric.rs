@@ -1,5 +1,6 @@
 //! The metrics that services take from the metric systems of the file, or that the proxy counts.
 
+mod limit;
 mod requests;
 mod source;
 
@@ -117,6 +118,9 @@ fn read_metric(name: &str, at: &At<'_>, sources: &Sources, out: &mut Problems) -
     let interval = fields.get("interval").and_then(|at| at.wait(out));
     let stale_after = fields.get("staleAfter").and_then(|at| at.wait(out));
     let judging = read_judging(&fields, out);
+    let limit = fields
+        .get("limit")
+        .and_then(|at| limit::read(&at, kind?, out));
     let (kind, source, ask) = (kind?, source?, ask?);
     let provider = source.provider;
     let standard_stale_after = standard_stale_after(&ask, provider);
@@ -136,6 +140,7 @@ fn read_metric(name: &str, at: &At<'_>, sources: &Sources, out: &mut Problems) -
             accept_permille: judging.accept.unwrap_or(standard.accept_permille),
             accept_ppm: judging.accept_plus.unwrap_or(standard.accept_ppm),
         },
+        limit,
         weight,
         critical: judging.critical.unwrap_or_else(|| kind.is_critical()),
         required: judging.required.unwrap_or_else(|| kind.is_required()),
@@ -248,6 +253,14 @@ struct Form<'a> {
     variables: &'a BTreeMap<String, String>,
 }
 
+impl Form<'_> {
+    /// Whether the version may be told besides the query: a command finds it in its environment.
+    fn is_told_the_version(&self) -> bool {
+        self.provider
+            .is_none_or(|provider| provider == Provider::Command)
+    }
+}
+
 fn read_ask(fields: &Fields<'_>, form: &Form<'_>, out: &mut Problems) -> Option<Ask> {
     let variables = form.variables;
     let [template, query, events, exposure] =
@@ -263,7 +276,7 @@ fn read_ask(fields: &Fields<'_>, form: &Form<'_>, out: &mut Problems) -> Option<
         }
         (None, Some(at), None, None) => {
             let read = match form.kind {
-                Some(Kind::Gauge) => read_query(&at, variables, out),
+                Some(Kind::Gauge) => read_query(&at, form, out),
                 _ => read_counts(&at, form, out),
             };
             read.map(Ask::Query)
@@ -310,7 +323,7 @@ fn read_ask(fields: &Fields<'_>, form: &Form<'_>, out: &mut Problems) -> Option<
 
 /// Reads a query for raw samples of counters: of a rate or a sum no restart can be seen, and what follows one would be counted twice.
 fn read_counts(at: &At<'_>, form: &Form<'_>, out: &mut Problems) -> Option<String> {
-    let text = read_query(at, form.variables, out)?;
+    let text = read_query(at, form, out)?;
     if form
         .provider
         .is_none_or(|provider| !provider.has_counters())
@@ -327,15 +340,18 @@ fn read_counts(at: &At<'_>, form: &Form<'_>, out: &mut Problems) -> Option<Strin
 }
 
 /// Reads a query: its placeholders are known, and one of them tells the versions apart.
-fn read_query(
-    at: &At<'_>,
-    variables: &BTreeMap<String, String>,
-    out: &mut Problems,
-) -> Option<String> {
+fn read_query(at: &At<'_>, form: &Form<'_>, out: &mut Problems) -> Option<String> {
+    let variables = form.variables;
     let text = at.filled("a query", out)?;
     if text.len() > QUERY_BYTES_MAX {
         out.add(at, "longer than 16 KiB; expected a shorter query");
         return None;
+    }
+    if let Some(expected) = form.provider.and_then(|provider| unread(provider, &text)) {
+        out.add(
+            at,
+            format!("cannot read {:?}; expected {expected}", shorten(&text)),
+        );
     }
     let mut is_of_version = false;
     for part in text.split("{{").skip(1) {
@@ -362,10 +378,44 @@ fn read_query(
             out.add(at, message);
         }
     }
-    if !is_of_version {
+    if !is_of_version && !form.is_told_the_version() {
         out.add(at, "the same for both versions, so nothing could be compared; expected {{version}} or {{workload}} in the query");
     }
     Some(text)
+}
+
+/// Returns the form of a provider's queries if a text hasn't got it, as far as a look at its beginning tells.
+fn unread(provider: Provider, text: &str) -> Option<&'static str> {
+    let first = text.split_whitespace().next().unwrap_or_default();
+    let (is_read, expected) = match provider {
+        Provider::Web => (
+            matches!(first, "GET" | "POST" | "PUT") || first.starts_with(['/', '?', '$', '{']),
+            "[METHOD] [/PATH][?PARAMETERS] [JSONPATH], as in `GET /kpi?version={{version}} $.sold`",
+        ),
+        Provider::Keptn => (
+            first.starts_with("keptnmetric/") && first.matches('/').count() == 2,
+            "keptnmetric/NAMESPACE/NAME, as in `keptnmetric/shop/latency-{{version}}`",
+        ),
+        Provider::SkyWalking => (
+            text.trim().contains(char::is_whitespace),
+            "SERVICE EXPRESSION, as in `shop-{{version}} service_cpm`",
+        ),
+        Provider::Prometheus
+        | Provider::CloudWatch
+        | Provider::Datadog
+        | Provider::Dynatrace
+        | Provider::Google
+        | Provider::Graphite
+        | Provider::InfluxDb
+        | Provider::NewRelic
+        | Provider::SignalFx
+        | Provider::Splunk
+        | Provider::Wavefront
+        | Provider::Command
+        | Provider::ExternalMetrics
+        | Provider::Proxy => (true, ""),
+    };
+    (!is_read).then_some(expected)
 }
 
 fn check_count(at: &At<'_>, count: usize, what: &str, out: &mut Problems) {

@@ -22,7 +22,7 @@ const TEXT_OR_SECRET: Form = Form::Any(&[Form::Text, Form::Map(&SECRET)]);
 /// Credentials.
 pub(crate) static AUTH: Table = Table {
     name: "Auth",
-    doc: "Credentials: a token, user and password, Datadog's two keys, or the keys of AWS.",
+    doc: "Credentials: a token, user and password, Datadog's two keys, or the keys of AWS; and the certificates of TLS.",
     keys: &[
         optional(
             "token",
@@ -40,11 +40,26 @@ pub(crate) static AUTH: Table = Table {
             Form::Map(&SECRET),
             "The token of temporary AWS keys.",
         ),
+        optional(
+            "ca",
+            Form::Map(&SECRET),
+            "The certificates (PEM) of the authorities that may vouch for the server, instead of those that this machine trusts.",
+        ),
+        optional(
+            "clientCertificate",
+            Form::Map(&SECRET),
+            "The certificate (PEM) to show to the server, with those between it and its authority; needs `clientKey`.",
+        ),
+        optional(
+            "clientKey",
+            Form::Map(&SECRET),
+            "The private key (PEM) of `clientCertificate`.",
+        ),
     ],
     exactly_one_of: &[],
 };
 
-const PROVIDERS: [&str; 11] = [
+const PROVIDERS: [&str; 16] = [
     "prometheus",
     "cloudWatch",
     "datadog",
@@ -56,6 +71,11 @@ const PROVIDERS: [&str; 11] = [
     "signalFx",
     "splunk",
     "wavefront",
+    "command",
+    "externalMetrics",
+    "keptn",
+    "skywalking",
+    "web",
 ];
 
 /// A metric system.
@@ -99,6 +119,31 @@ pub(crate) static SOURCE: Table = Table {
         optional("splunk", Form::Url, "Splunk, at its management port."),
         optional("wavefront", Form::Url, "Wavefront."),
         optional(
+            "command",
+            Form::Any(&[Form::Text, Form::List(&Form::Text)]),
+            "A command that writes numbers, run in the service's directory; queries are `[ARGUMENTS] [JSONPATH]`.",
+        ),
+        optional(
+            "externalMetrics",
+            Form::Url,
+            "Kubernetes' external metrics, by the URL of its API; queries are `[NAMESPACE/]METRIC[?labelSelector=…]`.",
+        ),
+        optional(
+            "keptn",
+            Form::Url,
+            "Keptn's metrics, by the URL of the Kubernetes API; queries are `keptnmetric/NAMESPACE/NAME`.",
+        ),
+        optional(
+            "skywalking",
+            Form::Url,
+            "Apache SkyWalking; queries are `SERVICE EXPRESSION`.",
+        ),
+        optional(
+            "web",
+            Form::Url,
+            "JSON on the web; queries are `[METHOD] [/PATH][?PARAMETERS] [JSONPATH]`, and a body in further lines.",
+        ),
+        optional(
             "region",
             Form::Text,
             "The AWS region; for Prometheus, Amazon's managed service.",
@@ -117,7 +162,7 @@ pub(crate) static SOURCE: Table = Table {
             "headers",
             Form::MapOf(&TEXT_OR_SECRET),
             "{}",
-            "Headers to send along, to Prometheus.",
+            "Headers to send along, to Prometheus or the web.",
         ),
         optional(
             "tenant",
@@ -210,12 +255,12 @@ pub(crate) static METRIC: Table = Table {
         optional(
             "events",
             Form::Text,
-            "What happened: of Prometheus raw samples of counters such as `failures_total{version=\"{{version}}\"}[{{window}}]`, else how many in each step.",
+            "What happened: of Prometheus raw samples of counters such as `failures_total{version=\"{{version}}\"}[{{window}}]`, of the web and of commands how many so far, else how many in each step.",
         ),
         optional(
             "exposure",
             Form::Text,
-            "What could have happened, in the same form. Without it, for kind counter of Prometheus, the time that passed.",
+            "What could have happened, in the same form. Without it, for kind counter of Prometheus, the web and commands, the time that passed.",
         ),
         default(
             "variables",
@@ -255,6 +300,11 @@ pub(crate) static METRIC: Table = Table {
             Form::Limit,
             "Added to `accept`: a share of what could have happened. Without it, +0.2pp; +0.5pp for a latency, nothing for a conversion or a gauge.",
         ),
+        optional(
+            "limit",
+            Form::Scalar,
+            "What the canary must keep to whatever stable does: a share such as 1%, or of a gauge a number; a conversion must not fall below it. Without it, it is compared with stable alone.",
+        ),
         default(
             "weight",
             Form::Count(0),
@@ -274,12 +324,12 @@ pub(crate) static METRIC: Table = Table {
         optional(
             "interval",
             Form::Duration,
-            "The time between two questions; of a system other than Prometheus, the length of the steps in which it counts. Without it, 5s for Prometheus, else 60s.",
+            "The time between two questions; of a system other than Prometheus, the length of the steps in which it counts. Without it, 5s for Prometheus, 15s for web and command, else 60s.",
         ),
         optional(
             "staleAfter",
             Form::Duration,
-            "Data older than this is none; at least two scrapes, or four steps. Without it, 60s for Prometheus, `within` and 60s for the proxy, else 5m.",
+            "Data older than this is none; at least two scrapes, or four steps. Without it, 60s for Prometheus, web and command, `within` and 60s for the proxy, else 5m.",
         ),
     ],
     exactly_one_of: &[],

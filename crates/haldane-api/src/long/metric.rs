@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use haldane_core::{
     guard::{self, Limit},
-    plan::metric::{Ask, Direction, Given, Margin, Metric, Requests, Source, Unit},
+    plan::metric::{Ask, Direction, Given, Kind, Margin, Metric, Requests, Source, Unit},
 };
 use serde_json::{Map, Value, json};
 
 use super::set;
-use crate::text::{show_duration, show_limit};
+use crate::text::{show_duration, show_limit, show_milli};
 
 pub(super) fn sources(sources: &BTreeMap<String, Source>) -> Value {
     let pairs = sources.iter();
@@ -67,6 +67,7 @@ fn metric_long(metric: &Metric) -> Value {
         unit,
         direction,
         margin,
+        limit,
         weight,
         critical,
         required,
@@ -107,6 +108,13 @@ fn metric_long(metric: &Metric) -> Value {
         set(&mut long, "unit", Some(unit.to_owned()));
         set(&mut long, "interval", Some(show_duration(*interval)));
     }
+    let limit = limit.map(|limit| match kind {
+        Kind::Gauge => show_milli(limit),
+        Kind::Ratio | Kind::Counter | Kind::Latency | Kind::Conversion => {
+            show(Limit::Absolute(limit))
+        }
+    });
+    set(&mut long, "limit", limit);
     match ask {
         Ask::Template(name) => set(&mut long, "template", Some(name.clone())),
         Ask::Query(query) => set(&mut long, "query", Some(query.clone())),

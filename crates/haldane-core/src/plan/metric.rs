@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use self::requests::{PATTERN_BYTES_MAX, PatternError, RequestPattern, Requests};
 use crate::plan::{PlanProblem, Rules};
 
-/// The most metrics of a plan; the judge adds errors and latency of requests to them.
+/// The most metrics of a plan, where a limit counts as one; the judge adds errors and latency of requests to them.
 pub const METRICS_MAX: usize = 14;
 
 /// The names that the judge's own metrics have.
@@ -28,6 +28,9 @@ const RATIO_PERMILLE_MAX: u32 = 100_000;
 
 /// The largest share that may be added to stable's rate, parts per million.
 const ACCEPT_PPM_MAX: u32 = 500_000;
+
+/// No share is as large as this, in parts per million.
+const LIMIT_PPM_END: u64 = 1_000_000;
 
 /// The largest share of α, relative to the others.
 const WEIGHT_MAX: u32 = 1_000;
@@ -59,6 +62,10 @@ pub struct Metric {
     pub direction: Direction,
     /// How much worse than stable is still fine.
     pub margin: Margin,
+    /// What the canary must keep to whatever stable does, if it must: parts per million of the exposure, of a gauge thousandths of
+    /// its unit.
+    #[serde(default)]
+    pub limit: Option<u64>,
     /// Its share of the bound on false rollbacks, relative to the other critical metrics.
     pub weight: u32,
     /// Whether harm rolls back; else it holds the rollout.
@@ -179,6 +186,16 @@ pub enum Provider {
     Splunk,
     /// Wavefront.
     Wavefront,
+    /// A command that writes numbers.
+    Command,
+    /// Kubernetes' external metrics.
+    ExternalMetrics,
+    /// Keptn's metrics.
+    Keptn,
+    /// Apache SkyWalking.
+    SkyWalking,
+    /// JSON on the web.
+    Web,
 }
 
 /// A text, or where it is found when it is needed.
@@ -212,7 +229,7 @@ impl Source {
 
 impl Provider {
     /// All that a file can name as sources.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 16] = [
         Self::Prometheus,
         Self::CloudWatch,
         Self::Datadog,
@@ -224,6 +241,11 @@ impl Provider {
         Self::SignalFx,
         Self::Splunk,
         Self::Wavefront,
+        Self::Command,
+        Self::ExternalMetrics,
+        Self::Keptn,
+        Self::SkyWalking,
+        Self::Web,
     ];
 
     /// Returns its name in a release file.
@@ -242,13 +264,31 @@ impl Provider {
             Self::SignalFx => "signalFx",
             Self::Splunk => "splunk",
             Self::Wavefront => "wavefront",
+            Self::Command => "command",
+            Self::ExternalMetrics => "externalMetrics",
+            Self::Keptn => "keptn",
+            Self::SkyWalking => "skywalking",
+            Self::Web => "web",
         }
     }
 
-    /// Whether it answers counters as they are; else it answers what was counted in each step of time.
+    /// Whether it answers samples of counters, each with its time.
     #[must_use]
     pub const fn has_counters(self) -> bool {
         matches!(self, Self::Prometheus)
+    }
+
+    /// Whether it answers what counters show as it is asked; without them, and unless it has [gauges only](Self::has_gauges_only), it
+    /// answers what was counted in each step of time.
+    #[must_use]
+    pub const fn has_totals(self) -> bool {
+        matches!(self, Self::Command | Self::Web)
+    }
+
+    /// Whether it knows values as they are now, and nothing that was counted.
+    #[must_use]
+    pub const fn has_gauges_only(self) -> bool {
+        matches!(self, Self::ExternalMetrics | Self::Keptn)
     }
 
     /// The time between two questions unless the declaration says otherwise; of a system that counts in steps, the length of a step.
@@ -259,6 +299,8 @@ impl Provider {
             Duration::from_secs(1)
         } else if self.has_counters() {
             Duration::from_secs(5)
+        } else if self.has_totals() {
+            Duration::from_secs(15)
         } else {
             Duration::from_mins(1)
         }
@@ -268,7 +310,7 @@ impl Provider {
     /// it is over and its data had a step's time to arrive.
     #[must_use]
     pub const fn stale_after(self) -> Duration {
-        if self.has_counters() {
+        if self.has_counters() || self.has_totals() {
             Duration::from_mins(1)
         } else {
             Duration::from_mins(5)
@@ -395,6 +437,9 @@ impl Metric {
                 "both versions would be the same; expected a text with {{version}} in it",
             );
         }
+        if let Some(message) = self.limit_problem() {
+            add("limit", message);
+        }
         if let Ask::Requests(requests) = &self.ask {
             found.extend(requests.problems(self.stale_after));
             let falls = self.kind == Kind::Ratio && self.direction == Direction::LowerIsWorse;
@@ -429,27 +474,8 @@ impl Metric {
 
     /// Says where a query doesn't fit the kind or the source.
     const fn query_mismatch(&self) -> Option<(&'static str, &'static str)> {
-        if !self.source.provider.has_counters() {
-            let is_template = matches!(self.ask, Ask::Template(_));
-            let is_untold = matches!(self.ask, Ask::Counts { exposure: None, .. });
-            if is_template {
-                return Some((
-                    "template",
-                    "templates are queries for Prometheus; expected queries of its own",
-                ));
-            }
-            if matches!(self.kind, Kind::Latency) {
-                return Some((
-                    "kind",
-                    "only Prometheus answers buckets of latencies; expected a ratio of slow ones",
-                ));
-            }
-            if is_untold {
-                return Some((
-                    "exposure",
-                    "only counters tell the time that they lived; expected exposure beside events",
-                ));
-            }
+        if let Some(found) = self.unanswered() {
+            return Some(found);
         }
         match (&self.ask, self.kind) {
             (Ask::Template(_), Kind::Ratio | Kind::Latency)
@@ -477,6 +503,64 @@ impl Metric {
                 "exposure",
                 "of how many the events are some is missing; expected exposure beside events",
             )),
+        }
+    }
+
+    /// Says what is asked that the metric system can't answer.
+    const fn unanswered(&self) -> Option<(&'static str, &'static str)> {
+        let provider = self.source.provider;
+        if provider.has_counters() {
+            return None;
+        }
+        if matches!(self.ask, Ask::Template(_)) {
+            return Some((
+                "template",
+                "templates are queries for Prometheus; expected queries of its own",
+            ));
+        }
+        if matches!(self.kind, Kind::Latency) {
+            return Some((
+                "kind",
+                "only Prometheus answers buckets of latencies; expected a ratio of slow ones",
+            ));
+        }
+        if provider.has_gauges_only() && !matches!(self.kind, Kind::Gauge) {
+            return Some((
+                "kind",
+                "this system knows values as they are now, and nothing that was counted; expected gauge",
+            ));
+        }
+        let is_untold = matches!(self.ask, Ask::Counts { exposure: None, .. });
+        if is_untold && !provider.has_totals() {
+            return Some((
+                "exposure",
+                "only counters tell the time that they lived; expected exposure beside events",
+            ));
+        }
+        None
+    }
+
+    /// Says what of the limit makes no sense.
+    const fn limit_problem(&self) -> Option<&'static str> {
+        if self.limit.is_some() && matches!(self.ask, Ask::Counts { exposure: None, .. }) {
+            return Some(
+                "events in time have no limit of their own; expected exposure beside events",
+            );
+        }
+        match (self.limit, self.kind) {
+            (None, _) => None,
+            (Some(_), Kind::Latency) => Some(
+                "buckets tell no limit; expected a ratio of the slow ones, with a limit of its own",
+            ),
+            (Some(0), Kind::Gauge) => Some("nothing is below 0; expected more"),
+            (Some(_), Kind::Gauge) => None,
+            (Some(limit), Kind::Ratio | Kind::Counter | Kind::Conversion) => {
+                if limit > 0 && limit < LIMIT_PPM_END {
+                    None
+                } else {
+                    Some("expected more than 0% and less than 100%")
+                }
+            }
         }
     }
 
@@ -535,8 +619,10 @@ pub(super) fn problems(rules: &Rules) -> Vec<PlanProblem> {
     let metrics = &rules.metrics;
     let mut found = Vec::new();
     let mut add = |path: String, message: String| found.push(PlanProblem { path, message });
-    if metrics.len() > METRICS_MAX {
-        let message = format!("{} metrics; expected at most {METRICS_MAX}", metrics.len());
+    let limits = metrics.iter().filter(|metric| metric.limit.is_some());
+    let count = metrics.len().saturating_add(limits.count());
+    if count > METRICS_MAX {
+        let message = format!("{count} metrics and limits; expected at most {METRICS_MAX}");
         add("metrics".to_owned(), message);
     }
     for (index, metric) in metrics.iter().enumerate() {
@@ -590,6 +676,7 @@ mod tests {
             unit: Unit::Seconds,
             direction,
             margin: Margin::standard(kind, direction),
+            limit: None,
             weight: Metric::WEIGHT,
             critical: kind.is_critical(),
             required: kind.is_required(),
@@ -745,6 +832,52 @@ mod tests {
     }
 
     #[test]
+    fn each_system_is_asked_only_what_it_can_answer() {
+        let with = |provider, kind, exposure: Option<&str>| {
+            let mut metric = metric(kind);
+            metric.source.provider = provider;
+            if kind != Kind::Gauge {
+                metric.ask = Ask::Counts {
+                    events: "e".to_owned(),
+                    exposure: exposure.map(str::to_owned),
+                };
+            }
+            keys(&metric)
+        };
+        for provider in [Provider::Web, Provider::Command] {
+            assert_eq!(with(provider, Kind::Gauge, None), [""; 0]);
+            assert_eq!(with(provider, Kind::Conversion, Some("x")), [""; 0]);
+            assert_eq!(with(provider, Kind::Counter, None), [""; 0]);
+            assert_eq!(with(provider, Kind::Latency, None), ["kind"]);
+        }
+        for provider in [Provider::Keptn, Provider::ExternalMetrics] {
+            assert_eq!(with(provider, Kind::Gauge, None), [""; 0]);
+            assert_eq!(with(provider, Kind::Ratio, Some("x")), ["kind"]);
+        }
+        assert_eq!(with(Provider::SkyWalking, Kind::Ratio, Some("x")), [""; 0]);
+        assert_eq!(
+            with(Provider::SkyWalking, Kind::Counter, None),
+            ["exposure"]
+        );
+    }
+
+    #[test]
+    fn limits_that_make_no_sense_are_named() {
+        let with = |kind, limit| {
+            keys(&Metric {
+                limit: Some(limit),
+                ..metric(kind)
+            })
+        };
+        assert_eq!(with(Kind::Ratio, 10_000), [""; 0]);
+        assert_eq!(with(Kind::Conversion, 1_000_000), ["limit"]);
+        assert_eq!(with(Kind::Counter, 0), ["limit"]);
+        assert_eq!(with(Kind::Gauge, 5_000_000_000_000), [""; 0]);
+        assert_eq!(with(Kind::Gauge, 0), ["limit"]);
+        assert_eq!(with(Kind::Latency, 500), ["limit"]);
+    }
+
+    #[test]
     fn the_metrics_of_a_plan_have_names_of_their_own() {
         let paths = |metrics: Vec<Metric>| -> Vec<String> {
             let rules = Rules {
@@ -768,5 +901,11 @@ mod tests {
             ..metric(Kind::Ratio)
         });
         assert_eq!(paths(many.collect()), ["metrics"]);
+        let limited = (0..METRICS_MAX).map(|number| Metric {
+            name: format!("m{number}"),
+            limit: (number == 0).then_some(10_000),
+            ..metric(Kind::Ratio)
+        });
+        assert_eq!(paths(limited.collect()), ["metrics"]);
     }
 }

@@ -165,12 +165,14 @@ fn gate_subject(
         canary: record.wish.spec.version.clone(),
         stable_url: url(&record.stable),
         canary_url: url(&record.wish.spec),
-        dir: [&record.wish.spec, &record.stable]
-            .into_iter()
-            .find_map(dir)
-            .or(home.record.base_dir.as_ref())
-            .cloned(),
+        dir: service_dir(home, record).cloned(),
     }
+}
+
+/// Returns the directory in which commands about a rollout are run.
+pub(super) fn service_dir<'a>(home: &'a Home, record: &'a RolloutRecord) -> Option<&'a String> {
+    let mut specs = [&record.wish.spec, &record.stable].into_iter();
+    specs.find_map(dir).or(home.record.base_dir.as_ref())
 }
 
 /// Returns the directory that a version's processes are run in.

@@ -12,7 +12,7 @@ use tracing::debug;
 
 use super::{
     Driver,
-    effects::full_size,
+    effects::{full_size, service_dir},
     home::{Home, Live},
 };
 use crate::{
@@ -163,6 +163,10 @@ fn observe(name: &ServiceName, home: &mut Home, ports: &mut Ports, weight: Weigh
         let rules = live.plan().rules();
         rules.judge.is_some() && !rules.metrics.is_empty()
     };
+    let live = home.rollout.as_ref();
+    let dir = live
+        .and_then(|live| service_dir(home, &live.record))
+        .cloned();
     let Some(live) = live_mut(home).filter(is_asked) else {
         ports.measurements.observed(name, None);
         return;
@@ -173,6 +177,7 @@ fn observe(name: &ServiceName, home: &mut Home, ports: &mut Ports, weight: Weigh
         canary: &live.record.state.canary,
         weight,
         metrics: &live.record.wish.plan.rules().metrics,
+        dir: dir.as_deref(),
         now,
     };
     let told = ports.measurements.observed(name, Some(&watch));

@@ -6,7 +6,7 @@
 use crate::{
     answer::Answer,
     error::{Error, Result},
-    json,
+    json, jsonpath,
     provider::web,
     reading::{Labels, Point, Reading, Value},
     window::Window,
@@ -17,6 +17,16 @@ use crate::{
 pub struct Query {
     /// The JSONPath to the number; `None` where the last line is the number.
     pub path: Option<String>,
+}
+
+impl Query {
+    /// Reads a release file's form, `[ARGUMENTS] [JSONPATH]`, and returns the arguments, too.
+    #[must_use]
+    pub fn parse(text: &str) -> (&str, Self) {
+        let (arguments, path) = jsonpath::split(text);
+        let path = path.map(str::to_owned);
+        (arguments, Self { path })
+    }
 }
 
 /// Returns the status that stands for an exit code.
@@ -80,6 +90,16 @@ mod tests {
                 ),
             ],
         );
+    }
+
+    #[test]
+    fn the_files_form_is_read() {
+        let query = |path: Option<&str>| Query {
+            path: path.map(str::to_owned),
+        };
+        let (arguments, read) = Query::parse("sold --of v2 $.a");
+        assert_eq!((arguments, read), ("sold --of v2", query(Some("$.a"))));
+        assert_eq!(Query::parse(" sold "), ("sold", query(None)));
     }
 
     #[test]

@@ -55,6 +55,30 @@ pub enum Form {
     },
 }
 
+impl Query {
+    /// Reads a release file's form, `SERVICE EXPRESSION`: an expression about a service with agents or in a mesh.
+    ///
+    /// # Errors
+    /// When one of them is missing.
+    pub fn parse(address: &str, text: &str) -> Result<Self> {
+        let words = text.trim().split_once(char::is_whitespace);
+        let (service, expression) = words.ok_or_else(|| {
+            Error::invalid(
+                "the SkyWalking query",
+                "expected `SERVICE EXPRESSION`, as in `shop-{{version}} service_cpm`",
+            )
+        })?;
+        Ok(Self {
+            address: address.to_owned(),
+            form: Form::Expression {
+                expression: expression.trim().to_owned(),
+                service: service.to_owned(),
+                is_normal: true,
+            },
+        })
+    }
+}
+
 /// Returns the request.
 ///
 /// # Errors
@@ -216,6 +240,24 @@ mod tests {
             )
         );
         assert!(request(&graphql("$["), &window(), &Auth::None).is_err());
+    }
+
+    #[test]
+    fn the_files_form_is_read() {
+        let query = Query::parse("http://oap:12800", " mesh::shop-v2  service_cpm / 2 ").unwrap();
+        let Form::Expression {
+            expression,
+            service,
+            ..
+        } = query.form
+        else {
+            panic!("{query:?}");
+        };
+        assert_eq!(
+            (service.as_str(), expression.as_str()),
+            ("mesh::shop-v2", "service_cpm / 2")
+        );
+        assert!(Query::parse("http://oap:12800", "service_cpm").is_err());
     }
 
     #[test]

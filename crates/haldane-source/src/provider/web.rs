@@ -9,7 +9,7 @@ use crate::{
     auth::Auth,
     encoding::Address,
     error::{Error, Result},
-    jsonpath::JsonPath,
+    jsonpath::{self, JsonPath},
     reading::{Labels, Point, Reading, Value},
     request::{Header, Method, Request},
     secret::Secret,
@@ -35,6 +35,44 @@ pub struct Query {
     pub body: Secret,
     /// The JSONPath to the number.
     pub path: String,
+}
+
+impl Query {
+    /// Reads a release file's form, `[METHOD] [/PATH][?PARAMETERS] [JSONPATH]`; further lines are the body.
+    ///
+    /// The path is added to the address, so that no query takes the source's credentials to another host.
+    ///
+    /// # Errors
+    /// When it is of another form.
+    pub fn parse(address: &str, text: &str, headers: Vec<Header>) -> Result<Self> {
+        let text = text.trim();
+        let (line, body) = text.split_once('\n').unwrap_or((text, ""));
+        let (asked, path) = jsonpath::split(line);
+        let methods = [Method::Get, Method::Post, Method::Put];
+        let written = methods.into_iter().find_map(|method| {
+            let rest = asked.strip_prefix(method.as_str())?;
+            (rest.is_empty() || rest.starts_with(' ')).then(|| (method, rest.trim_start()))
+        });
+        let (method, place) = written.unwrap_or((Method::Get, asked));
+        if !(place.is_empty() || place.starts_with(['/', '?'])) {
+            return Err(Error::invalid(
+                "the web query",
+                "expected `[METHOD] [/PATH][?PARAMETERS] [JSONPATH]`, as in `GET /kpi?version={{version}} $.sold`",
+            ));
+        }
+        let url = if place.starts_with('/') {
+            format!("{}{place}", address.trim_end_matches('/'))
+        } else {
+            format!("{address}{place}")
+        };
+        Ok(Self {
+            url: Secret::new(url),
+            method,
+            headers,
+            body: Secret::new(body),
+            path: path.unwrap_or(PATH_DEFAULT).to_owned(),
+        })
+    }
 }
 
 /// Returns the request.
@@ -128,6 +166,41 @@ mod tests {
             "POST https://shop.example/kpi?v=2\nAccept: application/json\nContent-Type: application/json\n\
              Authorization: Basic YTpi\n{\"from\":1}"
         );
+    }
+
+    #[test]
+    fn the_files_form_is_read() {
+        let show = |text: &str| {
+            let query = Query::parse("https://shop.example/api/", text, Vec::new())?;
+            let sent = request(&query, &window(), &Auth::None)?;
+            let body = String::from_utf8_lossy(&sent.body).into_owned();
+            let (method, url) = (sent.method.as_str(), sent.url);
+            Ok::<_, Error>(format!("{method} {url} {} {body}", query.path))
+        };
+        for (text, expected) in [
+            ("$.a", "GET https://shop.example/api/ $.a "),
+            ("/kpi?v=2 $.a", "GET https://shop.example/api/kpi?v=2 $.a "),
+            ("?v=2", "GET https://shop.example/api/?v=2 {$} "),
+            ("PUT $.a\n\n{}\n", "PUT https://shop.example/api/ $.a \n{}"),
+            (
+                "POST /q {$.a}\n{\"v\": \"v2\"}",
+                "POST https://shop.example/api/q {$.a} {\"v\": \"v2\"}",
+            ),
+        ] {
+            assert_eq!(show(text).unwrap(), expected, "{text}");
+        }
+        for text in [
+            "kpi",
+            "@evil.example/",
+            ".evil.example/ $.a",
+            "https://other/",
+            "DELETE /a",
+            "POSTS /a",
+            "/a b $.a",
+            "/a $[",
+        ] {
+            assert!(show(text).is_err(), "{text}");
+        }
     }
 
     #[test]

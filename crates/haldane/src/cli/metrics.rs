@@ -44,7 +44,7 @@ Examples:
   haldane metrics check -f haldane.yaml shop --canary v2
   haldane metrics check -f haldane.yaml -o json
 
-Without --canary only stable is asked about. Exit code 1 where something is missing.")]
+Without --canary only stable is asked about. Exit code 1 where something is missing, or a limit is broken already.")]
     Check(CheckArgs),
 }
 

@@ -117,7 +117,7 @@ impl Machine {
         let checker = HealthChecker::new();
         let health = checker.watch();
         let inner = Inner {
-            observer: Observer::new(&runtime),
+            observer: Observer::new(&runtime, supervisor.jobs().clone()),
             runtime,
             proxy,
             supervisor,

@@ -15,6 +15,7 @@ pub(crate) mod watcher;
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -25,6 +26,7 @@ use haldane_core::{
     plan::metric::{Ask, Metric, Provider},
 };
 use haldane_engine::port::Watch;
+use haldane_supervisor::job::Jobs;
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio_util::{
@@ -97,12 +99,12 @@ struct Inside {
 }
 
 impl Observer {
-    /// Returns an observer whose tasks run on this runtime.
-    pub(super) fn new(runtime: &Handle) -> Self {
+    /// Returns an observer whose tasks run on this runtime and whose commands are these jobs.
+    pub(super) fn new(runtime: &Handle, jobs: Jobs) -> Self {
         Self {
             runtime: runtime.clone(),
             tasks: TaskTracker::new(),
-            asker: Asker::new(ANSWER_TIMEOUT),
+            asker: Asker::new(ANSWER_TIMEOUT, jobs),
             watched: BTreeMap::new(),
         }
     }
@@ -155,7 +157,7 @@ impl Observer {
             let watcher = Watcher {
                 rollout: watch.rollout.clone(),
                 metric: metric.clone(),
-                asker: self.asker.clone(),
+                asker: self.asker.in_dir(watch.dir.map(PathBuf::from)),
                 measuring: Measuring::new(question.counting()),
                 question,
                 shares: Shares::default(),

@@ -9,6 +9,8 @@
 //!
 //! **Invariant:** no text made here holds a URL, because the paths and queries of hooks are secrets; [`host`] is all that is told.
 
+pub(crate) mod tls;
+
 use std::{
     error::Error,
     io,
@@ -28,6 +30,8 @@ use rustls::RootCertStore;
 use serde_json::Value;
 use tokio::{sync::OnceCell, time::timeout};
 
+use self::tls::Tls;
+
 /// How long a request may take, from the look-up of the name to the last byte of the answer.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -40,6 +44,7 @@ pub(crate) struct Web {
     /// Made by the first request, for most daemons never send one and the system's certificates take time and memory.
     client: Arc<OnceCell<Client>>,
     timeout: Duration,
+    tls: Arc<Tls>,
 }
 
 /// The head of an answer.
@@ -89,6 +94,14 @@ pub(crate) enum WebError {
     /// There is no client.
     #[error("no TLS on this machine: {0}")]
     Setup(String),
+    /// A certificate or key is none.
+    #[error("{what} is not usable: {why}")]
+    Certificate {
+        /// Which.
+        what: &'static str,
+        /// What was expected.
+        why: String,
+    },
     /// Nobody is there, or the connection broke.
     #[error("{0}")]
     Broken(String),
@@ -106,9 +119,15 @@ struct Forbidden(IpAddr);
 impl Web {
     /// Returns what sends requests that may take so long.
     pub(crate) fn new(timeout: Duration) -> Self {
+        Self::with_tls(timeout, Tls::default())
+    }
+
+    /// Returns what sends requests that may take so long, with certificates of the user's.
+    pub(crate) fn with_tls(timeout: Duration, tls: Tls) -> Self {
         Self {
             client: Arc::default(),
             timeout,
+            tls: Arc::new(tls),
         }
     }
 
@@ -157,7 +176,7 @@ impl Web {
                 Method::Delete => reqwest::Method::DELETE,
             };
             let url = target(&question.url)?;
-            let client = self.client.get_or_try_init(client).await?;
+            let client = self.client().await?;
             let mut request = client.request(method, url);
             for header in &question.headers {
                 // Logs of the client's layers leave such values out.
@@ -188,13 +207,26 @@ impl Web {
 
     async fn send(&self, url: &str, body: &Value) -> Result<Response, WebError> {
         let url = target(url)?;
-        let client = self.client.get_or_try_init(client).await?;
+        let client = self.client().await?;
         client
             .post(url)
             .json(body)
             .send()
             .await
             .map_err(WebError::from)
+    }
+
+    async fn client(&self) -> Result<&Client, WebError> {
+        let tls = Arc::clone(&self.tls);
+        let client = async {
+            let made = tokio::task::spawn_blocking(move || {
+                let roots = tls.roots()?.unwrap_or_else(system_roots);
+                make_client(roots, &tls)
+            });
+            let made = made.await;
+            made.map_err(|error| WebError::Setup(error.to_string()))?
+        };
+        self.client.get_or_try_init(|| client).await
     }
 }
 
@@ -203,9 +235,12 @@ impl WebError {
     pub(crate) const fn is_passing(&self) -> bool {
         match self {
             Self::Slow(_) | Self::Broken(_) => true,
-            Self::Url | Self::Header | Self::Forbidden(_) | Self::Large(_) | Self::Setup(_) => {
-                false
-            }
+            Self::Url
+            | Self::Header
+            | Self::Forbidden(_)
+            | Self::Large(_)
+            | Self::Setup(_)
+            | Self::Certificate { .. } => false,
         }
     }
 }
@@ -222,7 +257,8 @@ impl From<reqwest::Error> for WebError {
             if let Some(Forbidden(address)) = inner.downcast_ref() {
                 return Self::Forbidden(*address);
             }
-            text = inner.to_string();
+            let known = inner.downcast_ref().and_then(tls::explain);
+            text = known.map_or_else(|| inner.to_string(), str::to_owned);
             // An I/O error answers with the source of what it wraps, and leaves out what it wraps.
             let wrapped = inner
                 .downcast_ref::<io::Error>()
@@ -258,11 +294,6 @@ pub(crate) fn host(url: &str) -> String {
         .unwrap_or_else(|| "(no host)".to_owned())
 }
 
-async fn client() -> Result<Client, WebError> {
-    let made = tokio::task::spawn_blocking(|| make_client(system_roots())).await;
-    made.map_err(|error| WebError::Setup(error.to_string()))?
-}
-
 /// Reads the certificates that this machine trusts.
 fn system_roots() -> RootCertStore {
     let found = rustls_native_certs::load_native_certs();
@@ -275,15 +306,14 @@ fn system_roots() -> RootCertStore {
     roots
 }
 
-fn make_client(roots: RootCertStore) -> Result<Client, WebError> {
+fn make_client(roots: RootCertStore, tls: &Tls) -> Result<Client, WebError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
+    let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| WebError::Setup(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
     let client = Client::builder()
-        .tls_backend_preconfigured(tls)
+        .tls_backend_preconfigured(tls.identify(config)?)
         .dns_resolver(Lookup)
         .http1_only()
         .no_proxy()

@@ -8,7 +8,7 @@ use haldane_core::plan::metric::{Given, Provider, Source};
 
 use super::{Sources, check_count};
 use crate::{
-    keys,
+    command, keys,
     read::{At, Fields, Problems},
     tree::{self, shorten},
 };
@@ -18,6 +18,9 @@ const TENANT: &str = "X-Scope-OrgID";
 
 /// What single providers need.
 const OPTIONS: [&str; 5] = ["region", "project", "account", "org", "database"];
+
+/// What TLS needs, whatever the provider's credentials are.
+const TLS_KEYS: [&str; 3] = ["ca", "clientCertificate", "clientKey"];
 
 const AWS_KEYS: &[&str] = &["accessKeyId", "secretAccessKey"];
 const AWS_KEYS_FOR_A_WHILE: &[&str] = &["accessKeyId", "secretAccessKey", "sessionToken"];
@@ -61,30 +64,45 @@ fn read_source(name: &str, at: &At<'_>, out: &mut Problems) -> Option<Source> {
     let provider = providers.find(|provider| provider.name() == key)?;
     let options = read_options(&fields.at, provider, given, out);
     check_auth(&fields, provider, out);
-    if !headers.is_empty() && provider != Provider::Prometheus {
+    if !headers.is_empty() && !matches!(provider, Provider::Prometheus | Provider::Web) {
         out.add(
             &fields.at,
-            "headers and tenant are sent to Prometheus only; expected them to be left out",
+            "headers and tenant are sent to Prometheus and the web only; expected them to be left out",
         );
     }
-    let url = address.web_url(out)?;
-    let host = url.split_once("://").map_or("", |(_, rest)| rest);
-    let host = host.split(['/', '?', '#']).next().unwrap_or_default();
-    if host.contains('@') {
-        out.add(
-            &address,
-            "credentials in a URL; expected them under auth, by reference",
-        );
-        return None;
-    }
+    let address = if provider == Provider::Command {
+        read_command(&address, out)
+    } else {
+        read_address(&address, out)
+    };
     Some(Source {
         name: name.to_owned(),
         provider,
-        address: url,
+        address: address?,
         options,
         headers,
         auth,
     })
+}
+
+fn read_address(at: &At<'_>, out: &mut Problems) -> Option<String> {
+    let url = at.web_url(out)?;
+    let host = url.split_once("://").map_or("", |(_, rest)| rest);
+    let host = host.split(['/', '?', '#']).next().unwrap_or_default();
+    if host.contains('@') {
+        out.add(
+            at,
+            "credentials in a URL; expected them under auth, by reference",
+        );
+        return None;
+    }
+    Some(url)
+}
+
+/// Reads a command as one line, to which the arguments of queries are added.
+fn read_command(at: &At<'_>, out: &mut Problems) -> Option<String> {
+    let words = at.command(out)?;
+    Some(command::join(&words))
 }
 
 /// Reads what the provider needs besides its address; what another one needs has no place here.
@@ -106,7 +124,12 @@ fn read_options(
         | Provider::Graphite
         | Provider::SignalFx
         | Provider::Splunk
-        | Provider::Wavefront => &[],
+        | Provider::Wavefront
+        | Provider::Command
+        | Provider::ExternalMetrics
+        | Provider::Keptn
+        | Provider::SkyWalking
+        | Provider::Web => &[],
     };
     let mut options = BTreeMap::new();
     for (key, option) in given {
@@ -156,7 +179,10 @@ fn read_auth(at: &At<'_>, out: &mut Problems) -> Option<BTreeMap<String, Given>>
         "appKey",
         "secretAccessKey",
         "sessionToken",
-    ] {
+    ]
+    .into_iter()
+    .chain(TLS_KEYS)
+    {
         let given = fields.get(key).and_then(|at| read_secret(&at, out));
         auth.extend(given.map(|given| (key.to_owned(), given)));
     }
@@ -171,21 +197,29 @@ fn read_auth(at: &At<'_>, out: &mut Problems) -> Option<BTreeMap<String, Given>>
 fn check_auth(fields: &Fields<'_>, provider: Provider, out: &mut Problems) {
     let given = fields.get("auth");
     // Keys that could not be read are told already, and count as given.
-    let keys: Vec<&str> = match given.as_ref().map(|at| &at.node.kind) {
-        Some(tree::Kind::Map(entries)) => entries.iter().map(|entry| entry.key.as_str()).collect(),
+    let (tls, keys): (Vec<&str>, Vec<&str>) = match given.as_ref().map(|at| &at.node.kind) {
+        Some(tree::Kind::Map(entries)) => entries
+            .iter()
+            .map(|entry| entry.key.as_str())
+            .partition(|key| TLS_KEYS.contains(key)),
         Some(_) => return,
-        None => Vec::new(),
+        None => (Vec::new(), Vec::new()),
     };
     let at = given.unwrap_or_else(|| fields.at.clone());
+    check_tls(&at, provider, &tls, out);
     let is_amazons = fields.get("region").is_some();
     let expected: &[&[&str]] = match provider {
         Provider::Prometheus if is_amazons => &[AWS_KEYS, AWS_KEYS_FOR_A_WHILE],
         Provider::CloudWatch => &[AWS_KEYS, AWS_KEYS_FOR_A_WHILE],
         Provider::Datadog => &[&["apiKey", "appKey"]],
-        Provider::Prometheus | Provider::Graphite | Provider::Splunk => {
-            &[&["token"], &["username", "password"]]
-        }
-        Provider::Proxy => &[],
+        Provider::Prometheus
+        | Provider::Graphite
+        | Provider::Splunk
+        | Provider::ExternalMetrics
+        | Provider::Keptn
+        | Provider::SkyWalking
+        | Provider::Web => &[&["token"], &["username", "password"]],
+        Provider::Command | Provider::Proxy => &[],
         Provider::Dynatrace
         | Provider::Google
         | Provider::InfluxDb
@@ -197,20 +231,54 @@ fn check_auth(fields: &Fields<'_>, provider: Provider, out: &mut Problems) {
         |names: &&[&str]| names.len() == keys.len() && names.iter().all(|name| keys.contains(name));
     if !keys.is_empty() && !expected.iter().any(is_whole) {
         let expected: Vec<String> = expected.iter().map(|names| names.join(" and ")).collect();
+        let expected = match expected.as_slice() {
+            [] => "no credentials".to_owned(),
+            expected => expected.join(", or "),
+        };
         let message = format!(
-            "{} takes {}; found {}",
+            "{} takes {expected}; found {}",
             provider.name(),
-            expected.join(", or "),
             keys.join(" and ")
         );
         out.add(&at, message);
     }
-    let is_needed = !matches!(
-        provider,
-        Provider::Prometheus | Provider::Graphite | Provider::Splunk
-    );
+    let is_needed = match provider {
+        Provider::Prometheus
+        | Provider::Graphite
+        | Provider::Splunk
+        | Provider::Command
+        | Provider::ExternalMetrics
+        | Provider::Keptn
+        | Provider::Proxy
+        | Provider::SkyWalking
+        | Provider::Web => false,
+        Provider::CloudWatch
+        | Provider::Datadog
+        | Provider::Dynatrace
+        | Provider::Google
+        | Provider::InfluxDb
+        | Provider::NewRelic
+        | Provider::SignalFx
+        | Provider::Wavefront => true,
+    };
     if is_needed && keys.is_empty() {
         out.add(&at, format!("{} needs credentials", provider.name()));
+    }
+}
+
+/// Checks that what TLS needs is whole.
+fn check_tls(at: &At<'_>, provider: Provider, keys: &[&str], out: &mut Problems) {
+    if provider == Provider::Command && !keys.is_empty() {
+        out.add(
+            at,
+            "a command is no server; expected no ca, clientCertificate and clientKey",
+        );
+    }
+    let has = |key| keys.contains(&key);
+    match (has("clientCertificate"), has("clientKey")) {
+        (true, false) => out.add(at, "clientKey is missing beside clientCertificate"),
+        (false, true) => out.add(at, "clientCertificate is missing beside clientKey"),
+        (true, true) | (false, false) => {}
     }
 }
 

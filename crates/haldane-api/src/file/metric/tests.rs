@@ -423,3 +423,139 @@ fn a_step_that_is_too_short_for_late_hits_is_advised_against() {
     assert_eq!(advice("30s"), ["services.shop.metrics.m.within"]);
     assert_eq!(advice("2m"), [""; 0]);
 }
+
+#[test]
+fn systems_without_samples_of_counters_are_read() {
+    let plain = "auth: { username: u, password: { env: P }, ca: { file: /ca } }";
+    for (source, metric, interval) in [
+        ("web: https://a/kpi".to_owned(), "kind: conversion, events: '/{{version}} $.a', exposure: 'POST ?v={{version}} $.b', limit: 2.5%", 15),
+        (format!("web: https://a, headers: {{ X-Team: a }}, {plain}"), "kind: gauge, query: '/{{version}}', limit: 0.125", 15),
+        ("command: [sh, -c, 'echo \"1 | 2\"; exit']".to_owned(), "kind: counter, events: sold", 15),
+        (format!("skywalking: http://a, {plain}"), COUNTS, 60),
+        (format!("keptn: http://a, {plain}"), "kind: gauge, query: 'keptnmetric/a/b-{{version}}', limit: 512MiB", 60),
+        ("externalMetrics: http://a, auth: { clientCertificate: { file: /c }, clientKey: { env: K } }".to_owned(), "kind: gauge, query: 'a/b-{{version}}'", 60),
+    ] {
+        let text = of(&source, metric);
+        let file = file::parse(&text).unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"));
+        let again = yaml::to_yaml(&long::file_long(&file));
+        assert_eq!(file::parse(&again), Ok(file.clone()), "{again}");
+        let service = file.services.into_values().next().unwrap();
+        let metric = service.plan.rules().metrics.first().unwrap();
+        assert_eq!(metric.interval, Duration::from_secs(interval), "{text}");
+        let limits = [("2.5%", 25_000), ("0.125", 125), ("512MiB", 536_870_912_000)];
+        let limit = limits.into_iter().find(|(limit, _)| text.contains(&format!("limit: {limit}")));
+        assert_eq!(metric.limit, limit.map(|(_, limit)| limit), "{text}");
+    }
+}
+
+#[test]
+fn what_such_systems_can_not_be_asked_is_told() {
+    let gauge = "kind: gauge, query: 'keptnmetric/a/b-{{version}}'";
+    let web = "kind: gauge, query: '/{{version}} $.a'";
+    for (source, metric, expected) in [
+        (
+            "web: http://a",
+            "kind: gauge, query: 'kpi/{{version}}'",
+            "expected [METHOD] [/PATH]",
+        ),
+        (
+            "web: http://a",
+            "kind: gauge, query: $.a",
+            "the same for both versions",
+        ),
+        (
+            "web: http://a",
+            "kind: latency, query: '/{{version}}'",
+            "only Prometheus answers buckets",
+        ),
+        (
+            "web: http://a, auth: { apiKey: { env: A } }",
+            web,
+            "web takes token, or username and password; found apiKey",
+        ),
+        (
+            "keptn: http://a",
+            "kind: gauge, query: 'analysis/a/{{version}}'",
+            "expected keptnmetric/NAMESPACE/NAME",
+        ),
+        (
+            "keptn: http://a",
+            "kind: ratio, events: 'keptnmetric/a/{{version}}', exposure: 'keptnmetric/b/{{version}}'",
+            "expected gauge",
+        ),
+        (
+            "skywalking: http://a",
+            "kind: gauge, query: 'shop-{{version}}'",
+            "expected SERVICE EXPRESSION",
+        ),
+        (
+            "skywalking: http://a",
+            "kind: counter, events: '{{version}} service_cpm'",
+            "expected exposure beside events",
+        ),
+        ("command: a | b", "kind: gauge, query: $", "needs a shell"),
+        (
+            "command: a, auth: { token: { env: A } }",
+            "kind: gauge, query: $",
+            "command takes no credentials",
+        ),
+        (
+            "command: a, auth: { ca: { env: A } }",
+            "kind: gauge, query: $",
+            "a command is no server",
+        ),
+        (
+            "command: a, headers: { a: b }",
+            "kind: gauge, query: $",
+            "headers and tenant are sent to Prometheus and the web only",
+        ),
+        (
+            "keptn: http://a, auth: { clientKey: { env: A } }",
+            gauge,
+            "clientCertificate is missing beside clientKey",
+        ),
+        (
+            "keptn: http://a, auth: { ca: here }",
+            gauge,
+            "a secret is never written into the file",
+        ),
+        (
+            "web: http://a",
+            "kind: gauge, query: '/{{version}}', limit: 5%",
+            "cannot read \"5%\"",
+        ),
+        (
+            "web: http://a",
+            "kind: gauge, query: '/{{version}}', limit: 0",
+            "nothing is below 0",
+        ),
+        (
+            "web: http://a",
+            "kind: ratio, events: '/{{version}}', exposure: '/{{version}}', limit: 1.5x",
+            "a limit stands alone",
+        ),
+        (
+            "web: http://a",
+            "kind: ratio, events: '/{{version}}', exposure: '/{{version}}', limit: 100%",
+            "expected more than 0% and less than 100%",
+        ),
+        (
+            "web: http://a",
+            "kind: counter, events: '/{{version}}', limit: 1%",
+            "events in time have no limit",
+        ),
+        (
+            "prometheus: http://a",
+            "kind: latency, query: 'b{v=\"{{version}}\"}[1m]', limit: 1%",
+            "buckets tell no limit",
+        ),
+    ] {
+        let found = mistakes(&of(source, metric));
+        let found: Vec<&String> = found
+            .iter()
+            .filter(|one| !one.contains("no source is named"))
+            .collect();
+        assert_eq!(found.len(), 1, "{source} {metric}: {found:#?}");
+        assert!(found[0].contains(expected), "{expected:?} in {found:?}");
+    }
+}

@@ -3,16 +3,21 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use haldane_analysis::sequential::Reading as Read;
-use haldane_api::text::show_duration;
+use haldane_api::{
+    file::{self, Service},
+    text::{show_duration, show_milli},
+};
 use haldane_core::{
     ServiceName, VersionName,
-    plan::metric::{Ask, Kind, Metric, Source as MetricSource},
+    plan::metric::{Ask, Direction, Kind, Metric, Source as MetricSource},
 };
 use haldane_source::Reading;
+use haldane_supervisor::job::Jobs;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -61,6 +66,8 @@ struct Finding {
     labels: BTreeMap<String, Vec<String>>,
     /// What is missing, and why.
     missing: Option<String>,
+    /// Which limit is broken now.
+    broken: Option<String>,
     /// What was asked.
     queries: Vec<String>,
 }
@@ -78,8 +85,9 @@ pub(super) async fn run(
     {
         return Err(UsageError(format!("{} has no service {name}", source.name())).into());
     }
+    let base_dir = source.base_dir()?;
     let is_asked = |name: &ServiceName| args.service.as_ref().is_none_or(|one| one == name);
-    let asker = Asker::new(ANSWER_TIMEOUT);
+    let asker = Asker::new(ANSWER_TIMEOUT, Jobs::alone());
     let services = || file.services.iter().filter(|(name, _)| is_asked(name));
     let is_counted = |metric: &Metric| matches!(metric.ask, Ask::Requests(_));
     let mut metrics = services().flat_map(|(_, service)| &service.plan.rules().metrics);
@@ -90,6 +98,7 @@ pub(super) async fn run(
     };
     let mut findings = Vec::new();
     for (name, service) in services() {
+        let asker = asker.in_dir(Some(directory(&base_dir, service)));
         let stable = args.stable.as_ref().unwrap_or(&service.stable.version);
         for metric in &service.plan.rules().metrics {
             let versions = (stable, args.canary.as_ref());
@@ -99,8 +108,17 @@ pub(super) async fn run(
     result::write(globals, out, &findings, |out| {
         write(&findings, &source.name(), globals, out)
     })?;
-    let is_whole = findings.iter().all(|finding| finding.missing.is_none());
-    Ok(if is_whole { Exit::Done } else { Exit::Failed })
+    let is_fine = |finding: &Finding| finding.missing.is_none() && finding.broken.is_none();
+    let is_fine = findings.iter().all(is_fine);
+    Ok(if is_fine { Exit::Done } else { Exit::Failed })
+}
+
+/// Returns the directory in which the commands of a service are run: that of its processes, else that of the file.
+fn directory(base_dir: &Path, service: &Service) -> PathBuf {
+    match &service.stable.source {
+        file::Source::Run { dir, .. } => base_dir.join(dir),
+        file::Source::Urls(_) => base_dir.to_owned(),
+    }
 }
 
 /// Asks for one metric of both versions.
@@ -177,8 +195,16 @@ impl Finding {
             }
         };
         self.describe(&answers, now);
-        match counting.total(answers, now, self.arm) {
-            Ok(total) => self.value = Some(value(&total, metric)),
+        let total = if is_so_far(metric) {
+            Counting::so_far(&answers, self.arm)
+        } else {
+            counting.total(answers, now, self.arm)
+        };
+        match total {
+            Ok(total) => {
+                self.broken = metric.limit.and_then(|limit| broken(&total, metric, limit));
+                self.value = Some(value(&total, metric));
+            }
             Err(gap) => self.missing = Some(gap.to_string()),
         }
         let age = self.age_seconds.map(Duration::from_secs);
@@ -225,14 +251,64 @@ impl Finding {
     }
 }
 
+/// Whether a metric system tells what was counted since its counters began, rather than in the last minutes.
+fn is_so_far(metric: &Metric) -> bool {
+    metric.kind != Kind::Gauge && metric.source.provider.has_totals()
+}
+
+/// Says which limit is broken, if it is.
+fn broken(total: &Read, metric: &Metric, limit: u64) -> Option<String> {
+    let (found, is_gauge) = match total {
+        Read::Counts(counts) => (ppm(counts.events, counts.exposure)?, false),
+        Read::Pods(pods) => {
+            let count = u64::try_from(pods.len()).ok()?;
+            let sum = pods.iter().copied().fold(0, u64::saturating_add);
+            (sum.checked_div(count)?, true)
+        }
+        Read::Latency(_) => return None,
+    };
+    let is_broken = match metric.direction {
+        Direction::HigherIsWorse => found > limit,
+        Direction::LowerIsWorse => found < limit,
+    };
+    let shown = |value| {
+        if is_gauge {
+            show_milli(value)
+        } else {
+            share_of(value)
+        }
+    };
+    is_broken.then(|| format!("{} breaks the limit of {}", shown(found), shown(limit)))
+}
+
+/// Returns a share in parts per million; `None` of nothing.
+fn ppm(events: u64, exposure: u64) -> Option<u64> {
+    let ppm = u128::from(events).saturating_mul(1_000_000);
+    u64::try_from(ppm.checked_div(u128::from(exposure))?).ok()
+}
+
+fn share_of(ppm: u64) -> String {
+    format!("{}.{:04}%", ppm / 10_000, ppm % 10_000)
+}
+
 /// Says a value in words.
 fn value(total: &Read, metric: &Metric) -> String {
-    let time = show_duration(window(metric));
+    let time = if is_so_far(metric) {
+        "so far".to_owned()
+    } else {
+        format!("in {}", show_duration(window(metric)))
+    };
     match total {
-        Read::Counts(counts) if metric.kind == Kind::Counter => {
-            format!("{} of {} in {time}", counts.events, counts.exposure)
-        }
-        Read::Counts(counts) => format!("{} in {time}", share(counts.events, counts.exposure)),
+        Read::Counts(counts) if metric.kind == Kind::Counter => match &metric.ask {
+            // Of those that tell no time the exposure stands for nothing.
+            Ask::Counts { exposure: None, .. } if is_so_far(metric) => {
+                format!("{} {time}", counts.events)
+            }
+            Ask::Counts { .. } | Ask::Query(_) | Ask::Template(_) | Ask::Requests(_) => {
+                format!("{} of {} {time}", counts.events, counts.exposure)
+            }
+        },
+        Read::Counts(counts) => format!("{} {time}", share(counts.events, counts.exposure)),
         Read::Latency(buckets) => {
             let all = buckets
                 .iter()
@@ -250,7 +326,7 @@ fn value(total: &Read, metric: &Metric) -> String {
                     let bound = show_duration(Duration::from_micros(bucket.upper_us));
                     format!(", half of them within {bound}")
                 });
-            format!("{all} in {time}{bound}")
+            format!("{all} {time}{bound}")
         }
         Read::Pods(pods) => {
             let values: Vec<String> = pods
@@ -298,7 +374,13 @@ fn write(
             .map_or_else(|| "-".to_owned(), |age| format!("{age}s"));
         let value = match (&finding.missing, &finding.value) {
             (Some(why), _) => Cell::new(Tone::Bad, format!("missing: {why}")),
-            (None, value) => value.clone().unwrap_or_default().into(),
+            (None, value) => {
+                let value = value.clone().unwrap_or_default();
+                match &finding.broken {
+                    Some(broken) => Cell::new(Tone::Bad, format!("{value}; {broken}")),
+                    None => value.into(),
+                }
+            }
         };
         let version = format!("{} ({})", finding.version, finding.arm);
         let (service, metric) = (&finding.service, &finding.metric);

@@ -150,3 +150,82 @@ haldane_proxy_conversion_exposures_total{service="shop",version="v1",metric="bou
         "{out}"
     );
 }
+
+/// Runs a check of a file with this source and metric, in a directory of its own.
+async fn check_one(source: &str, metric: &str) -> (Exit, String) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("counts.json"), r#"{"sold": 4, "seen": 80}"#).unwrap();
+    let path = dir.path().join("haldane.yaml");
+    let text = format!(
+        "sources: {{ s: {{ {source} }} }}\nservices: {{ shop: {{ listen: 0, stable: {{ version: v1, run: a }}, metrics: {{ m: {{ source: s, {metric} }} }} }} }}"
+    );
+    fs::write(&path, text).unwrap();
+    let line = format!("metrics check -f {}", path.display());
+    let (exit, out) = Daemon::start([]).run(&line).await;
+    (exit.unwrap(), out)
+}
+
+#[tokio::test]
+async fn the_web_and_commands_tell_what_was_counted_so_far() {
+    let server = Server::start([say(200, "", r#"{"sold": 4, "seen": 80}"#)]).await;
+    let web = format!("web: http://{}", server.address);
+    // In the directory of the service's processes, which is the file's.
+    let command = "command: cat counts.json".to_owned();
+    for (source, place) in [(web, "?v={{version}} "), (command, "")] {
+        let counts = format!("events: '{place}$.sold', exposure: '{place}$.seen'");
+        let (exit, out) = check_one(&source, &format!("kind: conversion, {counts}")).await;
+        assert_eq!(exit, Exit::Done, "{out}");
+        assert!(out.contains("5.0000%: 4 of 80 so far"), "{out}");
+        let (exit, out) =
+            check_one(&source, &format!("kind: counter, events: '{place}$.sold'")).await;
+        assert_eq!(exit, Exit::Done, "{out}");
+        assert!(out.contains(" 4 so far"), "{out}");
+        let (exit, out) =
+            check_one(&source, &format!("kind: gauge, query: '{place}$.nothing'")).await;
+        assert_eq!(exit, Exit::Failed, "{out}");
+        assert!(out.contains("missing: stable: no data"), "{out}");
+    }
+    let (exit, out) = check_one("command: 'false'", "kind: gauge, query: $").await;
+    assert_eq!(exit, Exit::Failed, "{out}");
+    assert!(
+        out.contains("missing: the command failed: exit code 1"),
+        "{out}"
+    );
+}
+
+#[tokio::test]
+async fn a_limit_that_stable_breaks_already_is_told_and_fails() {
+    let command = "command: cat counts.json";
+    for (metric, broken) in [
+        (
+            "kind: ratio, events: $.sold, exposure: $.seen, limit: 5%",
+            None,
+        ),
+        (
+            "kind: ratio, events: $.sold, exposure: $.seen, limit: 4.9%",
+            Some("4 of 80 so far; 5.0000% breaks the limit of 4.9000%"),
+        ),
+        (
+            "kind: conversion, events: $.sold, exposure: $.seen, limit: 5%",
+            None,
+        ),
+        (
+            "kind: conversion, events: $.sold, exposure: $.seen, limit: 6%",
+            Some("5.0000% breaks the limit of 6.0000%"),
+        ),
+        ("kind: gauge, query: $.seen, limit: 80", None),
+        (
+            "kind: gauge, query: '$.*', limit: 41.5",
+            Some("2 pods: 80, 4; 42 breaks the limit of 41.5"),
+        ),
+    ] {
+        let (exit, out) = check_one(command, metric).await;
+        match broken {
+            None => assert_eq!(exit, Exit::Done, "{metric}: {out}"),
+            Some(broken) => {
+                assert_eq!(exit, Exit::Failed, "{metric}: {out}");
+                assert!(out.contains(broken), "{broken:?} in {out}");
+            }
+        }
+    }
+}

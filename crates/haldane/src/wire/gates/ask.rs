@@ -1,25 +1,13 @@
 //! One asking of one gate, from the question to the answer.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use haldane_core::{
     plan::{Ask, Gate},
     rollout::{GateAnswer, GateKey},
 };
 use haldane_engine::port::GateSubject;
-use haldane_supervisor::{
-    Exit,
-    job::{Job, JobEnd, JobExit, Jobs},
-};
+use haldane_supervisor::job::{Job, JobEnd, Jobs};
 use serde_json::{Value, json};
 use tokio::{
     sync::watch,
@@ -29,9 +17,12 @@ use tracing::{debug, info, warn};
 
 use super::{
     Pace,
-    hook::{Heard, heard, printable},
+    hook::{Heard, heard},
 };
-use crate::wire::web::{self, Web};
+use crate::wire::{
+    job,
+    web::{self, Web},
+};
 
 /// How much of the end of a command's output is kept: a stack trace or the summary of a test run, and a decision stays small.
 const OUTPUT_BYTES_MAX: usize = 4 << 10;
@@ -56,9 +47,6 @@ struct Said {
     is_open: bool,
     words: String,
 }
-
-/// Cancels a job when whoever waits for it is gone.
-struct CancelOnDrop(Arc<AtomicBool>);
 
 impl Asking {
     /// Asks until there is an answer or the time is over.
@@ -138,8 +126,6 @@ impl Asking {
         let Ok(env) = timeout_at(self.deadline, self.variables(argv)).await else {
             return closed("no replica that the command asks for was ready in time".to_owned());
         };
-        let cancel = CancelOnDrop(Arc::default());
-        let cancelled = Arc::clone(&cancel.0);
         let job = Job {
             argv: argv.to_vec(),
             env,
@@ -147,8 +133,7 @@ impl Asking {
             timeout: self.deadline.saturating_duration_since(Instant::now()),
             output_bytes_max: OUTPUT_BYTES_MAX,
         };
-        let jobs = self.jobs.clone();
-        let run = tokio::task::spawn_blocking(move || jobs.run(&job, &cancelled));
+        let run = job::run(&self.jobs, job);
         // A command that ends when it is told to is heard; a stubborn one isn't waited for.
         match timeout_at(self.deadline + self.margin * 3 / 4, run).await {
             Ok(Ok(end)) => said_by(&end),
@@ -182,12 +167,6 @@ impl Asking {
     }
 }
 
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 const fn closed(words: String) -> Said {
     Said {
         is_open: false,
@@ -196,19 +175,7 @@ const fn closed(words: String) -> Said {
 }
 
 fn said_by(end: &JobEnd) -> Said {
-    let mut words = match &end.exit {
-        JobExit::Ended(exit @ Exit::Code(_)) => exit.to_string(),
-        JobExit::Ended(Exit::Signal(signal)) => format!("ended by signal {signal}"),
-        JobExit::Ended(Exit::Unknown) => "ended, nobody knows how".to_owned(),
-        JobExit::TimedOut => "killed because its time was over".to_owned(),
-        JobExit::Cancelled => "cancelled".to_owned(),
-        JobExit::NotStarted(error) => error.to_string(),
-    };
-    let output = printable(&end.output);
-    if !output.trim().is_empty() {
-        // Writing to a string doesn't fail.
-        write!(words, "\n{}", output.trim_end()).ok();
-    }
+    let words = job::words(end);
     Said {
         is_open: end.is_success(),
         words,

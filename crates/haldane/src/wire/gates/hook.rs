@@ -5,7 +5,10 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use crate::wire::web::{Reply, WebError};
+use crate::wire::{
+    job::printable,
+    web::{Reply, WebError},
+};
 
 /// When to ask again if the service doesn't say.
 const AGAIN_DEFAULT: Duration = Duration::from_secs(30);
@@ -45,12 +48,6 @@ pub(super) fn heard(answer: &Result<Reply, WebError>) -> Heard {
         Err(error) if error.is_passing() => Heard::Unwell(error.to_string(), Duration::ZERO),
         Err(error) => Heard::Closed(error.to_string()),
     }
-}
-
-/// Returns a text as people may see it: without control characters, which could play tricks on a terminal.
-pub(super) fn printable(text: &str) -> String {
-    let is_harmless = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
-    text.chars().filter(is_harmless).collect()
 }
 
 fn heard_well(reply: &Reply) -> Heard {

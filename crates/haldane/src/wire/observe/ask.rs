@@ -2,18 +2,21 @@
 //!
 //! **Invariant:** no secret is in an error or a log: what a metric system repeats of one is blotted out.
 
-use std::{collections::BTreeMap, env, time::Duration};
+mod command;
+
+use std::{collections::BTreeMap, env, path::PathBuf, time::Duration};
 
 use haldane_core::plan::metric::{Given, Kind, Metric, Provider};
 use haldane_source::{
     Answer, Auth, Error, Header, Query, Reading, Request, Retry, Secret, Window,
     answer::BODY_BYTES_MAX,
     provider::{
-        cloudwatch, datadog, dynatrace, google, graphite, influxdb, newrelic, prometheus, signalfx,
-        splunk, wavefront,
+        cloudwatch, datadog, dynatrace, external, google, graphite, influxdb, keptn, newrelic,
+        prometheus, signalfx, skywalking, splunk, wavefront, web,
     },
     query::PAGES_MAX,
 };
+use haldane_supervisor::job::Jobs;
 use jiff::Timestamp;
 use tokio::{
     io::AsyncReadExt as _,
@@ -21,15 +24,21 @@ use tokio::{
 };
 
 use super::question::window;
-use crate::wire::web::{Web, WebError};
+use crate::wire::web::{
+    Web, WebError,
+    tls::{Identity, Tls, Webs},
+};
 
 /// The largest file with a secret: certificates with their keys are smaller.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
 
-/// Asks metric systems; clones share one client.
+/// Asks metric systems; clones share their clients.
 #[derive(Clone, Debug)]
 pub(crate) struct Asker {
-    web: Web,
+    webs: Webs,
+    jobs: Jobs,
+    /// Where commands are run.
+    dir: Option<PathBuf>,
     timeout: Duration,
 }
 
@@ -44,6 +53,9 @@ pub(crate) enum AskError {
         /// What is wrong with it.
         why: String,
     },
+    /// A command did not do what it should.
+    #[error("{0}")]
+    Command(String),
     /// The metric system can't be reached.
     #[error("{0}")]
     Web(#[from] WebError),
@@ -58,17 +70,27 @@ impl AskError {
         match self {
             Self::Source(error) => error.retry(),
             Self::Web(error) if error.is_passing() => Retry::Now,
-            Self::Web(_) | Self::Secret { .. } => Retry::Never,
+            Self::Web(_) | Self::Secret { .. } | Self::Command(_) => Retry::Never,
         }
     }
 }
 
 impl Asker {
-    /// Returns what asks questions that may take so long.
-    pub(crate) fn new(timeout: Duration) -> Self {
+    /// Returns what asks questions that may take so long, and whose commands are these jobs.
+    pub(crate) fn new(timeout: Duration, jobs: Jobs) -> Self {
         Self {
-            web: Web::new(timeout),
+            webs: Webs::new(timeout),
+            jobs,
+            dir: None,
             timeout,
+        }
+    }
+
+    /// Returns the same with a directory where commands are run.
+    pub(crate) fn in_dir(&self, dir: Option<PathBuf>) -> Self {
+        Self {
+            dir,
+            ..self.clone()
         }
     }
 
@@ -97,7 +119,8 @@ impl Asker {
     ) -> Result<Reading, AskError> {
         let source = &metric.source;
         let headers = secrets(&source.headers).await?;
-        let auth = secrets(&source.auth).await?;
+        let mut auth = secrets(&source.auth).await?;
+        let web = self.webs.of(tls(&mut auth));
         let query = query(metric, &headers, text)?;
         let auth = query.auth(&in_their_words(source.provider, auth), now)?;
         let window = Window::try_new(now - window(metric), now, metric.interval)?;
@@ -106,33 +129,42 @@ impl Asker {
             values.fold(auth.redact(error), |error, value| value.redact(error))
         };
         let request = query.request(&window, &auth).map_err(redact)?;
-        let mut reading = self.page(&query, &window, &request, redact).await?;
+        let mut reading = read_page(&web, &query, &window, &request, redact).await?;
         for _ in 1..PAGES_MAX {
             let Some(page) = reading.next.clone() else {
                 break;
             };
             let request = query.next_request(&window, &auth, &page).map_err(redact)?;
-            let next = self.page(&query, &window, &request, redact).await?;
+            let next = read_page(&web, &query, &window, &request, redact).await?;
             reading.append(next)?;
         }
         Ok(reading.whole().map_err(redact)?)
     }
+}
 
-    async fn page(
-        &self,
-        query: &Query,
-        window: &Window,
-        request: &Request,
-        redact: impl Fn(Error) -> Error,
-    ) -> Result<Reading, AskError> {
-        let fetched = self.web.fetch(request, BODY_BYTES_MAX).await?;
-        let answer = Answer {
-            status: fetched.status.as_u16(),
-            headers: &fetched.headers,
-            body: &fetched.body,
-        };
-        Ok(query.parse(window, &answer).map_err(redact)?)
-    }
+async fn read_page(
+    web: &Web,
+    query: &Query,
+    window: &Window,
+    request: &Request,
+    redact: impl Fn(Error) -> Error,
+) -> Result<Reading, AskError> {
+    let fetched = web.fetch(request, BODY_BYTES_MAX).await?;
+    let answer = Answer {
+        status: fetched.status.as_u16(),
+        headers: &fetched.headers,
+        body: &fetched.body,
+    };
+    Ok(query.parse(window, &answer).map_err(redact)?)
+}
+
+/// Takes what TLS needs from the credentials.
+fn tls(auth: &mut BTreeMap<String, Secret>) -> Tls {
+    let ca = auth.remove("ca");
+    let certificate = auth.remove("clientCertificate");
+    let identity = certificate.zip(auth.remove("clientKey"));
+    let identity = identity.map(|(certificate, key)| Identity { certificate, key });
+    Tls { ca, identity }
 }
 
 /// Returns the question in the form of the provider.
@@ -169,11 +201,7 @@ fn query(
         Provider::Dynatrace => Query::Dynatrace(dynatrace::Query {
             address,
             selector: text,
-            form: if metric.kind == Kind::Gauge {
-                dynatrace::Form::One
-            } else {
-                dynatrace::Form::Steps
-            },
+            form: dynatrace_form(metric.kind),
         }),
         Provider::Google => Query::Google(google::Query {
             address,
@@ -187,10 +215,7 @@ fn query(
         Provider::InfluxDb => Query::InfluxDb(influxdb::Query {
             address,
             text,
-            language: match option("database") {
-                Some(database) => influxdb::Language::Sql { database },
-                None => influxdb::Language::Flux { org: needed("org") },
-            },
+            language: influxdb_language(option("database"), needed("org")),
         }),
         Provider::NewRelic => Query::NewRelic(newrelic::Query {
             address,
@@ -210,6 +235,14 @@ fn query(
             address,
             query: text,
         }),
+        Provider::ExternalMetrics => Query::External(external::Query::parse(&address, &text)?),
+        Provider::Keptn => Query::Keptn(keptn::Query {
+            address,
+            subject: keptn_metric(&text)?,
+        }),
+        Provider::SkyWalking => Query::SkyWalking(skywalking::Query::parse(&address, &text)?),
+        Provider::Web => Query::Web(web::Query::parse(&address, &text, headers)?),
+        Provider::Command => return Err(invalid("the command", "expected it to be run").into()),
     })
 }
 
@@ -220,11 +253,39 @@ fn unasked() -> Error {
     }
 }
 
+const fn dynatrace_form(kind: Kind) -> dynatrace::Form {
+    match kind {
+        Kind::Gauge => dynatrace::Form::One,
+        Kind::Ratio | Kind::Counter | Kind::Latency | Kind::Conversion => dynatrace::Form::Steps,
+    }
+}
+
+fn influxdb_language(database: Option<String>, org: String) -> influxdb::Language {
+    match database {
+        Some(database) => influxdb::Language::Sql { database },
+        None => influxdb::Language::Flux { org },
+    }
+}
+
 fn account(text: &str) -> Result<u32, Error> {
-    text.parse().map_err(|_| Error::Invalid {
-        what: "the account",
-        why: "expected a number".to_owned(),
-    })
+    let account = text.parse();
+    account.map_err(|_| invalid("the account", "expected a number"))
+}
+
+/// Reads the name of a metric; an analysis is an object that must be created, which only Keptn's own gates do.
+fn keptn_metric(text: &str) -> Result<keptn::Subject, Error> {
+    match keptn::Subject::parse(text, "")? {
+        subject @ keptn::Subject::Metric { .. } => Ok(subject),
+        keptn::Subject::Analysis { .. } => Err(invalid(
+            "the Keptn query",
+            "expected `keptnmetric/NAMESPACE/NAME`",
+        )),
+    }
+}
+
+fn invalid(what: &'static str, why: &str) -> Error {
+    let why = why.to_owned();
+    Error::Invalid { what, why }
 }
 
 /// Returns the credentials under the names that the provider's secrets have elsewhere.

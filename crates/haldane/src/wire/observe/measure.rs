@@ -181,6 +181,14 @@ impl Counting {
         Ok(self.read(&increase))
     }
 
+    /// Returns what counters without history show: what was counted since they began.
+    ///
+    /// # Errors
+    /// When they show nothing that is a count.
+    pub(crate) fn so_far(answers: &Answers, of: &'static str) -> Result<Read, Gap> {
+        steps::total(answers, of)
+    }
+
     /// Returns the points of both queries as those of one, so that a process that is known by one of them is known.
     fn points(&self, answers: Answers) -> Vec<Point> {
         if matches!(self, Self::Latency(_)) {

@@ -39,6 +39,8 @@ pub(crate) struct Queries {
     pub(crate) events: String,
     /// What could have happened, where that is another query; for latencies of a template the same as native histograms.
     pub(crate) exposure: Option<String>,
+    /// What a command finds in its environment.
+    pub(crate) variables: BTreeMap<String, String>,
 }
 
 impl Question {
@@ -83,6 +85,7 @@ impl Question {
                 arm.requests
             },
             exposure: is_latency.then_some(arm.native),
+            variables: BTreeMap::new(),
         };
         Ok(Self {
             stable: query(rendered.stable),
@@ -125,22 +128,35 @@ impl Names<'_> {
             Language::Other
         };
         let fill = |text: &str| fill(text, language, &values);
-        Ok(match &metric.ask {
-            Ask::Counts { events, exposure } => Queries {
-                events: fill(events)?,
-                exposure: exposure.as_deref().map(fill).transpose()?,
-            },
-            Ask::Query(text) | Ask::Template(text) => Queries {
-                events: fill(text)?,
-                exposure: None,
-            },
+        let (events, exposure) = match &metric.ask {
+            Ask::Counts { events, exposure } => (events, exposure.as_deref()),
+            Ask::Query(text) | Ask::Template(text) => (text, None),
             Ask::Requests(_) => {
                 return Err(Error::Invalid {
                     what: "the metric",
                     why: "the proxy counts it, nobody is asked".to_owned(),
                 });
             }
+        };
+        Ok(Queries {
+            events: fill(events)?,
+            exposure: exposure.map(fill).transpose()?,
+            variables: self.variables(window),
         })
+    }
+
+    /// Returns what a command is told, besides its arguments.
+    fn variables(&self, window: Duration) -> BTreeMap<String, String> {
+        let variables = [
+            ("SERVICE", self.service.to_string()),
+            ("VERSION", self.version.to_string()),
+            ("WORKLOAD", self.workload.clone()),
+            ("WINDOW", format!("{}s", window.as_secs())),
+        ];
+        let variables = variables.into_iter();
+        variables
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
     }
 }
 
@@ -151,7 +167,9 @@ pub(crate) fn window(metric: &Metric) -> Duration {
 }
 
 fn counting(metric: &Metric) -> Counting {
-    if !metric.source.provider.has_counters() && metric.kind != Kind::Gauge {
+    let provider = metric.source.provider;
+    let is_in_steps = !provider.has_counters() && !provider.has_totals();
+    if is_in_steps && metric.kind != Kind::Gauge {
         let step = metric.interval;
         return Counting::Steps { step };
     }
@@ -196,6 +214,7 @@ mod tests {
             unit: Unit::Seconds,
             direction: kind.direction(),
             margin: Margin::standard(kind, kind.direction()),
+            limit: None,
             weight: 15,
             critical: true,
             required: true,

@@ -1,6 +1,6 @@
 //! Tests of `observe`.
 
-use haldane_analysis::sequential::Reading;
+use haldane_analysis::sequential::{Counts, Reading};
 use haldane_core::plan::metric::Metric;
 use haldane_proxy::ConversionReading;
 
@@ -38,7 +38,7 @@ struct Case {
 impl Case {
     fn new(server: &Server) -> Self {
         Self {
-            observer: Observer::new(&Handle::current()),
+            observer: Observer::new(&Handle::current(), Jobs::alone()),
             service: "shop".parse().unwrap(),
             rollout: "shop-1".parse().unwrap(),
             stable: "v1".parse().unwrap(),
@@ -54,6 +54,7 @@ impl Case {
             canary: &self.canary,
             weight: Weight::from_percent(10),
             metrics: &self.metrics,
+            dir: None,
             now: Timestamp::now(),
         };
         self.observer
@@ -95,7 +96,7 @@ async fn what_the_proxy_counted_before_the_rollout_is_not_its_own() {
     let file = haldane_api::file::parse(text).unwrap();
     let service = file.services.into_values().next().unwrap();
     let metrics = service.plan.rules().metrics.clone();
-    let mut observer = Observer::new(&Handle::current());
+    let mut observer = Observer::new(&Handle::current(), Jobs::alone());
     let names: (ServiceName, VersionName, VersionName) = (
         "shop".parse().unwrap(),
         "v1".parse().unwrap(),
@@ -125,6 +126,7 @@ async fn what_the_proxy_counted_before_the_rollout_is_not_its_own() {
             canary: &names.2,
             weight: Weight::from_percent(50),
             metrics: &metrics,
+            dir: None,
             now: Timestamp::from_second(second).unwrap(),
         };
         observer.observed(&names.0, Some(&watch), &proxied)
@@ -147,6 +149,39 @@ async fn what_the_proxy_counted_before_the_rollout_is_not_its_own() {
         .flat_map(|second| look("shop-2", second, 10))
         .collect();
     assert_eq!(told, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_counters_without_history_rise_by_is_counted() {
+    // Both queries of both versions are asked in each turn: twice the same, then more.
+    let acts = [(2, 10), (2, 10), (2, 10), (2, 10), (5, 30)];
+    let acts = acts.map(|(sold, seen)| {
+        let body = format!(r#"{{"sold":{sold},"seen":{seen}}}"#);
+        say(200, "", &body)
+    });
+    let server = Server::start(acts).await;
+    let mut case = Case::new(&server);
+    let text = format!(
+        "sources: {{ s: {{ web: http://{} }} }}\nservices: {{ shop: {{ listen: 0, stable: {{ version: v1, run: a }}, metrics: {{ m: {{ kind: conversion, source: s, events: '?v={{{{version}}}} $.sold', exposure: '?v={{{{version}}}} $.seen', interval: 1s }} }} }} }}",
+        server.address
+    );
+    let file = haldane_api::file::parse(&text).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let service = file.services.into_values().next().unwrap();
+    case.metrics = service.plan.rules().metrics.clone();
+    let told = until(|| Some(case.look()).filter(|told| !told.is_empty())).await;
+    let rise = Counts {
+        exposure: 20,
+        events: 3,
+    };
+    assert_eq!(told[0].stable, Some(Reading::Counts(rise)));
+    assert_eq!(told[0].canary, Some(Reading::Counts(rise)));
+    assert_eq!(told[0].weight, Weight::from_percent(10));
+    let asked = server.requests(4).await;
+    let asked = |version: &str| {
+        let asked = asked.iter().take(4).filter_map(|one| one.as_str());
+        asked.filter(|one| one.contains(version)).count()
+    };
+    assert_eq!((asked("GET /?v=v1 "), asked("GET /?v=v2 ")), (2, 2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use haldane_analysis::sequential::Observed;
 use haldane_core::{
     RolloutId,
-    plan::metric::{Ask, Metric},
+    plan::metric::{Ask, Metric, Provider},
 };
 use haldane_source::{Reading, Retry};
 use jiff::Timestamp;
@@ -153,7 +153,12 @@ pub(crate) async fn ask_both(
     queries: &Queries,
     now: Timestamp,
 ) -> Result<Answers, AskError> {
-    let ask = |text| asker.ask(metric, text, now);
+    let ask = async |text: &str| {
+        if metric.source.provider == Provider::Command {
+            return asker.run(metric, text, &queries.variables, now).await;
+        }
+        asker.ask(metric, text, now).await
+    };
     let exposure = async {
         let none: Result<Option<Reading>, AskError> = Ok(None);
         match &queries.exposure {

@@ -1,10 +1,13 @@
 //! Tests of `ask`.
 
-use std::fs;
+mod tls;
+
+use std::{fs, path::Path};
 
 use haldane_source::Value;
 
 use super::*;
+use crate::wire::observe::question::Question;
 use crate::wire::web::server::{Act, Server, say};
 
 const ONE: &str = r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"pod":"a"},"value":[1700000000,"1.5"]}]}}"#;
@@ -42,7 +45,7 @@ fn address(server: &Server) -> String {
 
 /// A client that waits as long as a busy machine needs.
 fn patient() -> Asker {
-    Asker::new(Duration::from_secs(20))
+    Asker::new(Duration::from_secs(20), Jobs::alone())
 }
 
 async fn ask(act: Act) -> Result<Reading, AskError> {
@@ -156,7 +159,7 @@ async fn no_trouble_is_an_answer() {
 async fn silence_and_dripping_end_with_the_time() {
     for act in [Act::Hang, Act::Drip] {
         let server = Server::start([act]).await;
-        let quick = Asker::new(Duration::from_millis(200));
+        let quick = Asker::new(Duration::from_millis(200), Jobs::alone());
         let error = quick.ask(&metric(&address(&server)), "up", now()).await;
         let error = error.unwrap_err();
         assert!(
@@ -187,6 +190,17 @@ async fn no_redirect_and_no_link_local_address_is_followed() {
     }
 }
 
+/// The only metric of a file with this source.
+fn only(source: &str, metric: &str) -> Metric {
+    let text = format!(
+        "sources: {{ s: {{ {source} }} }}\nservices: {{ a: {{ listen: 0, stable: {{ version: v1, run: a }}, metrics: {{ m: {{ source: s, {metric} }} }} }} }}"
+    );
+    let file =
+        haldane_api::file::parse(&text).unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"));
+    let service = file.services.into_values().next().unwrap();
+    service.plan.rules().metrics.first().unwrap().clone()
+}
+
 #[tokio::test]
 async fn every_provider_is_asked_in_its_own_way() {
     let aws = "region: eu-west-1, auth: { accessKeyId: AKID, secretAccessKey: { env: CARGO_MANIFEST_DIR } }";
@@ -204,20 +218,154 @@ async fn every_provider_is_asked_in_its_own_way() {
         (format!("signalFx: URL, {token}"), plain, "POST /v2/signalflow/execute", "x-sf-token: haldane"),
         (format!("splunk: URL, {token}"), plain, "POST /services/search", "authorization: Bearer haldane"),
         (format!("wavefront: URL, {token}"), plain, "GET /api/v2/chart/api?", "authorization: Bearer haldane"),
+        (format!("externalMetrics: URL, {token}"), "shop/queue-{{version}}", "GET /apis/external.metrics.k8s.io/v1beta1/namespaces/shop/queue-", "authorization: Bearer haldane"),
+        (format!("keptn: URL, {token}"), "keptnmetric/shop/p99-{{version}}", "GET /apis/metrics.keptn.sh/v1beta1/namespaces/shop/keptnmetrics/p99-", "authorization: Bearer haldane"),
+        ("skywalking: URL".to_owned(), "shop-{{version}} service_cpm", "POST /graphql", "content-type: application/json"),
+        (format!("web: URL, {token}, headers: {{ X-Team: shop }}"), "PUT /kpi?v={{version}} $.sold", "PUT /kpi?v=", "x-team: shop"),
     ] {
         let server = Server::start([say(500, "", "no")]).await;
         let source = source.replace("URL", &address(&server));
-        let text = format!(
-            "sources: {{ s: {{ {source} }} }}\nservices: {{ a: {{ listen: 0, stable: {{ version: v1, run: a }}, metrics: {{ m: {{ kind: ratio, source: s, events: '{query}', exposure: '{query}' }} }} }} }}"
-        );
-        let file = haldane_api::file::parse(&text).unwrap_or_else(|problems| panic!("{problems:#?}"));
-        let service = file.services.into_values().next().unwrap();
-        let metric = service.plan.rules().metrics.first().unwrap();
-        let error = patient().ask(metric, query, now()).await.unwrap_err();
+        let asked = if source.starts_with("keptn") || source.starts_with("external") {
+            format!("kind: gauge, query: '{query}'")
+        } else {
+            format!("kind: ratio, events: '{query}', exposure: '{query}'")
+        };
+        let metric = only(&source, &asked);
+        let query = query.replace("{{version}}", "v2");
+        let error = patient().ask(&metric, &query, now()).await.unwrap_err();
         assert!(matches!(error.retry(), Retry::After(_)), "{source}: {error}");
         let seen = server.seen();
         let head = seen.first().unwrap().as_str().unwrap().to_lowercase();
         assert!(head.starts_with(&line.to_lowercase()), "{source}: {head}");
         assert!(head.contains(&header.to_lowercase()), "{source}: {header} in {head}");
     }
+}
+
+/// Runs a command of a shell, with further arguments, in a directory.
+async fn run(script: &str, arguments: &str, dir: Option<&Path>) -> Result<Reading, AskError> {
+    let metric = only(
+        &format!("command: [sh, -c, {script:?}, shop]"),
+        "kind: gauge, query: a",
+    );
+    let variables = [("VERSION", "v2"), ("SERVICE", "shop")];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let asker = patient().in_dir(dir.map(Path::to_owned));
+    asker
+        .run(&metric, arguments, &variables.into(), now())
+        .await
+}
+
+#[tokio::test]
+async fn what_a_command_writes_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("v2.json"), r#"{"sold": [3, 4]}"#).unwrap();
+    let values = |reading: Reading| -> Vec<Value> {
+        let points = reading.points.into_iter();
+        points.map(|point| point.value).collect()
+    };
+    for (script, arguments, expected) in [
+        ("echo counting; echo 2.5", "", &[2.5][..]),
+        ("echo $#", "a 'b c'", &[2.0]),
+        (
+            "test $VERSION = v2 && test $SERVICE = shop && echo 1",
+            "",
+            &[1.0],
+        ),
+        ("cat $1.json", "$VERSION $.sold[*]", &[3.0, 4.0]),
+    ] {
+        let reading = run(script, arguments, Some(dir.path())).await;
+        let reading = reading.unwrap_or_else(|error| panic!("{script}: {error}"));
+        let expected: Vec<Value> = expected.iter().copied().map(Value::Number).collect();
+        assert_eq!(values(reading), expected, "{script}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_fails_is_no_answer() {
+    for (script, arguments, expected) in [
+        (
+            "echo 5; echo no route >&2; exit 3",
+            "",
+            "the command failed: exit code 3\n5\nno route",
+        ),
+        ("kill -KILL $$", "", "the command failed: ended by signal 9"),
+        (
+            "yes 1 | head -c 100000",
+            "",
+            "the command failed: it wrote more than 64 KiB",
+        ),
+        ("echo many", "", "expected a number, found \"many\""),
+        ("echo many", "$.sold", "expected JSON"),
+        ("echo 1", "'", "the quote ' is not closed"),
+    ] {
+        let error = run(script, arguments, None).await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{script}: {error}");
+    }
+    let nowhere = run("echo 1", "", Some(Path::new("/no/such/dir"))).await;
+    let error = nowhere.unwrap_err().to_string();
+    assert!(error.contains("/no/such/dir is missing"), "{error}");
+    let quick = Asker::new(Duration::from_millis(200), Jobs::alone());
+    let metric = only("command: sleep 60", "kind: gauge, query: '60'");
+    let late = quick.run(&metric, "60", &BTreeMap::new(), now()).await;
+    let error = late.unwrap_err();
+    assert!(error.to_string().contains("its time was over"), "{error}");
+    assert_eq!(error.retry(), Retry::Never);
+}
+
+/// Returns the examples of a page as whole files; metrics alone belong to a service.
+fn examples(page: &str) -> Vec<String> {
+    let blocks = page.split("```yaml\n").skip(1);
+    let blocks = blocks.map(|block| block.split("```").next().unwrap());
+    let whole = blocks.map(|block| match block.split_once("\nmetrics:\n") {
+        None => block.to_owned(),
+        Some((sources, metrics)) => {
+            let metrics: String = metrics
+                .lines()
+                .map(|line| format!("    {line}\n"))
+                .collect();
+            format!(
+                "{sources}\nservices:\n  shop:\n    listen: 8080\n    stable: {{ version: v1, run: a }}\n    metrics:\n{metrics}"
+            )
+        }
+    });
+    whole.collect()
+}
+
+#[test]
+fn every_example_of_the_page_is_true() {
+    let mut asked = std::collections::BTreeSet::new();
+    for text in examples(include_str!("../../../../../../docs/metrics.md")) {
+        let file = haldane_api::file::parse(&text);
+        let file = file.unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"));
+        let advice = haldane_api::lint::lint(&file).into_iter();
+        let advice =
+            advice.filter(|one| one.path.contains("metrics") || one.path.starts_with("sources"));
+        assert_eq!(advice.collect::<Vec<_>>(), [], "{text}");
+        let (name, service) = file.services.into_iter().next().unwrap();
+        for metric in &service.plan.rules().metrics {
+            let [stable, canary] = ["v1", "v2"].map(|name| name.parse().unwrap());
+            let question = Question::try_new(metric, &name, &stable, &canary).unwrap();
+            let queries = [&question.stable, &question.canary];
+            let texts = queries
+                .into_iter()
+                .flat_map(|one| [Some(&one.events), one.exposure.as_ref()]);
+            for text in texts.flatten() {
+                asked.insert(metric.source.provider.name());
+                if metric.source.provider == Provider::Command {
+                    let line = format!("{} {text}", metric.source.address);
+                    assert!(!haldane_api::command::split(&line).unwrap().is_empty());
+                    continue;
+                }
+                let query = query(metric, &BTreeMap::new(), text);
+                let query = query.unwrap_or_else(|error| panic!("{text}: {error}"));
+                let window = Window::try_new(now() - window(metric), now(), metric.interval);
+                // What stands before the credentials must be right; they are nobody's here.
+                match query.request(&window.unwrap(), &Auth::None) {
+                    Ok(_) | Err(Error::Credentials { .. }) => {}
+                    Err(error) => panic!("{text}: {error}"),
+                }
+            }
+        }
+    }
+    assert!(asked.len() >= 16, "{asked:?}");
 }
