@@ -385,7 +385,7 @@ fn mistakes_in_what_the_proxy_counts_are_told_with_their_place() {
             &["metrics.m.source: hit and of are counted by the proxy itself; expected no source"],
         ),
         (
-            "{ kind: conversion, source: proxy, query: 'a {{{{version}}}}' }",
+            "{ kind: conversion, source: proxy, query: 'a {{version}}' }",
             &["metrics.m.source: nothing for the proxy to count; expected hit and of"],
         ),
         (
