@@ -104,9 +104,13 @@ impl Conversions {
             counts: Pair::NONE,
         });
         open.to = counted.to;
+        // Without a share by chance there are only those who asked for the version by name.
+        let if_shared = |counts: Counts, is_shared: bool| {
+            if is_shared { counts } else { Counts::NONE }
+        };
         open.counts.add(Pair {
-            stable: counted.stable,
-            canary: counted.canary,
+            stable: if_shared(counted.stable, !routing.weight.is_full()),
+            canary: if_shared(counted.canary, !routing.weight.is_zero()),
         });
         let open = *open;
         if !open.is_full(routing.weight) {

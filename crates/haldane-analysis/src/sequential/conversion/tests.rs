@@ -71,6 +71,26 @@ fn people_who_are_sent_by_a_header_are_no_comparison() {
 }
 
 #[test]
+fn who_asks_for_a_version_without_a_share_by_name_is_left_out() {
+    for (percent, stable, canary) in [(0, 70, 0), (100, 0, 35)] {
+        let mut conversions = Conversions::new("bought".to_owned(), Duration::from_secs(1));
+        let told = (0..9).find_map(|now| {
+            let counted = second(now, Some(routing(percent, 0)), counts(14, 3), counts(7, 1));
+            conversions.add(&counted)
+        });
+        let told = told.unwrap();
+        let exposure = |reading: Option<Reading>| match reading {
+            Some(Reading::Counts(counts)) => counts.exposure,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            (exposure(told.stable), exposure(told.canary)),
+            (stable, canary)
+        );
+    }
+}
+
+#[test]
 fn hits_beyond_the_visitors_of_a_batch_are_carried_into_the_next() {
     let mut conversions = Conversions::new("bought".to_owned(), Duration::from_secs(1));
     let routing = Some(routing(50, 0));
