@@ -239,7 +239,8 @@ mod tests {
         );
         assert_eq!(broken(&[(high, low), (high, low)]), (false, false));
         assert_eq!(broken(&[(&[], high), (&[], high)]), (true, false));
-        assert!(!Gauge::NONE.hold_to(low, &[], 250));
+        let mut without = Gauge::NONE;
+        assert!(!without.hold_to(low, &[], 250));
     }
 
     #[test]
