@@ -1,4 +1,4 @@
-//! One command, run to its end: what a gate asks instead of a web service.
+//! One command, run to its end: what a gate or a metric asks instead of a web service.
 //!
 //! Unlike a replica, a job belongs to this daemon: its output is read through a pipe, of which the end is kept, and nothing that it
 //! started outlives it. Its output goes on arriving while it runs, so it never waits for a reader, however loud it is.

@@ -239,8 +239,8 @@ mod tests {
         );
         assert_eq!(broken(&[(high, low), (high, low)]), (false, false));
         assert_eq!(broken(&[(&[], high), (&[], high)]), (true, false));
-        let mut gauge = Gauge::NONE;
-        assert!(!gauge.hold_to(low, &[], 250));
+        let mut without = Gauge::NONE;
+        assert!(!without.hold_to(low, &[], 250));
     }
 
     #[test]

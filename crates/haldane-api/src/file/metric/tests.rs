@@ -448,108 +448,112 @@ fn systems_without_samples_of_counters_are_read() {
     }
 }
 
+const GAUGE: &str = "kind: gauge, query: 'keptnmetric/a/b-{{version}}'";
+const WEB: &str = "kind: gauge, query: '/{{version}} $.a'";
+
+/// Sources, metrics of them, and what is said of both.
+const REFUSED: [(&str, &str, &str); 20] = [
+    (
+        "web: http://a",
+        "kind: gauge, query: 'kpi/{{version}}'",
+        "expected [METHOD] [/PATH]",
+    ),
+    (
+        "web: http://a",
+        "kind: gauge, query: $.a",
+        "the same for both versions",
+    ),
+    (
+        "web: http://a",
+        "kind: latency, query: '/{{version}}'",
+        "only Prometheus answers buckets",
+    ),
+    (
+        "web: http://a, auth: { apiKey: { env: A } }",
+        WEB,
+        "web takes token, or username and password; found apiKey",
+    ),
+    (
+        "keptn: http://a",
+        "kind: gauge, query: 'analysis/a/{{version}}'",
+        "expected keptnmetric/NAMESPACE/NAME",
+    ),
+    (
+        "keptn: http://a",
+        "kind: ratio, events: 'keptnmetric/a/{{version}}', exposure: 'keptnmetric/b/{{version}}'",
+        "expected gauge",
+    ),
+    (
+        "skywalking: http://a",
+        "kind: gauge, query: 'shop-{{version}}'",
+        "expected SERVICE EXPRESSION",
+    ),
+    (
+        "skywalking: http://a",
+        "kind: counter, events: '{{version}} service_cpm'",
+        "expected exposure beside events",
+    ),
+    ("command: a | b", "kind: gauge, query: $", "needs a shell"),
+    (
+        "command: a, auth: { token: { env: A } }",
+        "kind: gauge, query: $",
+        "command takes no credentials",
+    ),
+    (
+        "command: a, auth: { ca: { env: A } }",
+        "kind: gauge, query: $",
+        "a command is no server",
+    ),
+    (
+        "command: a, headers: { a: b }",
+        "kind: gauge, query: $",
+        "headers and tenant are sent to Prometheus and the web only",
+    ),
+    (
+        "keptn: http://a, auth: { clientKey: { env: A } }",
+        GAUGE,
+        "clientCertificate is missing beside clientKey",
+    ),
+    (
+        "keptn: http://a, auth: { ca: here }",
+        GAUGE,
+        "a secret is never written into the file",
+    ),
+    (
+        "web: http://a",
+        "kind: gauge, query: '/{{version}}', limit: 5%",
+        "cannot read \"5%\"",
+    ),
+    (
+        "web: http://a",
+        "kind: gauge, query: '/{{version}}', limit: 0",
+        "nothing is below 0",
+    ),
+    (
+        "web: http://a",
+        "kind: ratio, events: '/{{version}}', exposure: '/{{version}}', limit: 1.5x",
+        "a limit stands alone",
+    ),
+    (
+        "web: http://a",
+        "kind: ratio, events: '/{{version}}', exposure: '/{{version}}', limit: 100%",
+        "expected more than 0% and less than 100%",
+    ),
+    (
+        "web: http://a",
+        "kind: counter, events: '/{{version}}', limit: 1%",
+        "events in time have no limit",
+    ),
+    (
+        "prometheus: http://a",
+        "kind: latency, query: 'b{v=\"{{version}}\"}[1m]', limit: 1%",
+        "buckets tell no limit",
+    ),
+];
+
 #[test]
 fn what_such_systems_can_not_be_asked_is_told() {
-    let gauge = "kind: gauge, query: 'keptnmetric/a/b-{{version}}'";
-    let web = "kind: gauge, query: '/{{version}} $.a'";
-    for (source, metric, expected) in [
-        (
-            "web: http://a",
-            "kind: gauge, query: 'kpi/{{version}}'",
-            "expected [METHOD] [/PATH]",
-        ),
-        (
-            "web: http://a",
-            "kind: gauge, query: $.a",
-            "the same for both versions",
-        ),
-        (
-            "web: http://a",
-            "kind: latency, query: '/{{version}}'",
-            "only Prometheus answers buckets",
-        ),
-        (
-            "web: http://a, auth: { apiKey: { env: A } }",
-            web,
-            "web takes token, or username and password; found apiKey",
-        ),
-        (
-            "keptn: http://a",
-            "kind: gauge, query: 'analysis/a/{{version}}'",
-            "expected keptnmetric/NAMESPACE/NAME",
-        ),
-        (
-            "keptn: http://a",
-            "kind: ratio, events: 'keptnmetric/a/{{version}}', exposure: 'keptnmetric/b/{{version}}'",
-            "expected gauge",
-        ),
-        (
-            "skywalking: http://a",
-            "kind: gauge, query: 'shop-{{version}}'",
-            "expected SERVICE EXPRESSION",
-        ),
-        (
-            "skywalking: http://a",
-            "kind: counter, events: '{{version}} service_cpm'",
-            "expected exposure beside events",
-        ),
-        ("command: a | b", "kind: gauge, query: $", "needs a shell"),
-        (
-            "command: a, auth: { token: { env: A } }",
-            "kind: gauge, query: $",
-            "command takes no credentials",
-        ),
-        (
-            "command: a, auth: { ca: { env: A } }",
-            "kind: gauge, query: $",
-            "a command is no server",
-        ),
-        (
-            "command: a, headers: { a: b }",
-            "kind: gauge, query: $",
-            "headers and tenant are sent to Prometheus and the web only",
-        ),
-        (
-            "keptn: http://a, auth: { clientKey: { env: A } }",
-            gauge,
-            "clientCertificate is missing beside clientKey",
-        ),
-        (
-            "keptn: http://a, auth: { ca: here }",
-            gauge,
-            "a secret is never written into the file",
-        ),
-        (
-            "web: http://a",
-            "kind: gauge, query: '/{{version}}', limit: 5%",
-            "cannot read \"5%\"",
-        ),
-        (
-            "web: http://a",
-            "kind: gauge, query: '/{{version}}', limit: 0",
-            "nothing is below 0",
-        ),
-        (
-            "web: http://a",
-            "kind: ratio, events: '/{{version}}', exposure: '/{{version}}', limit: 1.5x",
-            "a limit stands alone",
-        ),
-        (
-            "web: http://a",
-            "kind: ratio, events: '/{{version}}', exposure: '/{{version}}', limit: 100%",
-            "expected more than 0% and less than 100%",
-        ),
-        (
-            "web: http://a",
-            "kind: counter, events: '/{{version}}', limit: 1%",
-            "events in time have no limit",
-        ),
-        (
-            "prometheus: http://a",
-            "kind: latency, query: 'b{v=\"{{version}}\"}[1m]', limit: 1%",
-            "buckets tell no limit",
-        ),
-    ] {
+    for (source, metric, expected) in REFUSED {
         let found = mistakes(&of(source, metric));
         let found: Vec<&String> = found
             .iter()
