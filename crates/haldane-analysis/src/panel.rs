@@ -203,6 +203,7 @@ pub fn judge(
                 (Verdict::Pass, Why::Shown) => Standing::Shown,
                 _ => Standing::Open,
             },
+            unusual: None,
             since: question.since,
             at: compared.judgement.at.max(guards.judgement.at),
             reason,

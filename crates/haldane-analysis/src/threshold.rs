@@ -153,6 +153,7 @@ fn answer(
         } else {
             Standing::Open
         },
+        unusual: None,
         since: evidence.from,
         at: evidence.to,
         reason,
