@@ -421,7 +421,7 @@ impl Measurements for World {
             skew: std::time::Duration::ZERO,
             weight: watch.weight,
             stable: payments(watch.stable, 50),
-            canary: payments(watch.canary, 50),
+            canary: watch.trial.and_then(|trial| payments(trial.canary, 50)),
         });
         told.collect()
     }
