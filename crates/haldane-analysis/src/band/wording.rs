@@ -43,14 +43,26 @@ fn told(value: Option<String>, otherwise: &str) -> String {
 
 /// Returns the band in words: `usual at this hour is 80ms to 120ms (5 weeks)`.
 fn usual(measure: Measure, band: &Band) -> String {
-    let (low, high) = (measure.show(band.low), measure.show(band.high));
-    let (when, count, unit) = match band.span {
-        Span::Weeks(weeks) => ("at this hour of the week ", weeks, "week"),
-        Span::Days(days) => ("at this hour ", days, "day"),
-        Span::Recent(days) => ("", days, "day"),
+    let when = match band.span {
+        Span::Weeks(_) => "at this hour of the week ",
+        Span::Days(_) => "at this hour ",
+        Span::Recent(_) => "",
     };
-    let plural = if count == 1 { "" } else { "s" };
-    format!("usual {when}is {low} to {high} ({count} {unit}{plural})")
+    format!("usual {when}is {}", band.show(measure))
+}
+
+impl Band {
+    /// Writes the band for people, and of what it is made: `80ms to 120ms (5 weeks)`.
+    #[must_use]
+    pub fn show(&self, measure: Measure) -> String {
+        let (low, high) = (measure.show(self.low), measure.show(self.high));
+        let (count, unit) = match self.span {
+            Span::Weeks(weeks) => (weeks, "week"),
+            Span::Days(days) | Span::Recent(days) => (days, "day"),
+        };
+        let plural = if count == 1 { "" } else { "s" };
+        format!("{low} to {high} ({count} {unit}{plural})")
+    }
 }
 
 impl Measure {

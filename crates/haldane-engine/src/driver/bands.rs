@@ -35,7 +35,7 @@ use crate::{
 const LEARNED_PER_TURN: usize = 16;
 
 /// The time between two looks of a rollout.
-const LOOK: SignedDuration = SignedDuration::from_secs(10);
+const LOOK: SignedDuration = SignedDuration::from_secs(5);
 
 /// What of five minutes must have been measured to stand for them.
 const COVERED_MIN: SignedDuration = SignedDuration::from_secs(150);

@@ -13,7 +13,7 @@ use ratatui::{
 
 use super::{Model, Overlay, Page, verb};
 use crate::cli::{
-    comparison,
+    bands, comparison,
     figure::{Figure, Status},
     get::{step_sign, step_text},
     paint::{self, Tone},
@@ -387,6 +387,9 @@ impl Draft<'_> {
             }
             None => self.labeled("verdict", &[], "nothing judged yet", lines),
         }
+        for (tone, text) in rollout.judgement.iter().flat_map(bands::unusual).take(1) {
+            self.labeled("unusual", &[self.span(tone, "! ".to_owned())], &text, lines);
+        }
         self.labeled("do", &[], &rollout.recommendation, lines);
         if rollout.is_over {
             return;
@@ -449,6 +452,19 @@ impl Draft<'_> {
                     let why = cut(&clean(&metric.reason), self.width.saturating_sub(15));
                     lines.push(Line::raw(format!("{:15}{why}", "")));
                 }
+            }
+            if !judgement.bands.is_empty() {
+                lines.push(Line::raw(""));
+                lines.push(Line::from(self.strong("usual at this hour")));
+            }
+            for band in &judgement.bands {
+                let finding = self.span(
+                    bands::tone(band.finding),
+                    format!("{:<13}", bands::word(band.finding)),
+                );
+                let text = format!("{:<12} {}", band.metric, clean(&band.reason));
+                let text = cut(&text, self.width.saturating_sub(15));
+                lines.push(Line::from(vec![Span::raw("  "), finding, Span::raw(text)]));
             }
             lines.push(Line::raw(""));
             lines.push(Line::from(self.strong("guards")));
