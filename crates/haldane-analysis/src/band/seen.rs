@@ -18,6 +18,9 @@ pub(super) const QUANTILE: guard::Metric = guard::Metric::P95;
 /// Fewer latencies than this have no 95th percentile to learn: it would be the slowest of them.
 const LATENCIES_MIN: u64 = 20;
 
+/// A rate over less than this is none: requests come in bursts of seconds.
+const RATE_TIME_MIN: Duration = Duration::from_mins(1);
+
 /// What was measured of both versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
@@ -37,10 +40,13 @@ pub fn of_requests(totals: &Totals) -> [(&'static str, Seen); 3] {
         canary: Some(read(&totals.canary)),
         covered: totals.covered,
     };
-    let all = totals
-        .stable
-        .requests
-        .saturating_add(totals.canary.requests);
+    let rate = Reading::Counts(Counts {
+        exposure: totals.covered.as_secs(),
+        events: totals
+            .stable
+            .requests
+            .saturating_add(totals.canary.requests),
+    });
     [
         (
             ERRORS,
@@ -58,10 +64,7 @@ pub fn of_requests(totals: &Totals) -> [(&'static str, Seen); 3] {
         (
             REQUEST_RATE,
             Seen {
-                stable: Some(Reading::Counts(Counts {
-                    exposure: totals.covered.as_secs(),
-                    events: all,
-                })),
+                stable: (totals.covered >= RATE_TIME_MIN).then_some(rate),
                 canary: None,
                 covered: totals.covered,
             },

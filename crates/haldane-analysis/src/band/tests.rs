@@ -453,3 +453,39 @@ fn a_percentile_of_a_few_latencies_is_not_learned() {
     assert_eq!((share(0, 0), share(1, 3)), (None, Some(333_333)));
     assert_eq!(Measure::Gauge.value(&Reading::Pods(Vec::new())), None);
 }
+
+#[test]
+fn what_the_proxy_counted_is_taken_apart_and_a_rate_needs_a_minute() {
+    let sample = |requests, failures| crate::Sample {
+        requests,
+        failures,
+        latency: Bucket::list([(10, requests)]),
+        ..crate::Sample::default()
+    };
+    let seen = |seconds| {
+        let mut series = crate::Series::new();
+        let batch = crate::Batch {
+            from: noon(),
+            to: noon() + SignedDuration::from_secs(seconds),
+            stable: sample(90, 3),
+            canary: sample(10, 20),
+            weight: haldane_core::Weight::from_percent(10),
+        };
+        series.push(batch).unwrap();
+        let window = std::time::Duration::from_secs(300);
+        of_requests(&series.totals(noon(), noon() + MINUTE * 5, window))
+    };
+    let [(_, errors), (_, latency), (name, rate)] = seen(60);
+    // More failures than requests are as many as there are requests.
+    assert_eq!(
+        [errors.stable, errors.canary],
+        [counts(3, 90), counts(10, 10)]
+    );
+    assert!(matches!(latency.canary, Some(Reading::Latency(buckets)) if buckets[0].count == 10));
+    assert_eq!(
+        (name, rate.stable, rate.canary),
+        (REQUEST_RATE, counts(100, 60), None)
+    );
+    let [_, _, (_, rate)] = seen(59);
+    assert_eq!(rate.stable, None);
+}

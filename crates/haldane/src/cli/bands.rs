@@ -65,7 +65,7 @@ pub(crate) fn unusual(judgement: &JudgementView) -> impl Iterator<Item = (Tone, 
 }
 
 /// Returns a finding in a word.
-pub(crate) const fn word(finding: BandFinding) -> &'static str {
+const fn word(finding: BandFinding) -> &'static str {
     match finding {
         BandFinding::Usual => "usual",
         BandFinding::Environment => "environment",
@@ -75,7 +75,7 @@ pub(crate) const fn word(finding: BandFinding) -> &'static str {
 }
 
 /// Returns how a finding is meant; none is as bad as a verdict.
-pub(crate) const fn tone(finding: BandFinding) -> Tone {
+const fn tone(finding: BandFinding) -> Tone {
     match finding {
         BandFinding::Usual => Tone::Good,
         BandFinding::Environment | BandFinding::Suspect => Tone::Warn,

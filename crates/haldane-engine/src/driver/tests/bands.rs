@@ -17,7 +17,7 @@ const WEEK: i64 = 168 * HOUR;
 /// The shop, judged by its limits alone, with a person who is asked where something is not as usual.
 fn hybrid() -> String {
     let rules = "judge: threshold\n      advance: hybrid\n      promote: hybrid\n      guards";
-    SHOP.replacen("hold: 5s", "hold: 20s", 1).replacen(
+    SHOP.replacen("hold: 5s", "hold: 70s", 1).replacen(
         "guards: { errorRate: 5% }",
         &format!("{rules}: {{ errorRate: 50% }}"),
         1,

@@ -387,8 +387,13 @@ impl Draft<'_> {
             }
             None => self.labeled("verdict", &[], "nothing judged yet", lines),
         }
+        // One line: the question tells all of it where a person is asked.
         for (tone, text) in rollout.judgement.iter().flat_map(bands::unusual).take(1) {
-            self.labeled("unusual", &[self.span(tone, "! ".to_owned())], &text, lines);
+            let text = cut(&text, self.width.saturating_sub(9));
+            lines.push(Line::from(vec![
+                self.strong("unusual  ".to_owned()),
+                self.span(tone, text),
+            ]));
         }
         self.labeled("do", &[], &rollout.recommendation, lines);
         if rollout.is_over {
@@ -452,19 +457,6 @@ impl Draft<'_> {
                     let why = cut(&clean(&metric.reason), self.width.saturating_sub(15));
                     lines.push(Line::raw(format!("{:15}{why}", "")));
                 }
-            }
-            if !judgement.bands.is_empty() {
-                lines.push(Line::raw(""));
-                lines.push(Line::from(self.strong("usual at this hour")));
-            }
-            for band in &judgement.bands {
-                let finding = self.span(
-                    bands::tone(band.finding),
-                    format!("{:<13}", bands::word(band.finding)),
-                );
-                let text = format!("{:<12} {}", band.metric, clean(&band.reason));
-                let text = cut(&text, self.width.saturating_sub(15));
-                lines.push(Line::from(vec![Span::raw("  "), finding, Span::raw(text)]));
             }
             lines.push(Line::raw(""));
             lines.push(Line::from(self.strong("guards")));
