@@ -7,7 +7,7 @@ use haldane_core::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{sample::Bounds, sequential, share::Split};
+use crate::{band, sample::Bounds, sequential, share::Split};
 
 /// What a judgement rests on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct Evidence {
     /// What the sequential judge knows, where it was asked.
     #[serde(default)]
     pub sequential: Option<sequential::Evidence>,
+    /// How each metric compares with what is usual at this hour.
+    #[serde(default)]
+    pub bands: Vec<band::Evidence>,
 }
 
 /// What the verdict on one guard rests on. Values are in the unit of the metric.

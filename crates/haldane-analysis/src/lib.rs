@@ -16,6 +16,7 @@
 #![warn(clippy::float_arithmetic)]
 
 pub mod argo;
+pub mod band;
 pub mod evidence;
 pub mod figures;
 pub mod flagger;

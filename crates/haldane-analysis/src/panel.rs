@@ -30,6 +30,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    band,
     evidence::Evidence,
     sequential::{
         self, Against, Config, Kind, Margin, Metric, Observed, Problems, Settings, Source, State,
@@ -92,6 +93,22 @@ pub struct Answer {
     pub judgement: Judgement,
     /// What the judgement rests on.
     pub evidence: Evidence,
+}
+
+impl Answer {
+    /// Adds how the metrics compare with what is usual; what is unusual is told, and changes no verdict.
+    pub fn with_bands(self, bands: Vec<band::Evidence>) -> Self {
+        Self {
+            judgement: Judgement {
+                unusual: band::unusual(&bands),
+                ..self.judgement
+            },
+            evidence: Evidence {
+                bands,
+                ..self.evidence
+            },
+        }
+    }
 }
 
 /// Returns the question about a subject: of a step its own limits, in the background all rules of the plan.
@@ -206,6 +223,7 @@ pub fn judge(
                 (Verdict::Pass, Why::Shown) => Standing::Shown,
                 _ => Standing::Open,
             },
+            unusual: None,
             since: question.since,
             at: compared.judgement.at.max(guards.judgement.at),
             reason,

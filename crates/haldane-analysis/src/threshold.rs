@@ -153,6 +153,7 @@ fn answer(
         } else {
             Standing::Open
         },
+        unusual: None,
         since: evidence.from,
         at: evidence.to,
         reason,
@@ -173,6 +174,7 @@ fn evidence_of(totals: &Totals, guards: Vec<GuardEvidence>) -> Evidence {
         observed_bps: totals.split.as_ref().and_then(Split::observed_bps),
         share: totals.split.as_ref().map_or(Share::Fits, Split::check),
         sequential: None,
+        bands: Vec::new(),
     }
 }
 

@@ -206,6 +206,9 @@ pub struct JudgementView {
     pub guards: Vec<GuardView>,
     /// How the canary compares with stable, where the plan has the sequential judge.
     pub comparison: Option<ComparisonView>,
+    /// How each metric compares with what is usual at this hour; nothing is decided by it but whether a person is asked.
+    #[serde(default)]
+    pub bands: Vec<BandView>,
 }
 
 /// How the canary compares with stable.
@@ -241,6 +244,37 @@ pub struct MetricView {
     pub fine_in_seconds: Option<u64>,
     /// What it means, in one sentence.
     pub reason: String,
+}
+
+/// How a metric compares with what is usual at this hour.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BandView {
+    /// The metric's name.
+    pub metric: String,
+    /// What was found.
+    pub finding: BandFinding,
+    /// What is usual, and since when, written for people: `80ms to 120ms (5 weeks)`; absent until there is enough history.
+    pub usual: Option<String>,
+    /// Stable's value over the last minutes, written for people; of `request rate` the whole service's.
+    pub stable: Option<String>,
+    /// The canary's value.
+    pub canary: Option<String>,
+    /// What it means, in one sentence.
+    pub reason: String,
+}
+
+/// What was found by comparing a metric with what is usual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub enum BandFinding {
+    /// Both versions are as usual.
+    Usual,
+    /// Stable is not: something around the canary is unusual.
+    Environment,
+    /// The canary alone is not.
+    Suspect,
+    /// Nothing can be said: too little was measured, or not long enough.
+    Unknown,
 }
 
 /// What became of one guard.

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use haldane_core::{
     guard::{Guard, Limit, Metric, Severity},
     plan::{
-        Analysis, Arm, Ask, Deadlines, Experiment, Freeze, Gate, HeaderMatch, HeaderRoute, Hold,
-        Mode, OnDoubt, OnFailure, Plan, Rules, Sampling, Scale, Sequential, Step, ValueMatch,
+        Analysis, Arm, Ask, Bands, Deadlines, Experiment, Freeze, Gate, HeaderMatch, HeaderRoute,
+        Hold, Mode, OnDoubt, OnFailure, Plan, Rules, Sampling, Scale, Sequential, Step, ValueMatch,
         Window,
     },
 };
@@ -35,6 +35,7 @@ pub fn plan_long(plan: &Plan) -> Value {
         guards,
         judge,
         metrics: _,
+        bands,
         sampling,
         judge_from_step,
         canary_scale,
@@ -52,6 +53,10 @@ pub fn plan_long(plan: &Plan) -> Value {
         "steps": plan.steps().iter().map(step).collect::<Value>(),
         "guards": guards.iter().map(guard).collect::<Value>(),
         "judge": judge.as_ref().map_or_else(|| json!("threshold"), judge_long),
+        "bands": match bands {
+            Bands::Learned => "learned",
+            Bands::None => "none",
+        },
         "sampling": sampling_long(sampling),
         "judgeFromStep": judge_from_step,
         "canaryScale": scale(*canary_scale),

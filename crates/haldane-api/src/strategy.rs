@@ -6,7 +6,7 @@ use haldane_core::{
     Weight,
     guard::{Guard, Limit, Metric, Severity, Unit, Worse},
     plan::{
-        Analysis, Arm, Ask, Deadlines, Experiment, ExperimentArm, Freeze, Gate, HeaderMatch,
+        Analysis, Arm, Ask, Bands, Deadlines, Experiment, ExperimentArm, Freeze, Gate, HeaderMatch,
         HeaderRoute, Hold, Mode, OnDoubt, OnFailure, Plan, PlanParts, Rules, Sampling, Scale,
         Sequential, Step, ValueMatch, Window,
     },
@@ -358,7 +358,11 @@ fn rules() -> impl Strategy<Value = Rules> {
     let failure = select(&[OnFailure::Rollback, OnFailure::Hold, OnFailure::PauseAtZero][..]);
     let choices = (failure, doubt(), doubt(), mode(), mode());
     (
-        (vec(guard(), 0..5), option::of(sequential())),
+        (
+            vec(guard(), 0..5),
+            option::of(sequential()),
+            select(&[Bands::Learned, Bands::None][..]),
+        ),
         sampling,
         any::<u32>(),
         scale(),
@@ -369,7 +373,7 @@ fn rules() -> impl Strategy<Value = Rules> {
     )
         .prop_map(
             |(
-                (guards, judge),
+                (guards, judge, bands),
                 sampling,
                 judge_from_step,
                 canary_scale,
@@ -383,6 +387,7 @@ fn rules() -> impl Strategy<Value = Rules> {
                     guards,
                     judge,
                     metrics: Vec::new(),
+                    bands,
                     sampling,
                     judge_from_step,
                     canary_scale,

@@ -200,6 +200,9 @@ pub struct Rules {
     /// What other systems measure, for the sequential judge.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<metric::Metric>,
+    /// Whether what is usual at each hour is learned and compared with.
+    #[serde(default)]
+    pub bands: Bands,
     /// How the background judge samples.
     pub sampling: Sampling,
     /// The first step during which the background judge rules.
@@ -243,6 +246,18 @@ pub struct Sequential {
     pub accept_ppm: u32,
 }
 
+/// Whether what is usual at each hour is learned and compared with.
+///
+/// What is unusual is shown, and a reason to ask a person where the plan is hybrid; it neither fails nor passes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Bands {
+    /// It is.
+    #[default]
+    Learned,
+    /// It is not: nothing is learned, and metric systems are asked during rollouts alone.
+    None,
+}
+
 /// How samples are collected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sampling {
@@ -283,8 +298,8 @@ pub enum Mode {
     Auto,
     /// A person.
     Manual,
-    /// The judge while all is well; a person when a guard is broken or the judge can't tell. A broken critical guard takes the
-    /// canary's traffic away while the person is asked.
+    /// The judge while all is well; a person when a guard is broken, something is not as usual, or the judge can't tell. A broken
+    /// critical guard takes the canary's traffic away while the person is asked.
     Hybrid,
 }
 
@@ -527,6 +542,7 @@ impl Default for Rules {
             guards: Vec::new(),
             judge: None,
             metrics: Vec::new(),
+            bands: Bands::Learned,
             sampling: Sampling::default(),
             judge_from_step: 0,
             canary_scale: Scale::Full,

@@ -52,6 +52,15 @@ pub enum Standing {
     Suspect,
 }
 
+/// What is not as usual at this hour, with the reason in one sentence; people are told, and it never decides by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unusual {
+    /// Stable is not as usual either: what happens is not of the canary's making.
+    Environment(String),
+    /// The canary alone is not as usual.
+    Suspect(String),
+}
+
 /// One answer of a judge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Judgement {
@@ -66,12 +75,25 @@ pub struct Judgement {
     /// How far the judge is from being sure.
     #[serde(default)]
     pub standing: Standing,
+    /// What is not as usual at this hour.
+    #[serde(default)]
+    pub unusual: Option<Unusual>,
     /// When the oldest sample that was used began; a judgement older than the step it speaks for does not count.
     pub since: Timestamp,
     /// When the newest sample that was used ended.
     pub at: Timestamp,
     /// The reason in one sentence, for people.
     pub reason: String,
+}
+
+impl Unusual {
+    /// Returns the reason.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Environment(reason) | Self::Suspect(reason) => reason,
+        }
+    }
 }
 
 impl fmt::Display for Verdict {

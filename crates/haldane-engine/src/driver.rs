@@ -9,6 +9,7 @@
 //! without a store nothing is decided, and what a release file says serves alone.
 
 mod apply;
+mod bands;
 mod beginning;
 mod clock;
 mod decision;
@@ -146,6 +147,8 @@ impl Driver {
                 self.publish(now);
             }
         }
+        let now = self.now();
+        self.learn_last(now);
         info!("Driver stopped");
         Ok(())
     }
@@ -168,6 +171,7 @@ impl Driver {
             self.turn_of(name, now);
         }
         self.ports.workloads.act();
+        self.learn(now);
     }
 
     fn take(&mut self, event: Event) {

@@ -131,21 +131,19 @@ pub trait Measurements: Send {
     /// Forgets what is known of a version that was let go.
     fn forget(&mut self, service: &ServiceName, version: &VersionName);
 
-    /// Has the metric systems asked about a rollout from now on, and returns what they told since the last call; never waits for them.
+    /// Has the metric systems asked from now on, and returns what they told since the last call; never waits for them.
     ///
-    /// Without a rollout nobody is asked any more.
+    /// Without anything to watch nobody is asked any more.
     fn observed(&mut self, service: &ServiceName, watch: Option<&Watch<'_>>) -> Vec<Observed>;
 }
 
-/// A rollout about which metric systems are asked.
+/// About what metric systems are asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Watch<'a> {
-    /// The rollout.
-    pub rollout: &'a RolloutId,
+    /// The rollout that goes on. Without one stable is asked about alone and at a calmer pace, to learn what is usual.
+    pub trial: Option<Trial<'a>>,
     /// The version serving users.
     pub stable: &'a VersionName,
-    /// The version on trial.
-    pub canary: &'a VersionName,
     /// The weight that is in force.
     pub weight: Weight,
     /// What is asked.
@@ -154,6 +152,15 @@ pub struct Watch<'a> {
     pub dir: Option<&'a str>,
     /// The time.
     pub now: Timestamp,
+}
+
+/// A rollout, for metric systems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trial<'a> {
+    /// Its id.
+    pub rollout: &'a RolloutId,
+    /// The version on trial.
+    pub canary: &'a VersionName,
 }
 
 /// Asks gates; answers come back as events.

@@ -2,7 +2,7 @@
 //!
 //! Bodies are JSON under a version tag, so that a later release can still read what an earlier one wrote.
 
-use haldane_analysis::{Evidence, panel::Memory};
+use haldane_analysis::{Evidence, band::Cell, panel::Memory};
 use haldane_api::file::{Notify, Service, VersionSpec};
 use haldane_core::{
     RolloutId, ServiceName, VersionName,
@@ -12,7 +12,9 @@ use haldane_core::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::store::{CommandRow, EntryRow, RolloutRow, ServiceRow, StoreError, VersionRow, Write};
+use crate::store::{
+    BandRow, CommandRow, EntryRow, RolloutRow, ServiceRow, StoreError, VersionRow, Write,
+};
 
 /// The form in which bodies are written today.
 const FORM: u32 = 1;
@@ -214,6 +216,26 @@ pub(crate) fn write_version(
 /// Returns where a known version comes from.
 pub(crate) fn read_version(row: &VersionRow) -> Result<(VersionName, VersionSpec), StoreError> {
     Ok((row.version.clone(), from_body(&row.body)?))
+}
+
+/// Returns the row of what is usual of a metric in an hour of the week.
+pub(crate) fn write_band(
+    service: &ServiceName,
+    metric: &str,
+    hour: u8,
+    cell: &Cell,
+) -> Result<Write, StoreError> {
+    Ok(Write::PutBand(BandRow {
+        service: service.clone(),
+        metric: metric.to_owned(),
+        hour,
+        body: to_body(cell)?,
+    }))
+}
+
+/// Returns what is usual of a metric in an hour of the week.
+pub(crate) fn read_band(row: &BandRow) -> Result<Cell, StoreError> {
+    from_body(&row.body)
 }
 
 fn to_body<T: Serialize>(body: &T) -> Result<String, StoreError> {

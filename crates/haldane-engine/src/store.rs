@@ -8,7 +8,7 @@ pub mod absent;
 pub mod lock;
 pub mod sqlite;
 
-use std::{io, path::Path};
+use std::{io, ops::RangeInclusive, path::Path};
 
 use haldane_core::{RolloutId, ServiceName, VersionName};
 use jiff::Timestamp;
@@ -69,6 +69,17 @@ pub trait Store {
     /// # Errors
     /// When the store cannot be read.
     fn versions(&mut self, service: &ServiceName) -> Result<Vec<VersionRow>, StoreError>;
+
+    /// Returns what is usual of a metric in these hours of the week, by hour.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn bands(
+        &mut self,
+        service: &ServiceName,
+        metric: &str,
+        hours: RangeInclusive<u8>,
+    ) -> Result<Vec<BandRow>, StoreError>;
 }
 
 /// One row to write.
@@ -76,7 +87,7 @@ pub trait Store {
 pub enum Write {
     /// Adds or replaces a service.
     PutService(ServiceRow),
-    /// Removes a service with its rollouts, history, commands and versions.
+    /// Removes a service with its rollouts, history, commands, versions and bands.
     RemoveService(ServiceName),
     /// Adds or replaces a rollout.
     PutRollout(RolloutRow),
@@ -86,6 +97,8 @@ pub enum Write {
     AddCommand(CommandRow),
     /// Adds or replaces a version, and makes it the last used.
     PutVersion(VersionRow),
+    /// Adds or replaces what is usual of a metric in an hour of the week.
+    PutBand(BandRow),
 }
 
 /// A service.
@@ -148,6 +161,19 @@ pub struct VersionRow {
     /// When it was last made to serve or to be tried.
     pub used_at: Timestamp,
     /// Where it comes from, as JSON.
+    pub body: String,
+}
+
+/// What is usual of a metric in an hour of the week.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BandRow {
+    /// The service.
+    pub service: ServiceName,
+    /// The metric's name.
+    pub metric: String,
+    /// The hour, from 0.
+    pub hour: u8,
+    /// What was learned, as JSON.
     pub body: String,
 }
 

@@ -9,9 +9,9 @@ use haldane_core::{
     Weight,
     guard::{Guard, Limit, Metric, Severity},
     plan::{
-        Analysis, Arm, Ask, Deadlines, Experiment, ExperimentArm, Gate, HeaderMatch, HeaderRoute,
-        Hold, Mode, OnDoubt, OnFailure, Plan, PlanParts, PlanProblem, Rules, Sampling, Scale,
-        Sequential, Step, ValueMatch, Window, preset,
+        Analysis, Arm, Ask, Bands, Deadlines, Experiment, ExperimentArm, Gate, HeaderMatch,
+        HeaderRoute, Hold, Mode, OnDoubt, OnFailure, Plan, PlanParts, PlanProblem, Rules, Sampling,
+        Scale, Sequential, Step, ValueMatch, Window, preset,
     },
 };
 
@@ -171,6 +171,7 @@ fn rules(chance: &mut Chance) -> Rules {
         },
         judge: chance.happens(500).then(Sequential::default),
         metrics: Vec::new(),
+        bands: Bands::Learned,
         sampling: Sampling {
             window: Duration::from_secs(20),
             requests_min: 100,

@@ -58,6 +58,8 @@ faults! {
     Mismatch,
     /// A guard of severity warn is broken.
     Warning,
+    /// Something is not as usual at this hour.
+    Unusual,
     /// The canary looks bad where it has all traffic.
     Suspicion,
     /// The judge found no harm, and cannot say more.

@@ -6,6 +6,8 @@
 //!
 //! **Invariant:** the same seed gives the same trace, byte for byte.
 
+#[cfg(test)]
+mod bands;
 mod chance;
 mod check;
 mod coverage;

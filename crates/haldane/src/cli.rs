@@ -4,6 +4,7 @@
 //! runs is changed through the daemon's API alone, so that everything done here can be done by other programs, too.
 
 mod apply;
+mod bands;
 pub(crate) mod client;
 mod comparison;
 mod completions;

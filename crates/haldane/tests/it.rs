@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod it {
     mod api;
+    mod bands;
     mod canary;
     mod chance;
     mod children;

@@ -516,3 +516,66 @@ fn a_judge_that_cannot_work_lets_nothing_pass_and_takes_no_failure_back() {
         );
     }
 }
+
+#[test]
+fn what_is_unusual_is_told_and_changes_no_verdict() {
+    let plan = plan(Some(Sequential::default()), Some(50_000));
+    let mut rollout = Rollout::new();
+    let since = rollout.now;
+    rollout.pass(120, 10, [1_000, 1_000]);
+    let usual = rollout.judge(&plan, since);
+    assert_eq!(
+        (usual.judgement.verdict, &usual.judgement.unusual),
+        (Verdict::Pass, &None)
+    );
+    let bands = vec![band::Evidence {
+        name: "latency".to_owned(),
+        measure: band::Measure::Latency,
+        finding: band::Finding::Suspect,
+        band: None,
+        stable: None,
+        canary: Some(1),
+        reason: "slow".to_owned(),
+    }];
+    let told = usual.clone().with_bands(bands.clone());
+    assert_eq!(
+        told.judgement,
+        Judgement {
+            unusual: Some(haldane_core::verdict::Unusual::Suspect(
+                "latency: slow".to_owned()
+            )),
+            ..usual.judgement
+        }
+    );
+    assert_eq!(
+        told.evidence,
+        Evidence {
+            bands,
+            ..usual.evidence
+        }
+    );
+}
+
+#[test]
+fn evidence_from_before_there_were_bands_is_read() {
+    let mut rollout = Rollout::new();
+    let since = rollout.now;
+    rollout.pass(5, 10, [1_000, 1_000]);
+    let answer = rollout.judge(&plan(None, Some(50_000)), since);
+    let mut evidence = serde_json::to_value(&answer.evidence).unwrap();
+    evidence.as_object_mut().unwrap().remove("bands").unwrap();
+    assert_eq!(
+        serde_json::from_value::<Evidence>(evidence).unwrap(),
+        answer.evidence
+    );
+    let mut judgement = serde_json::to_value(&answer.judgement).unwrap();
+    judgement
+        .as_object_mut()
+        .unwrap()
+        .remove("unusual")
+        .unwrap();
+    assert_eq!(
+        serde_json::from_value::<Judgement>(judgement).unwrap(),
+        answer.judgement
+    );
+}

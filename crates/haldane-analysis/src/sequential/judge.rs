@@ -162,6 +162,7 @@ impl State {
                 } else {
                     Standing::Open
                 },
+                unusual: None,
                 since: begin(data, question),
                 at,
                 reason,

@@ -8,8 +8,8 @@ use haldane_core::{
     Weight,
     guard::{Limit, Metric},
     plan::{
-        Deadlines, Hold, Mode, OnDoubt, OnFailure, Plan, PlanParts, Rules, Sampling, Sequential,
-        Step,
+        Bands, Deadlines, Hold, Mode, OnDoubt, OnFailure, Plan, PlanParts, Rules, Sampling,
+        Sequential, Step,
         preset::{self, DEFAULT_SHARES},
     },
 };
@@ -263,6 +263,7 @@ fn read_rules(fields: &Fields<'_>, out: &mut Problems) -> Rules {
         ("hold", OnDoubt::Hold),
         ("rollback", OnDoubt::Rollback),
     ];
+    let bands = [("learned", Bands::Learned), ("none", Bands::None)];
     let mode = [
         ("auto", Mode::Auto),
         ("manual", Mode::Manual),
@@ -276,6 +277,7 @@ fn read_rules(fields: &Fields<'_>, out: &mut Problems) -> Rules {
         judge: fields.or("judge", judge, |at| read_judge(at, out)),
         // They belong to the service.
         metrics: Vec::new(),
+        bands: fields.or("bands", default.bands, |at| at.choice(&bands, out)),
         sampling: fields.or("sampling", default.sampling, |at| read_sampling(at, out)),
         judge_from_step: default.judge_from_step,
         canary_scale: fields.or("canaryScale", default.canary_scale, |at| {

@@ -45,6 +45,12 @@ pub(crate) static ROLLOUT: Table = Table {
             "Whether the canary is also compared with stable by the sequential judge: `sequential`, how sure it must be, or `threshold` for the guards alone.",
         ),
         default(
+            "bands",
+            Form::Choice(&["learned", "none"]),
+            "learned",
+            "What is usual at each hour: `learned` from stable and compared with, so that what is unusual is shown and asks a person where a mode is `hybrid`, or `none`.",
+        ),
+        default(
             "sampling",
             Form::Map(&SAMPLING),
             "{}",

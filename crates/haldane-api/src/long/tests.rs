@@ -71,6 +71,7 @@ judge:
   harm: 1.1x
   accept: 1.5x
   acceptPlus: +0.2pp
+bands: learned
 sampling:
   window: 1m
   requestsMin: 100

@@ -8,7 +8,7 @@ use crate::{
         advance::later,
         state::{Paused, Phase, Resume, State},
     },
-    verdict::{Judgement, Share, Standing, Subject, Verdict},
+    verdict::{Judgement, Share, Standing, Subject, Unusual, Verdict},
 };
 
 /// What the judges say at the end of a wait.
@@ -65,7 +65,10 @@ fn weigh<'a>(plan: &Plan, state: &'a State, subject: Subject) -> Evidence<'a> {
     let why = judgement.reason.as_str();
     match (judgement.verdict, judgement.share) {
         (Verdict::Pass, Share::Fits) => Evidence::Positive {
-            warning: judgement.broken.map(|_| why),
+            warning: judgement
+                .broken
+                .map(|_| why)
+                .or_else(|| judgement.unusual.as_ref().map(Unusual::reason)),
             is_shown: judgement.standing == Standing::Shown,
         },
         (Verdict::Pass, Share::Mismatch) => Evidence::Doubt {

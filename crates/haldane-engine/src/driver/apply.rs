@@ -307,6 +307,7 @@ impl Driver {
             return Ok(());
         };
         self.ports.workloads.remove(name);
+        self.ports.measurements.observed(name, None);
         let mut gone = home.let_go;
         gone.insert(home.record.stable.version);
         if let Some(live) = home.rollout {

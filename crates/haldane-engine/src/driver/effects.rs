@@ -165,13 +165,18 @@ fn gate_subject(
         canary: record.wish.spec.version.clone(),
         stable_url: url(&record.stable),
         canary_url: url(&record.wish.spec),
-        dir: service_dir(home, record).cloned(),
+        dir: service_dir(home, Some(record)).cloned(),
     }
 }
 
-/// Returns the directory in which commands about a rollout are run.
-pub(super) fn service_dir<'a>(home: &'a Home, record: &'a RolloutRecord) -> Option<&'a String> {
-    let mut specs = [&record.wish.spec, &record.stable].into_iter();
+/// Returns the directory in which commands about a service are run, and about its rollout, if there is one.
+pub(super) fn service_dir<'a>(
+    home: &'a Home,
+    record: Option<&'a RolloutRecord>,
+) -> Option<&'a String> {
+    let stable = record.map_or(&home.record.stable, |record| &record.stable);
+    let canary = record.map(|record| &record.wish.spec);
+    let mut specs = canary.into_iter().chain([stable]);
     specs.find_map(dir).or(home.record.base_dir.as_ref())
 }
 

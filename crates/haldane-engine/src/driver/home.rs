@@ -12,7 +12,10 @@ use haldane_core::{
 };
 use jiff::Timestamp;
 
-use super::Driver;
+use super::{
+    Driver,
+    bands::{Known, Learning},
+};
 use crate::{
     record::{RolloutRecord, ServiceRecord},
     store::{RolloutRow, Write},
@@ -32,6 +35,8 @@ pub(super) struct Home {
     pub(super) rollout: Option<Live>,
     /// What was counted.
     pub(super) series: Series,
+    /// What is learned from.
+    pub(super) learning: Learning,
     /// How stable's replicas were seen last.
     pub(super) stable_seen: Replicas,
     /// Why some of them are not ready, as far as is known.
@@ -54,6 +59,8 @@ pub(super) struct Live {
     pub(super) step_memory: (Option<u32>, panel::Memory),
     /// What metric systems told and the background judge has not seen yet.
     pub(super) observed: Vec<Observed>,
+    /// What is usual, and what is not.
+    pub(super) known: Known,
     /// When what the judges remember was stored last.
     pub(super) kept: Option<Timestamp>,
     /// Writes of decisions that took traffic away before they were durable.
@@ -75,11 +82,12 @@ pub(super) struct Aside {
 }
 
 impl Home {
-    pub(super) const fn new(record: ServiceRecord, now: Timestamp) -> Self {
+    pub(super) fn new(record: ServiceRecord, now: Timestamp) -> Self {
         Self {
             record,
             rollout: None,
             series: Series::bounded(BATCHES_KEPT),
+            learning: Learning::new(now),
             stable_seen: Replicas {
                 wanted: 0,
                 ready: 0,
@@ -117,6 +125,7 @@ impl Home {
     /// Forgets what was counted, and counts from now.
     pub(super) fn count_anew(&mut self, now: Timestamp) {
         self.series = Series::bounded(BATCHES_KEPT);
+        self.learning = Learning::new(now);
         self.batch_from = now;
     }
 }
@@ -128,6 +137,7 @@ impl Live {
             judged: None,
             step_memory: (None, panel::Memory::default()),
             observed: Vec::new(),
+            known: Known::default(),
             kept: None,
             pending: Vec::new(),
             told: String::new(),

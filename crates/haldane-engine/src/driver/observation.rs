@@ -3,7 +3,7 @@
 use haldane_analysis::{Batch, panel};
 use haldane_core::{
     ServiceName, Weight,
-    plan::Plan,
+    plan::{Bands, Plan},
     rollout::{self, Effect, Input, TrafficSeen, Workloads, effect},
     verdict::{Judgement, Share, Subject},
 };
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     calendar,
-    port::{Ports, Watch},
+    port::{Ports, Trial, Watch},
 };
 
 /// The time between two looks at the counters; batches are this long.
@@ -84,9 +84,10 @@ impl Driver {
             debug!(service = %name, %why, "Batch left out");
         }
         observe(name, home, &mut self.ports, weight, now);
-        let inputs = judge(home, now);
+        self.look_at_bands(name, now);
+        let inputs = self.homes.get_mut(name).map(|home| judge(home, now));
         self.keep_judges(name, now);
-        inputs
+        inputs.unwrap_or_default()
     }
 
     /// Stores what the judges remember every few seconds, so that a restart neither counts twice nor forgets.
@@ -157,33 +158,35 @@ fn traffic(name: &ServiceName, live: &Live, ports: &mut Ports) -> Option<Traffic
     })
 }
 
-/// Takes in what metric systems told of the rollout; without one that goes on they are asked no more.
+/// Takes in what metric systems told: of the rollout that goes on, or of stable alone where something is learned from it.
 fn observe(name: &ServiceName, home: &mut Home, ports: &mut Ports, weight: Weight, now: Timestamp) {
-    let is_asked = |live: &&mut Live| {
-        let rules = live.plan().rules();
-        rules.judge.is_some() && !rules.metrics.is_empty()
-    };
-    let live = home.rollout.as_ref();
-    let dir = live
-        .and_then(|live| service_dir(home, &live.record))
-        .cloned();
-    let Some(live) = live_mut(home).filter(is_asked) else {
-        ports.measurements.observed(name, None);
+    let watch = watch(home, weight, now);
+    let told = ports.measurements.observed(name, watch.as_ref());
+    home.learning.hear(&told, now);
+    let Some(live) = live_mut(home) else {
         return;
     };
-    let watch = Watch {
-        rollout: &live.record.state.id,
-        stable: &live.record.state.stable,
-        canary: &live.record.state.canary,
-        weight,
-        metrics: &live.record.wish.plan.rules().metrics,
-        dir: dir.as_deref(),
-        now,
-    };
-    let told = ports.measurements.observed(name, Some(&watch));
     live.observed.extend(told);
     let surplus = live.observed.len().saturating_sub(OBSERVED_MAX);
     live.observed.drain(..surplus);
+}
+
+/// Returns about what metric systems are asked; `None` if nobody would use the answer.
+fn watch(home: &Home, weight: Weight, now: Timestamp) -> Option<Watch<'_>> {
+    let (live, rules) = (home.live(), home.rules());
+    let is_learned = rules.bands == Bands::Learned;
+    let is_used = is_learned || (live.is_some() && rules.judge.is_some());
+    (is_used && !rules.metrics.is_empty()).then(|| Watch {
+        trial: live.map(|live| Trial {
+            rollout: &live.state().id,
+            canary: &live.state().canary,
+        }),
+        stable: live.map_or(&home.record.stable.version, |live| &live.state().stable),
+        weight,
+        metrics: &rules.metrics,
+        dir: service_dir(home, live.map(|live| &live.record)).map(String::as_str),
+        now,
+    })
 }
 
 /// Lets the judges look at what was counted and observed.
@@ -208,6 +211,7 @@ fn judge(home: &mut Home, now: Timestamp) -> Vec<Input> {
         };
         let memory = memory(live, subject);
         let answer = panel::judge(&question, &home.series, &observed, memory);
+        let answer = answer.with_bands(live.known.found.clone());
         if subject == Subject::Background || !plan.rules().is_judged() {
             live.judged = Some((answer.judgement.clone(), answer.evidence));
         }

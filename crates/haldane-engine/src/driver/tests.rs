@@ -5,6 +5,7 @@
 
 mod absent;
 mod apply;
+mod bands;
 mod bench;
 mod canary;
 mod command;

@@ -16,7 +16,7 @@ use haldane_core::{
     ServiceName,
     plan::Plan,
     rollout::{self, Pause, Phase, Replicas, State, effect},
-    verdict::{Judgement, Share, Verdict},
+    verdict::{Judgement, Share, Unusual, Verdict},
 };
 use jiff::Timestamp;
 
@@ -89,6 +89,7 @@ pub(super) fn judgement(judgement: Option<&Judgement>, evidence: &Evidence) -> J
         to: Some(evidence.to),
         guards: evidence.guards.iter().map(guard).collect(),
         comparison: evidence.sequential.as_ref().map(comparison::view),
+        bands: evidence.bands.iter().map(comparison::band).collect(),
     }
 }
 
@@ -225,6 +226,11 @@ fn recommendation(live: &Live) -> String {
     let said = live.judged.as_ref().map(|(said, _)| said);
     let verdict = said.map(|said| said.verdict);
     let is_elsewhere = said.is_some_and(|said| said.share == Share::Mismatch);
+    let unusual = said.and_then(|said| said.unusual.as_ref());
+    let (is_unusual, is_suspect) = (
+        unusual.is_some(),
+        matches!(unusual, Some(Unusual::Suspect(_))),
+    );
     let seen = live.state().facts.workloads.as_ref();
     let is_stable_down = seen.is_some_and(|seen| {
         seen.stable.ready == 0 && seen.stable.wanted > 0 && seen.canary.ready > 0
@@ -237,6 +243,12 @@ fn recommendation(live: &Live) -> String {
             (Pause::Failure(_), _) | (_, Some(Verdict::Fail)) => "abort: the canary was judged bad",
             (Pause::Closed(_), _) => "wait: it goes on when its window opens",
             (Pause::Confirming(_), _) => "wait: the comparison decides",
+            (_, Some(Verdict::Pass)) if is_suspect => {
+                "look at what is not usual of the canary, then `promote` or `abort`"
+            }
+            (_, Some(Verdict::Pass)) if is_unusual => {
+                "look at what is not usual around the canary, then `promote` or wait"
+            }
             (_, Some(Verdict::Pass)) => "promote: every guard passes",
             (_, Some(Verdict::Inconclusive | Verdict::NoData) | None) => {
                 "look at the evidence before you decide"

@@ -4,10 +4,12 @@
 //!
 //! **Invariant:** it touches no file: what could not be opened stays as it is, for whoever mends it.
 
+use std::ops::RangeInclusive;
+
 use haldane_core::{RolloutId, ServiceName};
 
 use crate::store::{
-    CommandRow, EntryRow, RolloutRow, ServiceRow, Store, StoreError, VersionRow, Write,
+    BandRow, CommandRow, EntryRow, RolloutRow, ServiceRow, Store, StoreError, VersionRow, Write,
 };
 
 /// A store that is not there.
@@ -71,5 +73,14 @@ impl Store for AbsentStore {
 
     fn versions(&mut self, _: &ServiceName) -> Result<Vec<VersionRow>, StoreError> {
         self.refusal()
+    }
+
+    fn bands(
+        &mut self,
+        _: &ServiceName,
+        _: &str,
+        _: RangeInclusive<u8>,
+    ) -> Result<Vec<BandRow>, StoreError> {
+        Ok(Vec::new())
     }
 }

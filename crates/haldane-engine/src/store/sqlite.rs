@@ -22,6 +22,7 @@ mod tests;
 use std::{
     fs::{self, File, OpenOptions},
     io,
+    ops::RangeInclusive,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
@@ -30,11 +31,13 @@ use std::{
 use haldane_core::{RolloutId, ServiceName};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, config::DbConfig};
 
-pub use prune::{COMMANDS_MAX, ENDED_ROLLOUTS_MAX, ENTRIES_MAX, FIRST_ENTRIES_KEPT, VERSIONS_MAX};
+pub use prune::{
+    BANDS_MAX, COMMANDS_MAX, ENDED_ROLLOUTS_MAX, ENTRIES_MAX, FIRST_ENTRIES_KEPT, VERSIONS_MAX,
+};
 pub use rows::BODY_BYTES_MAX;
 
 use crate::store::{
-    CommandRow, EntryRow, RolloutRow, ServiceRow, Store, StoreError, VersionRow, Write,
+    BandRow, CommandRow, EntryRow, RolloutRow, ServiceRow, Store, StoreError, VersionRow, Write,
     lock::DirectoryLock,
 };
 
@@ -210,6 +213,15 @@ impl Store for SqliteStore {
 
     fn versions(&mut self, service: &ServiceName) -> Result<Vec<VersionRow>, StoreError> {
         self.read(|connection| rows::versions(connection, service))
+    }
+
+    fn bands(
+        &mut self,
+        service: &ServiceName,
+        metric: &str,
+        hours: RangeInclusive<u8>,
+    ) -> Result<Vec<BandRow>, StoreError> {
+        self.read(|connection| rows::bands(connection, service, metric, &hours))
     }
 }
 

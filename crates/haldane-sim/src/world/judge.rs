@@ -2,7 +2,7 @@
 
 use haldane_core::{
     guard::Severity,
-    verdict::{Judgement, Share, Standing, Subject, Verdict},
+    verdict::{Judgement, Share, Standing, Subject, Unusual, Verdict},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -127,6 +127,13 @@ impl Judge {
         if faults.strikes_at_times(Fault::Warning, 400, &mut self.chance) {
             judged.broken = Some(Severity::Warn);
         }
+        if faults.strikes_at_times(Fault::Unusual, 400, &mut self.chance) {
+            let kind = self.chance.pick(
+                Unusual::Suspect as fn(String) -> Unusual,
+                &[Unusual::Environment],
+            );
+            judged.unusual = Some(kind("p95".to_owned()));
+        }
         if faults.strikes_at_times(Fault::Unshown, 400, &mut self.chance) {
             judged.standing = Standing::Open;
         }
@@ -168,6 +175,7 @@ fn judgement(subject: Subject, verdict: Verdict, since: Timestamp, at: Timestamp
         } else {
             Standing::Open
         },
+        unusual: None,
         since,
         at,
         reason: "errorRate".to_owned(),

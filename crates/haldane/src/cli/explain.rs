@@ -6,7 +6,7 @@ use haldane_api::http::JudgementView;
 use haldane_core::ServiceName;
 
 use super::{
-    comparison,
+    bands, comparison,
     exit::Exit,
     globals::Globals,
     paint, result,
@@ -79,6 +79,10 @@ fn write_evidence(
     if let Some(comparison) = &judgement.comparison {
         writeln!(out)?;
         comparison::write(comparison, globals, out)?;
+    }
+    if !judgement.bands.is_empty() {
+        writeln!(out)?;
+        bands::write(&judgement.bands, globals, out)?;
     }
     if judgement.guards.is_empty() {
         return Ok(());

@@ -17,6 +17,7 @@ use tokio::{
 
 use self::csv::Csv;
 use super::{
+    bands,
     client::{Seen, follow},
     comparison,
     exit::{Exit, UsageError, talk},
@@ -191,6 +192,9 @@ fn write_lines(
         writeln!(out, "  verdict: {verdict}: {}", clean(&judgement.reason))?;
         for metric in judgement.comparison.iter().flat_map(|known| &known.metrics) {
             writeln!(out, "  compared: {}", comparison::short(metric))?;
+        }
+        for (tone, text) in bands::unusual(judgement) {
+            writeln!(out, "  unusual: {}", globals.paint.tone(tone, &text))?;
         }
     }
     if let Some(rollout) = rollout {

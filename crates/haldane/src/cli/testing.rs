@@ -241,6 +241,20 @@ fn judgement_json() -> Value {
             guard("errorRate", "at most 5%", "0.12%", "6.2%", "Fail", "Critical", "6.2% of 1500 requests failed"),
             guard("p95", "at most 500ms", "42ms", "44ms", "Pass", "Warn", "within the limit"),
         ],
+        "bands": [
+            {
+                "metric": "latency", "finding": "Suspect", "usual": "30ms to 50ms (5 weeks)", "stable": "42ms", "canary": "90ms",
+                "reason": "p95 90ms of the canary; usual at this hour of the week is 30ms to 50ms (5 weeks); stable is in its band with 42ms",
+            },
+            {
+                "metric": "request rate", "finding": "Usual", "usual": "80/s to 120/s (5 weeks)", "stable": "100/s", "canary": null,
+                "reason": "100/s; usual at this hour of the week is 80/s to 120/s (5 weeks)",
+            },
+            {
+                "metric": "payments", "finding": "Unknown", "usual": null, "stable": "0.1%", "canary": "0.1%",
+                "reason": "not enough history yet to know what is usual; about a day of it is needed",
+            },
+        ],
         "comparison": {
             "harmPercent": 100,
             "metrics": [

@@ -80,7 +80,7 @@ struct Setup {
     changes: u64,
     /// What every thread of the proxy was seen to route.
     applied: Option<Route>,
-    /// What is counted for the rollout that is watched; without one it is what the file declares.
+    /// What is counted for what is watched; without it it is what the file declares.
     watched: Option<Vec<Conversion>>,
 }
 
@@ -303,7 +303,10 @@ impl Inner {
 
     fn observed(&mut self, service: &ServiceName, watch: Option<&Watch<'_>>) -> Vec<Observed> {
         let mut converted = |version| self.sampler.converted(service, version);
-        let counts = watch.map(|watch| [watch.stable, watch.canary].map(&mut converted));
+        let counts = watch.map(|watch| {
+            let canary = watch.trial.map(|trial| converted(trial.canary));
+            [converted(watch.stable), canary.unwrap_or_default()]
+        });
         let Some(setup) = self.services.get_mut(service) else {
             return self.observer.observed(service, None, &Proxied::default());
         };

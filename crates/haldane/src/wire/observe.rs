@@ -1,7 +1,9 @@
 //! What is observed of a rollout besides its requests: metric systems of other people, asked again and again, each metric by a task of its own;
 //! and conversions, which the proxy counts.
 //!
-//! The driver states on each turn which rollout is watched and takes along what was told since; it never waits for an answer. A metric
+//! Between rollouts they are asked about stable alone, at a calmer pace, so that what is usual is known when the next one begins.
+//!
+//! The driver states on each turn what is watched and takes along what was told since; it never waits for an answer. A metric
 //! system that is slow, broken or gone shows as data that grows old, which the judge knows how to take: nothing passes by it, and
 //! nothing fails by it.
 //!
@@ -25,7 +27,7 @@ use haldane_core::{
     RolloutId, ServiceName, VersionName, Weight,
     plan::metric::{Ask, Metric, Provider},
 };
-use haldane_engine::port::Watch;
+use haldane_engine::port::{Trial, Watch};
 use haldane_supervisor::job::Jobs;
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -43,6 +45,9 @@ const TOLD_MAX: usize = 256;
 
 /// How many changes of the weight are remembered: more than any plan makes while an answer is on its way.
 const WEIGHTS_MAX: usize = 64;
+
+/// The time between two questions about stable alone: five of them tell what is usual in five minutes.
+const CALM_INTERVAL: Duration = Duration::from_mins(1);
 
 /// How long a question may take, with everything that belongs to it: looking up the name, all pages, and the one repetition.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,7 +70,7 @@ pub(super) struct Proxied {
     pub(super) counts: [Converted; 2],
 }
 
-/// A rollout that is watched.
+/// A service that is watched.
 #[derive(Debug)]
 struct Watched {
     subject: Subject,
@@ -81,9 +86,9 @@ struct Watched {
 /// What is watched; anything else is another watch.
 #[derive(Debug, PartialEq, Eq)]
 struct Subject {
-    rollout: RolloutId,
+    /// The rollout and the version on trial; `None` while stable is asked about alone.
+    trial: Option<(RolloutId, VersionName)>,
     stable: VersionName,
-    canary: VersionName,
     metrics: Vec<Metric>,
 }
 
@@ -109,7 +114,7 @@ impl Observer {
         }
     }
 
-    /// Watches this rollout of a service, or none, and returns what was told since the last call.
+    /// Watches this of a service, or nothing, and returns what was told since the last call.
     pub(super) fn observed(
         &mut self,
         service: &ServiceName,
@@ -146,16 +151,18 @@ impl Observer {
         // The proxy's own counts are taken with the requests.
         let is_asked = |metric: &&Metric| metric.source.provider != Provider::Proxy;
         for metric in watch.metrics.iter().filter(is_asked) {
-            let question = Question::try_new(metric, service, watch.stable, watch.canary);
+            let canary = watch.trial.map(|trial| trial.canary);
+            let question = Question::try_new(metric, service, watch.stable, canary);
             let question = match question {
                 Ok(question) => question,
                 Err(error) => {
-                    warn!(rollout = %watch.rollout, metric = metric.name, %error, "Metric can't be asked for");
+                    warn!(%service, metric = metric.name, %error, "Metric can't be asked for");
                     continue;
                 }
             };
             let watcher = Watcher {
-                rollout: watch.rollout.clone(),
+                service: service.clone(),
+                interval: interval(metric, watch),
                 metric: metric.clone(),
                 asker: self.asker.in_dir(watch.dir.map(PathBuf::from)),
                 measuring: Measuring::new(question.counting()),
@@ -183,9 +190,10 @@ impl Observer {
             conversions: conversions.collect(),
             looked_at: None,
             subject: Subject {
-                rollout: watch.rollout.clone(),
+                trial: watch
+                    .trial
+                    .map(|trial| (trial.rollout.clone(), trial.canary.clone())),
                 stable: watch.stable.clone(),
-                canary: watch.canary.clone(),
                 metrics: watch.metrics.to_vec(),
             },
             shared,
@@ -223,10 +231,17 @@ impl Watched {
 
 impl Subject {
     fn is_of(&self, watch: &Watch<'_>) -> bool {
-        &self.rollout == watch.rollout
-            && &self.stable == watch.stable
-            && &self.canary == watch.canary
-            && self.metrics == watch.metrics
+        let trial = self.trial.as_ref();
+        let trial = trial.map(|(rollout, canary)| Trial { rollout, canary });
+        trial == watch.trial && &self.stable == watch.stable && self.metrics == watch.metrics
+    }
+}
+
+/// Returns the time between two questions: a minute and more where nobody waits for the answer.
+fn interval(metric: &Metric, watch: &Watch<'_>) -> Duration {
+    match watch.trial {
+        Some(_) => metric.interval,
+        None => metric.interval.max(CALM_INTERVAL),
     }
 }
 

@@ -8,16 +8,16 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use crate::{
     guard::{Guard, Limit, Metric, Severity},
     plan::{
-        Analysis, Arm, Ask, Deadlines, Experiment, ExperimentArm, Gate, HeaderMatch, HeaderRoute,
-        Hold, Mode, OnDoubt, OnFailure, Plan, PlanParts, Rules, Sampling, Scale, Sequential, Step,
-        ValueMatch, Window,
+        Analysis, Arm, Ask, Bands, Deadlines, Experiment, ExperimentArm, Gate, HeaderMatch,
+        HeaderRoute, Hold, Mode, OnDoubt, OnFailure, Plan, PlanParts, Rules, Sampling, Scale,
+        Sequential, Step, ValueMatch, Window,
     },
     rollout::{
         Action, Actor, Calendar, Command, Facts, GateAnswer, GateKey, Input, Paused, Phase,
         Replicas, Resume, State, Traffic, TrafficSeen, Trouble, TroubleKind, Workloads, begin,
         effect, next_deadline,
     },
-    verdict::{Judgement, Share, Standing, Subject, Verdict},
+    verdict::{Judgement, Share, Standing, Subject, Unusual, Verdict},
     weight::Weight,
 };
 
@@ -79,6 +79,7 @@ pub(super) struct JudgedMove {
     broken: Option<Severity>,
     share: Share,
     standing: Standing,
+    unusual: Option<Unusual>,
     /// Seconds from the beginning of the step.
     since: i64,
     /// Seconds before now.
@@ -237,6 +238,7 @@ fn judgement(state: &State, clock: Timestamp, judged: &JudgedMove) -> Judgement 
         broken: judged.broken,
         share: judged.share,
         standing: judged.standing,
+        unusual: judged.unusual.clone(),
         since: entered(state) + seconds(judged.since),
         at: clock - seconds(judged.age),
         reason: "because".to_owned(),
@@ -300,6 +302,11 @@ fn any_judged() -> impl Strategy<Value = JudgedMove> {
         6 => Just(Standing::Shown),
         1 => Just(Standing::Suspect),
     ];
+    let unusual = prop_oneof![
+        6 => Just(None),
+        1 => Just(Some(Unusual::Environment("p95".to_owned()))),
+        1 => Just(Some(Unusual::Suspect("p95".to_owned()))),
+    ];
     let since = prop_oneof![6 => Just(0_i64), 1 => -5_i64..30];
     let age = prop_oneof![6 => Just(0_i64), 1 => -5_i64..100];
     let step_offset = prop_oneof![6 => Just(0_u32), 1 => Just(1_u32)];
@@ -309,20 +316,23 @@ fn any_judged() -> impl Strategy<Value = JudgedMove> {
         verdict,
         broken,
         share,
-        standing,
+        (standing, unusual),
         since,
         age,
     )
         .prop_map(
-            |(is_own, step_offset, verdict, broken, share, standing, since, age)| JudgedMove {
-                is_own,
-                step_offset,
-                verdict,
-                broken,
-                share,
-                standing,
-                since,
-                age,
+            |(is_own, step_offset, verdict, broken, share, (standing, unusual), since, age)| {
+                JudgedMove {
+                    is_own,
+                    step_offset,
+                    verdict,
+                    broken,
+                    share,
+                    standing,
+                    unusual,
+                    since,
+                    age,
+                }
             },
         )
 }
@@ -478,6 +488,7 @@ fn any_rules() -> impl Strategy<Value = Rules> {
                 guards,
                 judge,
                 metrics: Vec::new(),
+                bands: Bands::Learned,
                 sampling: Sampling::default(),
                 judge_from_step: 0,
                 canary_scale,

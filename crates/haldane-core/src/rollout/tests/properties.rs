@@ -197,6 +197,7 @@ fn a_good_turn(plan: &Plan, state: &State, now: Timestamp) -> State {
             broken: None,
             share: Share::Fits,
             standing: Standing::Shown,
+            unusual: None,
             since: entered(state),
             at: now,
             reason: "good".to_owned(),

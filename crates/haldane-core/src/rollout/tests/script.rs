@@ -24,7 +24,7 @@ use crate::{
         Action, Calendar, GateAnswer, GateKey, Input, Phase, Refusal, State, Traffic, TrafficSeen,
         effect, effects, is_lawful, step,
     },
-    verdict::{Judgement, Share, Standing, Subject, Verdict},
+    verdict::{Judgement, Share, Standing, Subject, Unusual, Verdict},
     weight::Weight,
 };
 
@@ -265,7 +265,8 @@ impl Script {
             _ => (Subject::Background, word),
         };
         let verdict = match said {
-            "pass" | "so-far" | "old-pass" | "stale-pass" | "warned" | "mismatch" => Verdict::Pass,
+            "pass" | "so-far" | "old-pass" | "stale-pass" | "warned" | "mismatch"
+            | "suspicious" | "surrounded" => Verdict::Pass,
             "fail" | "old-fail" => Verdict::Fail,
             "inconclusive" | "suspect" => Verdict::Inconclusive,
             "nodata" => Verdict::NoData,
@@ -289,6 +290,11 @@ impl Script {
                 Share::Fits
             },
             standing,
+            unusual: match said {
+                "suspicious" => Some(Unusual::Suspect("suspicious was measured".to_owned())),
+                "surrounded" => Some(Unusual::Environment("surrounded was measured".to_owned())),
+                _ => None,
+            },
             since: entered(&self.state) - SignedDuration::from_millis(i64::from(is_old)),
             at: self.now - SignedDuration::from_secs(age),
             reason: format!("{said} was measured"),

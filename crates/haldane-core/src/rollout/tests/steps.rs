@@ -610,6 +610,9 @@ fn hybrid_asks_a_person_on_doubt() {
     for (said, expected) in [
         ("pass", "step 2 at 10%"),
         ("warned", "paused at 10%: warned was measured"),
+        ("suspicious", "paused at 10%: suspicious was measured"),
+        ("surrounded", "paused at 10%: surrounded was measured"),
+        ("suspicious promote", "step 2 at 10%"),
         ("nodata", "paused at 10%: nodata was measured"),
         ("inconclusive", "paused at 10%: inconclusive was measured"),
         (
@@ -622,6 +625,17 @@ fn hybrid_asks_a_person_on_doubt() {
         ("nodata +7d tick", "rolling back: nobody decided in time"),
     ] {
         check(&plan, &format!("{reach} {said}"), expected);
+    }
+}
+
+#[test]
+fn what_is_unusual_decides_nothing_where_no_person_is_asked() {
+    let plan = plan("10% 1m 100% 1m", guarded());
+    let reach = "tick ready applied tick applied +30s";
+    for said in ["pass", "suspicious", "surrounded"] {
+        check(&plan, &format!("{reach} {said}"), "step 1 at 10%");
+        let later = format!("{reach} {said} +30s {said}");
+        check(&plan, &later, "step 2 at 10%");
     }
 }
 

@@ -1,11 +1,14 @@
 //! A store whose commits fail when a test says so, in front of the real one.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::{
+    ops::RangeInclusive,
+    sync::{Arc, Mutex, MutexGuard},
+};
 
 use haldane_core::{RolloutId, ServiceName};
 
 use crate::store::{
-    CommandRow, EntryRow, RolloutRow, ServiceRow, Store, StoreError, VersionRow, Write,
+    BandRow, CommandRow, EntryRow, RolloutRow, ServiceRow, Store, StoreError, VersionRow, Write,
 };
 
 /// What ends a driver in the midst of a commit, as a power cut does.
@@ -114,5 +117,14 @@ impl<S: Store> Store for Failing<S> {
 
     fn versions(&mut self, service: &ServiceName) -> Result<Vec<VersionRow>, StoreError> {
         self.inner.versions(service)
+    }
+
+    fn bands(
+        &mut self,
+        service: &ServiceName,
+        metric: &str,
+        hours: RangeInclusive<u8>,
+    ) -> Result<Vec<BandRow>, StoreError> {
+        self.inner.bands(service, metric, hours)
     }
 }

@@ -74,9 +74,11 @@ fn a_plan_of_its_own_is_judged_by_the_metrics_of_the_service() {
 }
 
 #[test]
-fn nobody_is_asked_once_the_rollout_is_over() {
+fn nobody_is_asked_about_a_canary_once_the_rollout_is_over() {
     let mut bench = deployed(Some(1));
+    bench.until_weight(10);
+    assert_eq!(bench.world.lock().asked_canary, Some(version("v2")));
     bench.until("Completed");
     bench.turns(3);
-    assert_eq!(bench.world.lock().paid_until, None);
+    assert_eq!(bench.world.lock().asked_canary, None);
 }

@@ -62,6 +62,8 @@ pub(super) struct Inside {
     pub(super) payments: BTreeMap<VersionName, u64>,
     /// Until when payments were told.
     pub(super) paid_until: Option<Timestamp>,
+    /// About which canary metric systems are asked.
+    pub(super) asked_canary: Option<VersionName>,
     pub(super) forgotten: Vec<VersionName>,
     pub(super) asked: Vec<(GateKey, GateSubject)>,
     pub(super) gates_forgotten: Vec<RolloutId>,
@@ -109,6 +111,7 @@ impl World {
             told: BTreeMap::new(),
             payments: BTreeMap::new(),
             paid_until: None,
+            asked_canary: None,
             forgotten: Vec::new(),
             asked: Vec::new(),
             gates_forgotten: Vec::new(),
@@ -400,6 +403,8 @@ impl Measurements for World {
 
     fn observed(&mut self, _: &ServiceName, watch: Option<&Watch<'_>>) -> Vec<Observed> {
         let mut inside = self.lock();
+        let trial = watch.and_then(|watch| watch.trial);
+        inside.asked_canary = trial.map(|trial| trial.canary.clone());
         let Some(watch) = watch else {
             inside.paid_until = None;
             return Vec::new();
@@ -421,7 +426,7 @@ impl Measurements for World {
             skew: std::time::Duration::ZERO,
             weight: watch.weight,
             stable: payments(watch.stable, 50),
-            canary: payments(watch.canary, 50),
+            canary: watch.trial.and_then(|trial| payments(trial.canary, 50)),
         });
         told.collect()
     }

@@ -1,7 +1,10 @@
-//! How the canary compares with stable, in words and percent.
+//! How the canary compares with stable, and both with what is usual, in words and percent.
 
-use haldane_analysis::sequential::{Estimate, Evidence, MetricEvidence, Value, Worth};
-use haldane_api::http::{ComparisonView, MetricView};
+use haldane_analysis::{
+    band::{self, Finding},
+    sequential::{Estimate, Evidence, MetricEvidence, Value, Worth},
+};
+use haldane_api::http::{BandFinding, BandView, ComparisonView, MetricView};
 use haldane_core::guard::Unit;
 
 /// From here on a ratio is told without decimals, parts per million.
@@ -12,6 +15,24 @@ pub(super) fn view(evidence: &Evidence) -> ComparisonView {
     ComparisonView {
         harm_percent: percent(evidence.harm),
         metrics: evidence.metrics.iter().map(metric).collect(),
+    }
+}
+
+/// Returns what people see of a comparison with what is usual.
+pub(super) fn band(evidence: &band::Evidence) -> BandView {
+    let show = |value: Option<u64>| value.map(|value| evidence.measure.show(value));
+    BandView {
+        metric: evidence.name.clone(),
+        finding: match evidence.finding {
+            Finding::Usual => BandFinding::Usual,
+            Finding::Environment => BandFinding::Environment,
+            Finding::Suspect => BandFinding::Suspect,
+            Finding::Unknown => BandFinding::Unknown,
+        },
+        usual: evidence.band.map(|band| band.show(evidence.measure)),
+        stable: show(evidence.stable),
+        canary: show(evidence.canary),
+        reason: evidence.reason.clone(),
     }
 }
 

@@ -26,6 +26,10 @@ pub const COMMANDS_MAX: u32 = 1_000;
 /// put when it is used: the store can't see what a body refers to.
 pub const VERSIONS_MAX: u32 = 100;
 
+/// The hours of metrics that are kept per service, the ones in which something was learned last: a week of more metrics than a plan can
+/// have, and of some that it had before.
+pub const BANDS_MAX: u32 = 32 * 168;
+
 /// Removes what one write made too much.
 pub(super) fn after(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
     match write {
@@ -35,6 +39,7 @@ pub(super) fn after(connection: &Connection, write: &Write) -> rusqlite::Result<
         Write::AddEntry(row) => entries(connection, &row.rollout),
         Write::AddCommand(row) => commands(connection, &row.service),
         Write::PutVersion(row) => versions(connection, &row.service),
+        Write::PutBand(row) => bands(connection, &row.service),
     }
 }
 
@@ -70,6 +75,13 @@ fn versions(connection: &Connection, service: &ServiceName) -> rusqlite::Result<
         SELECT sequence FROM version WHERE service = ?1
         ORDER BY sequence DESC LIMIT 1 OFFSET ?2)";
     oldest(connection, sql, service, VERSIONS_MAX)
+}
+
+fn bands(connection: &Connection, service: &ServiceName) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM band WHERE service = ?1 AND sequence <= (
+        SELECT sequence FROM band WHERE service = ?1
+        ORDER BY sequence DESC LIMIT 1 OFFSET ?2)";
+    oldest(connection, sql, service, BANDS_MAX)
 }
 
 fn oldest(

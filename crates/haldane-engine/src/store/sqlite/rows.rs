@@ -2,12 +2,12 @@
 //!
 //! **Invariant:** a row is read back as it was written, to the nanosecond, or is reported as damage.
 
-use std::{fmt::Display, str::FromStr};
+use std::{fmt::Display, ops::RangeInclusive, str::FromStr};
 
 use haldane_core::{RolloutId, ServiceName};
 use rusqlite::{Connection, Params, Row, params, types::Type};
 
-use crate::store::{CommandRow, EntryRow, RolloutRow, ServiceRow, VersionRow, Write};
+use crate::store::{BandRow, CommandRow, EntryRow, RolloutRow, ServiceRow, VersionRow, Write};
 
 /// The longest body of a row, in bytes: a hundred times what a decision with its evidence takes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -27,6 +27,7 @@ pub(super) fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<
         Write::AddEntry(row) => add_entry(connection, row),
         Write::AddCommand(row) => add_command(connection, row),
         Write::PutVersion(row) => put_version(connection, row),
+        Write::PutBand(row) => put_band(connection, row),
     }
 }
 
@@ -107,6 +108,25 @@ pub(super) fn versions(
     })
 }
 
+pub(super) fn bands(
+    connection: &Connection,
+    service: &ServiceName,
+    metric: &str,
+    hours: &RangeInclusive<u8>,
+) -> rusqlite::Result<Vec<BandRow>> {
+    let sql = "SELECT service, metric, hour, body FROM band
+        WHERE service = ?1 AND metric = ?2 AND hour BETWEEN ?3 AND ?4 ORDER BY hour";
+    let values = params![service.as_str(), metric, hours.start(), hours.end()];
+    select(connection, sql, values, |row| {
+        Ok(BandRow {
+            service: parsed(row, 0)?,
+            metric: row.get(1)?,
+            hour: row.get(2)?,
+            body: row.get(3)?,
+        })
+    })
+}
+
 fn put_service(connection: &Connection, row: &ServiceRow) -> rusqlite::Result<()> {
     let sql = "INSERT INTO service (name, body) VALUES (?1, ?2)
         ON CONFLICT (name) DO UPDATE SET body = excluded.body";
@@ -165,6 +185,13 @@ fn put_version(connection: &Connection, row: &VersionRow) -> rusqlite::Result<()
         row.used_at.to_string(),
         body(&row.body)?,
     ];
+    execute(connection, sql, values)
+}
+
+/// Replaces the whole row, so that it gets a new sequence; nothing refers to it.
+fn put_band(connection: &Connection, row: &BandRow) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO band (service, metric, hour, body) VALUES (?1, ?2, ?3, ?4)";
+    let values = params![row.service.as_str(), row.metric, row.hour, body(&row.body)?,];
     execute(connection, sql, values)
 }
 

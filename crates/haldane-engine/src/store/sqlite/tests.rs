@@ -31,14 +31,17 @@ const SCHEMA_1: &str = r#"
     INSERT INTO version VALUES (4, 'auth', 'v2', '2026-01-02T03:04:08Z', '{"run":["./auth2"]}');
 "#;
 
+/// The newest schema of this release.
+const KNOWN: u32 = schema::MIGRATIONS[schema::MIGRATIONS.len() - 1].to;
+
 /// What later releases may do, for the tests of how.
 const NEXT: [Migration; 2] = [
     Migration {
-        to: 2,
+        to: KNOWN + 1,
         sql: "ALTER TABLE service ADD COLUMN color TEXT NOT NULL DEFAULT 'blue'",
     },
     Migration {
-        to: 3,
+        to: KNOWN + 2,
         sql: "CREATE TABLE color (name TEXT PRIMARY KEY);
             INSERT INTO color SELECT DISTINCT color FROM service",
     },
@@ -139,10 +142,14 @@ fn an_old_store_brought_up_to_date_has_the_tables_of_a_new_one() {
 fn migrations_run_once_in_order_and_leave_a_copy() {
     let home = Home::with_schema_1();
     home.migrate(&NEXT).unwrap();
-    assert_eq!(home.state(DATABASE_FILE), (3, Some("blue".to_owned())));
+    assert_eq!(
+        home.state(DATABASE_FILE),
+        (KNOWN + 2, Some("blue".to_owned()))
+    );
     assert_eq!(home.state("haldane.db.v1.bak"), (1, None));
     home.migrate(&NEXT).unwrap();
-    assert!(!home.dir.path().join("haldane.db.v3.bak").exists());
+    let last = format!("haldane.db.v{}.bak", KNOWN + 2);
+    assert!(!home.dir.path().join(last).exists());
 }
 
 #[test]
@@ -153,11 +160,7 @@ fn the_copy_is_a_store_that_opens() {
     assert!(
         matches!(
             refusal,
-            StoreError::TooNew {
-                found: 3,
-                known: 1,
-                ..
-            }
+            StoreError::TooNew { found, known: KNOWN, .. } if found == KNOWN + 2
         ),
         "{refusal:?}"
     );
@@ -169,7 +172,7 @@ fn the_copy_is_a_store_that_opens() {
 fn a_failed_migration_changes_nothing_and_the_next_start_goes_on_from_there() {
     let home = Home::with_schema_1();
     let broken = Migration {
-        to: 3,
+        to: KNOWN + 2,
         sql: "CREATE TABLE color (name TEXT PRIMARY KEY); INSERT INTO nowhere VALUES (1)",
     };
     let error = home.migrate(&[NEXT[0], broken]).unwrap_err();
@@ -183,11 +186,15 @@ fn a_failed_migration_changes_nothing_and_the_next_start_goes_on_from_there() {
         ),
         "{error:?}"
     );
-    assert_eq!(home.state(DATABASE_FILE), (2, Some("blue".to_owned())));
+    assert_eq!(
+        home.state(DATABASE_FILE),
+        (KNOWN + 1, Some("blue".to_owned()))
+    );
     home.migrate(&NEXT).unwrap();
-    assert_eq!(home.state(DATABASE_FILE).0, 3);
+    assert_eq!(home.state(DATABASE_FILE).0, KNOWN + 2);
     assert_eq!(home.state("haldane.db.v1.bak").0, 1);
-    assert_eq!(home.state("haldane.db.v2.bak").0, 2);
+    let copy = format!("haldane.db.v{}.bak", KNOWN + 1);
+    assert_eq!(home.state(&copy).0, KNOWN + 1);
 }
 
 /// A crash leaves what was handed to the kernel; so a copy of the files in the midst of a migration is what a crash leaves.
@@ -213,7 +220,10 @@ fn a_crash_within_a_migration_leaves_the_version_before_and_the_next_start_goes_
     assert!(fs::metadata(log_path(&crashed.path())).unwrap().len() > 100_000);
     assert_eq!(crashed.state(DATABASE_FILE), (1, None));
     crashed.migrate(&NEXT).unwrap();
-    assert_eq!(crashed.state(DATABASE_FILE), (3, Some("blue".to_owned())));
+    assert_eq!(
+        crashed.state(DATABASE_FILE),
+        (KNOWN + 2, Some("blue".to_owned()))
+    );
     assert_eq!(crashed.state("haldane.db.v1.bak"), (1, None));
 }
 

@@ -4,10 +4,10 @@ use std::fs;
 
 use haldane_core::{RolloutId, ServiceName};
 use haldane_engine::store::{
-    CommandRow, EntryRow, RolloutRow, ServiceRow, Store as _, VersionRow, Write,
+    BandRow, CommandRow, EntryRow, RolloutRow, ServiceRow, Store as _, VersionRow, Write,
     sqlite::{
-        BODY_BYTES_MAX, COMMANDS_MAX, ENDED_ROLLOUTS_MAX, ENTRIES_MAX, FIRST_ENTRIES_KEPT,
-        SqliteStore, VERSIONS_MAX,
+        BANDS_MAX, BODY_BYTES_MAX, COMMANDS_MAX, ENDED_ROLLOUTS_MAX, ENTRIES_MAX,
+        FIRST_ENTRIES_KEPT, SqliteStore, VERSIONS_MAX,
     },
 };
 use jiff::Timestamp;
@@ -154,6 +154,35 @@ fn versions_are_bounded_and_the_last_used_stay() {
     assert_eq!(names.len(), usize::try_from(VERSIONS_MAX).unwrap());
     assert_eq!(names[..2], [format!("v{VERSIONS_MAX}"), "v0".to_owned()]);
     assert!(!names.contains(&"v1") && names.contains(&"v2"));
+}
+
+#[test]
+fn bands_are_bounded_and_what_was_learned_last_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = store(&dir);
+    let put = |store: &mut SqliteStore, metrics: std::ops::Range<u32>| {
+        let hours = metrics.flat_map(|metric| (0..168).map(move |hour| (metric, hour)));
+        let writes = hours.map(|(metric, hour)| {
+            Write::PutBand(BandRow {
+                service: auth(),
+                metric: format!("m{metric}"),
+                hour,
+                body: String::new(),
+            })
+        });
+        store.commit(&writes.collect::<Vec<_>>()).unwrap();
+    };
+    let kept = BANDS_MAX / 168;
+    put(&mut store, 0..kept);
+    // Learned again, the first outlives the second.
+    put(&mut store, 0..1);
+    put(&mut store, kept..kept + 1);
+    let count = |store: &mut SqliteStore, metric: u32| {
+        let metric = format!("m{metric}");
+        store.bands(&auth(), &metric, 0..=167).unwrap().len()
+    };
+    let counts = [0, 1, 2, kept].map(|metric| count(&mut store, metric));
+    assert_eq!(counts, [168, 0, 168, 168]);
 }
 
 #[test]

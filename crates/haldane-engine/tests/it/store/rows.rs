@@ -2,7 +2,8 @@
 
 use haldane_core::{RolloutId, ServiceName};
 use haldane_engine::store::{
-    CommandRow, EntryRow, RolloutRow, ServiceRow, Store as _, StoreError, VersionRow, Write,
+    BandRow, CommandRow, EntryRow, RolloutRow, ServiceRow, Store as _, StoreError, VersionRow,
+    Write,
     sqlite::{BODY_BYTES_MAX, SqliteStore},
 };
 use jiff::Timestamp;
@@ -50,6 +51,15 @@ fn command(service: &str, text: &str, second: i64) -> CommandRow {
         service: name(service),
         at: at(second),
         body: text.to_owned(),
+    }
+}
+
+fn band(service: &str, metric: &str, hour: u8) -> BandRow {
+    BandRow {
+        service: name(service),
+        metric: metric.to_owned(),
+        hour,
+        body: format!("{metric} at {hour}"),
     }
 }
 
@@ -156,6 +166,36 @@ fn putting_again_replaces_the_row_and_keeps_what_belongs_to_it() {
 }
 
 #[test]
+fn bands_are_put_again_and_found_by_their_hours() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = store(&dir);
+    for (metric, hour) in [
+        ("request rate", 3),
+        ("errors", 167),
+        ("errors", 0),
+        ("errors", 5),
+    ] {
+        store
+            .commit(&[Write::PutBand(band("auth", metric, hour))])
+            .unwrap();
+    }
+    let again = BandRow {
+        body: "more".to_owned(),
+        ..band("auth", "errors", 5)
+    };
+    store.commit(&[Write::PutBand(again.clone())]).unwrap();
+    let auth = name("auth");
+    let [first, last] = [0, 167].map(|hour| band("auth", "errors", hour));
+    assert_eq!(
+        store.bands(&auth, "errors", 0..=167).unwrap(),
+        [first, again.clone(), last]
+    );
+    assert_eq!(store.bands(&auth, "errors", 5..=5).unwrap(), [again]);
+    assert_eq!(store.bands(&auth, "errors", 6..=9).unwrap(), []);
+    assert_eq!(store.bands(&name("shop"), "errors", 0..=167).unwrap(), []);
+}
+
+#[test]
 fn removing_a_service_removes_what_belongs_to_it_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = store(&dir);
@@ -167,6 +207,7 @@ fn removing_a_service_removes_what_belongs_to_it_and_nothing_else() {
                 Write::AddEntry(entry(service, 1, 0)),
                 Write::AddCommand(command(service, "pause", 1)),
                 Write::PutVersion(version(service, "v1", 1)),
+                Write::PutBand(band(service, "errors", 1)),
             ])
             .unwrap();
     }
@@ -178,10 +219,11 @@ fn removing_a_service_removes_what_belongs_to_it_and_nothing_else() {
             store.entries(&rollout, 9).unwrap().len(),
             store.commands(service, 9).unwrap().len(),
             store.versions(service).unwrap().len(),
+            store.bands(service, "errors", 0..=167).unwrap().len(),
         )
     };
-    assert_eq!(count(&mut store, &auth), (0, 0, 0, 0));
-    assert_eq!(count(&mut store, &name("shop")), (1, 1, 1, 1));
+    assert_eq!(count(&mut store, &auth), (0, 0, 0, 0, 0));
+    assert_eq!(count(&mut store, &name("shop")), (1, 1, 1, 1, 1));
     assert_eq!(store.services().unwrap().len(), 1);
 }
 
@@ -239,6 +281,7 @@ fn a_commit_with_a_row_that_cannot_be_is_refused_as_a_whole() {
     check_refused(vec![Write::AddCommand(command("nobody", "pause", 0))]);
     check_refused(vec![Write::AddCommand(long)]);
     check_refused(vec![Write::PutVersion(version("nobody", "v1", 0))]);
+    check_refused(vec![Write::PutBand(band("nobody", "errors", 0))]);
 }
 
 #[test]
@@ -266,7 +309,7 @@ fn the_health_of_a_store_is_told_with_its_sizes() {
     let health = store.integrity().unwrap();
     assert_eq!(health.problems, Vec::<String>::new());
     assert_eq!(health.path, dir.path().join("haldane.db"));
-    assert_eq!(health.schema, 1);
+    assert_eq!(health.schema, 3);
     assert!(health.database_bytes > 0 && health.log_bytes > 0);
     assert!(health.free_bytes < health.database_bytes);
     std::fs::remove_file(&health.path).unwrap();

@@ -6,6 +6,7 @@ use haldane_api::http::{RolloutView, VersionView};
 
 use super::{step_sign, step_text};
 use crate::cli::{
+    bands,
     globals::Globals,
     paint::Tone,
     snapshot::Snapshot,
@@ -151,10 +152,14 @@ fn write_judgement(
             guard.metric, canary, guard.limit, guard.severity
         )
     });
-    Ok(write_branches(
+    write_branches(
         out,
         &guards
             .map(|line| line.replace('\n', " "))
             .collect::<Vec<_>>(),
-    )?)
+    )?;
+    for (tone, text) in bands::unusual(judgement) {
+        writeln!(out, "Unusual:  {}", globals.paint.tone(tone, &text))?;
+    }
+    Ok(())
 }

@@ -13,7 +13,7 @@ use ratatui::{
 
 use super::{Model, Overlay, Page, verb};
 use crate::cli::{
-    comparison,
+    bands, comparison,
     figure::{Figure, Status},
     get::{step_sign, step_text},
     paint::{self, Tone},
@@ -386,6 +386,14 @@ impl Draft<'_> {
                 self.labeled("verdict", &[word], &judgement.reason, lines);
             }
             None => self.labeled("verdict", &[], "nothing judged yet", lines),
+        }
+        // One line: the question tells all of it where a person is asked.
+        for (tone, text) in rollout.judgement.iter().flat_map(bands::unusual).take(1) {
+            let text = cut(&text, self.width.saturating_sub(9));
+            lines.push(Line::from(vec![
+                self.strong("unusual  ".to_owned()),
+                self.span(tone, text),
+            ]));
         }
         self.labeled("do", &[], &rollout.recommendation, lines);
         if rollout.is_over {

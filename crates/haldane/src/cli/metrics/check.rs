@@ -152,16 +152,14 @@ async fn check(
         }
         return findings;
     }
-    let asked = Question::try_new(metric, service, stable, canary.unwrap_or(stable));
+    let asked = Question::try_new(metric, service, stable, canary);
     for (arm, version) in [("stable", Some(stable)), ("canary", canary)] {
         let Some(version) = version else { continue };
         let mut finding = finding(arm, version);
         match &asked {
             Ok(question) => {
-                let queries = match arm {
-                    "stable" => &question.stable,
-                    _ => &question.canary,
-                };
+                let of_canary = question.canary.as_ref().filter(|_| arm == "canary");
+                let queries = of_canary.unwrap_or(&question.stable);
                 finding
                     .ask(asker, metric, queries, &question.counting())
                     .await;

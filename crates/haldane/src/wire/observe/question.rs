@@ -1,4 +1,4 @@
-//! What a metric asks of its source: the queries of both versions, with all names filled in.
+//! What a metric asks of its source: the queries of both versions, or of stable alone, with all names filled in.
 //!
 //! Counters are asked for as raw samples, so that restarts, gaps and failed scrapes show.
 
@@ -22,13 +22,13 @@ const WINDOW_MIN: Duration = Duration::from_mins(2);
 /// How many intervals it has at least: steps that are over, and some that come late.
 const WINDOW_INTERVALS: u32 = 10;
 
-/// What is asked about both versions.
+/// What is asked about the versions.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
     /// Of stable.
     pub(crate) stable: Queries,
-    /// Of the canary.
-    pub(crate) canary: Queries,
+    /// Of the canary, if there is one.
+    pub(crate) canary: Option<Queries>,
     counting: Counting,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Queries {
 }
 
 impl Question {
-    /// Returns what a metric asks about two versions.
+    /// Returns what a metric asks about two versions, or about one.
     ///
     /// # Errors
     /// When there is no such template, or a name can't stand where its placeholder does.
@@ -52,26 +52,33 @@ impl Question {
         metric: &Metric,
         service: &ServiceName,
         stable: &VersionName,
-        canary: &VersionName,
+        canary: Option<&VersionName>,
     ) -> Result<Self, Error> {
         let window = window(metric);
-        let [stable, canary] = [stable, canary].map(|version| Names {
+        let names = |version| Names {
             service,
             version,
-            workload: metric.workload.replace("{{version}}", version.as_str()),
-        });
+            workload: metric
+                .workload
+                .replace("{{version}}", VersionName::as_str(version)),
+        };
+        let (stable, canary) = (names(stable), canary.map(names));
         let Ask::Template(name) = &metric.ask else {
             return Ok(Self {
                 stable: stable.queries(metric, window)?,
-                canary: canary.queries(metric, window)?,
+                canary: canary
+                    .map(|canary| canary.queries(metric, window))
+                    .transpose()?,
                 counting: counting(metric),
             });
         };
         let mut names = metric.variables.clone();
         names.insert("service".to_owned(), service.as_str().to_owned());
+        let has_canary = canary.is_some();
         let variables = Variables {
+            // A template always asks about two; what it asks about no canary is left out.
+            canary: canary.map_or_else(|| stable.workload.clone(), |canary| canary.workload),
             stable: stable.workload,
-            canary: canary.workload,
             window,
             names,
         };
@@ -89,7 +96,7 @@ impl Question {
         };
         Ok(Self {
             stable: query(rendered.stable),
-            canary: query(rendered.canary),
+            canary: has_canary.then(|| query(rendered.canary)),
             counting: if is_latency {
                 Counting::Latency(rendered.unit)
             } else {
@@ -225,7 +232,7 @@ mod tests {
 
     fn question(metric: &Metric) -> Result<Question, Error> {
         let [stable, canary] = ["v1", "v2.x"].map(version);
-        Question::try_new(metric, &service(), &stable, &canary)
+        Question::try_new(metric, &service(), &stable, Some(&canary))
     }
 
     fn service() -> ServiceName {
@@ -248,11 +255,9 @@ mod tests {
             question.stable.events,
             r#"f{v="v1",w=~"shop\\-v1.*"}[120s]"#
         );
-        assert_eq!(
-            question.canary.events,
-            r#"f{v="v2.x",w=~"shop\\-v2\\.x.*"}[120s]"#
-        );
-        assert_eq!(question.canary.exposure.unwrap(), "v2.x_total");
+        let canary = question.canary.unwrap();
+        assert_eq!(canary.events, r#"f{v="v2.x",w=~"shop\\-v2\\.x.*"}[120s]"#);
+        assert_eq!(canary.exposure.unwrap(), "v2.x_total");
     }
 
     #[test]
@@ -292,7 +297,7 @@ mod tests {
                 ..metric(Kind::Latency, Ask::Template(one.name.to_owned()))
             };
             let asked = question(&asked).unwrap();
-            assert_ne!(asked.stable, asked.canary, "{}", one.name);
+            assert_ne!(Some(asked.stable), asked.canary, "{}", one.name);
         }
     }
 

@@ -31,7 +31,7 @@ struct Case {
     service: ServiceName,
     rollout: RolloutId,
     stable: VersionName,
-    canary: VersionName,
+    canary: Option<VersionName>,
     metrics: Vec<Metric>,
 }
 
@@ -42,16 +42,18 @@ impl Case {
             service: "shop".parse().unwrap(),
             rollout: "shop-1".parse().unwrap(),
             stable: "v1".parse().unwrap(),
-            canary: "v2".parse().unwrap(),
+            canary: Some("v2".parse().unwrap()),
             metrics: metrics(server),
         }
     }
 
     fn look(&mut self) -> Vec<Observed> {
         let watch = Watch {
-            rollout: &self.rollout,
+            trial: self.canary.as_ref().map(|canary| Trial {
+                rollout: &self.rollout,
+                canary,
+            }),
             stable: &self.stable,
-            canary: &self.canary,
             weight: Weight::from_percent(10),
             metrics: &self.metrics,
             dir: None,
@@ -121,9 +123,11 @@ async fn what_the_proxy_counted_before_the_rollout_is_not_its_own() {
             counts: [counted(exposures), counted(exposures)],
         };
         let watch = Watch {
-            rollout: &rollout,
+            trial: Some(Trial {
+                rollout: &rollout,
+                canary: &names.2,
+            }),
             stable: &names.1,
-            canary: &names.2,
             weight: Weight::from_percent(50),
             metrics: &metrics,
             dir: None,
@@ -182,6 +186,32 @@ async fn what_counters_without_history_rise_by_is_counted() {
         asked.filter(|one| one.contains(version)).count()
     };
     assert_eq!((asked("GET /?v=v1 "), asked("GET /?v=v2 ")), (2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_rollout_stable_is_asked_about_alone_and_calmly() {
+    let server = Server::start([say(200, "", &answer(0, 10))]).await;
+    let mut case = Case::new(&server);
+    case.canary = None;
+    assert_eq!(case.look(), []);
+    let question = Question::try_new(&case.metrics[0], &case.service, &case.stable, None);
+    assert_eq!(question.unwrap().canary, None);
+    let calm = |canary: Option<&VersionName>| {
+        let watch = Watch {
+            trial: canary.map(|canary| Trial {
+                rollout: &case.rollout,
+                canary,
+            }),
+            stable: &case.stable,
+            weight: Weight::ZERO,
+            metrics: &case.metrics,
+            dir: None,
+            now: Timestamp::now(),
+        };
+        interval(&case.metrics[0], &watch)
+    };
+    assert_eq!(calm(None), CALM_INTERVAL);
+    assert_eq!(calm(Some(&case.stable)), Duration::from_secs(1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

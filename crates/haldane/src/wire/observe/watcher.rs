@@ -1,10 +1,10 @@
-//! The task of one metric of one rollout: ask, count, tell, wait.
+//! The task of one metric of one service: ask, count, tell, wait.
 
 use std::time::Duration;
 
 use haldane_analysis::sequential::Observed;
 use haldane_core::{
-    RolloutId,
+    ServiceName,
     plan::metric::{Ask, Metric, Provider},
 };
 use haldane_source::{Reading, Retry};
@@ -26,9 +26,11 @@ const REPETITIONS_MAX: u32 = 3;
 /// The longest pause that a metric system is granted; its data is old by then anyway.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// One metric of one rollout.
+/// One metric of one service, while a rollout goes on or while none does.
 pub(super) struct Watcher {
-    pub(super) rollout: RolloutId,
+    pub(super) service: ServiceName,
+    /// The time between two questions.
+    pub(super) interval: Duration,
     pub(super) metric: Metric,
     pub(super) asker: Asker,
     pub(super) question: Question,
@@ -58,7 +60,7 @@ impl Watcher {
                 repetitions = repetitions.saturating_sub(1);
                 result = self.turn().await;
             }
-            let mut pause = self.metric.interval;
+            let mut pause = self.interval;
             match result {
                 Ok(measured) => {
                     repetitions = repetitions.saturating_add(1).min(REPETITIONS_MAX);
@@ -68,7 +70,7 @@ impl Watcher {
                 Err(Silence::Gap(
                     gap @ (Gap::Beginning | Gap::Begun(_) | Gap::Repeated | Gap::Apart(_)),
                 )) => {
-                    debug!(rollout = %self.rollout, metric = self.metric.name, %gap, "Nothing was counted");
+                    debug!(service = %self.service, metric = self.metric.name, %gap, "Nothing was counted");
                 }
                 Err(silence) => {
                     if let Retry::After(wanted) = silence.retry() {
@@ -83,9 +85,14 @@ impl Watcher {
 
     async fn turn(&mut self) -> Result<Measured, Silence> {
         let now = Timestamp::now();
+        let Some(canary) = &self.question.canary else {
+            let stable = self.answers(&self.question.stable, now).await?;
+            // Measured against itself, stable is counted by the same rules as beside a canary.
+            return Ok(self.measuring.take(stable.clone(), stable, now)?);
+        };
         let (stable, canary) = tokio::try_join!(
             self.answers(&self.question.stable, now),
-            self.answers(&self.question.canary, now),
+            self.answers(canary, now),
         )?;
         let measured = self.measuring.take(stable, canary, now)?;
         // Only templates are known to count the requests that the weight divides.
@@ -108,7 +115,7 @@ impl Watcher {
             stable,
             canary,
         } = measured;
-        debug!(rollout = %self.rollout, metric = self.metric.name, %from, %to, ?stable, ?canary, "Metric was counted");
+        debug!(service = %self.service, metric = self.metric.name, %from, %to, ?stable, ?canary, "Metric was counted");
         self.shared.tell(Observed {
             metric: self.metric.name.clone(),
             from,
@@ -116,7 +123,7 @@ impl Watcher {
             skew,
             weight: self.shared.weight_at(to),
             stable: Some(stable),
-            canary: Some(canary),
+            canary: self.question.canary.is_some().then_some(canary),
         });
     }
 
@@ -127,10 +134,10 @@ impl Watcher {
         }
         match &trouble {
             Some(why) => {
-                warn!(rollout = %self.rollout, metric = self.metric.name, source = self.metric.source.name, %why, "Metric has no data")
+                warn!(service = %self.service, metric = self.metric.name, source = self.metric.source.name, %why, "Metric has no data")
             }
             None => {
-                info!(rollout = %self.rollout, metric = self.metric.name, source = self.metric.source.name, "Metric has data again")
+                info!(service = %self.service, metric = self.metric.name, source = self.metric.source.name, "Metric has data again")
             }
         }
         *known = trouble;

@@ -344,8 +344,8 @@ fn every_example_of_the_page_is_true() {
         let (name, service) = file.services.into_iter().next().unwrap();
         for metric in &service.plan.rules().metrics {
             let [stable, canary] = ["v1", "v2"].map(|name| name.parse().unwrap());
-            let question = Question::try_new(metric, &name, &stable, &canary).unwrap();
-            let queries = [&question.stable, &question.canary];
+            let question = Question::try_new(metric, &name, &stable, Some(&canary)).unwrap();
+            let queries = [&question.stable, question.canary.as_ref().unwrap()];
             let texts = queries
                 .into_iter()
                 .flat_map(|one| [Some(&one.events), one.exposure.as_ref()]);
