@@ -7,7 +7,8 @@
 use haldane_core::{RolloutId, ServiceName};
 
 use crate::store::{
-    CommandRow, EntryRow, RolloutRow, ServiceRow, Store, StoreError, VersionRow, Write,
+    CommandRow, EntryRow, RecordingRow, RolloutRow, ServiceRow, Store, StoreError, VersionRow,
+    Write,
 };
 
 /// A store that is not there.
@@ -62,6 +63,15 @@ impl Store for AbsentStore {
     }
 
     fn entries(&mut self, _: &RolloutId, _: u32) -> Result<Vec<EntryRow>, StoreError> {
+        self.refusal()
+    }
+
+    fn recording(
+        &mut self,
+        _: &RolloutId,
+        _: u64,
+        _: u32,
+    ) -> Result<Vec<RecordingRow>, StoreError> {
         self.refusal()
     }
 

@@ -17,10 +17,16 @@ use crate::store::StoreError;
 const APPLICATION_ID: i32 = 0x486c_646e;
 
 /// Every step, in order.
-pub(super) const MIGRATIONS: &[Migration] = &[Migration {
-    to: 1,
-    sql: include_str!("schema/1.sql"),
-}];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        to: 1,
+        sql: include_str!("schema/1.sql"),
+    },
+    Migration {
+        to: 2,
+        sql: include_str!("schema/2.sql"),
+    },
+];
 
 /// The pages that are copied at a time for a backup; all are, in one go, since nobody else may write.
 const ALL_PAGES: i32 = -1;
