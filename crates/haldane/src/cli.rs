@@ -173,8 +173,14 @@ Examples:
   haldane history auth
   haldane history auth 7        every decision of auth-7 with its evidence")]
     History(history::Args),
-    /// Say why a rollout stands where it stands
-    #[command(after_help = "Examples:\n  haldane explain auth")]
+    /// Say why a rollout stands where it stands, and whether its decisions follow again from what is stored
+    #[command(after_help = "\
+Examples:
+  haldane explain auth
+  haldane explain auth -o json
+
+Each decision is made again from what the judges saw and from the state before it, and compared
+to the last bit.")]
     Explain(explain::Args),
     /// Show what the processes of a version write
     #[command(after_help = "\

@@ -12,6 +12,7 @@ mod disk;
 mod failing;
 mod observed;
 mod queue;
+mod recorded;
 mod restart;
 mod rollout;
 mod supersede;

@@ -256,6 +256,10 @@ async fn drive(
                 };
                 reply.send(answer).unwrap();
             }
+            Event::Stored(id, _, reply) => {
+                let why = format!("there is no rollout {id}");
+                reply.send(Err(RequestError::NotFound(why))).unwrap();
+            }
             Event::Gate(_) | Event::Changed => {}
         }
     }
