@@ -52,7 +52,19 @@ impl Question {
         stable: &VersionName,
         canary: &VersionName,
     ) -> Result<Self, Error> {
-        let window = window(metric);
+        Self::over(window(metric), metric, service, [stable, canary])
+    }
+
+    /// Returns what a metric asks about two versions, with raw samples of so much time.
+    ///
+    /// # Errors
+    /// As for [`Self::try_new`].
+    pub(crate) fn over(
+        window: Duration,
+        metric: &Metric,
+        service: &ServiceName,
+        [stable, canary]: [&VersionName; 2],
+    ) -> Result<Self, Error> {
         let [stable, canary] = [stable, canary].map(|version| Names {
             service,
             version,
