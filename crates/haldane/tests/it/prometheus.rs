@@ -31,14 +31,14 @@ const STALE_AFTER: Duration = Duration::from_secs(4);
 
 /// Prometheus, which runs until it is dropped.
 #[derive(Debug)]
-struct Prometheus {
+pub(super) struct Prometheus {
     child: Child,
-    addr: SocketAddr,
+    pub(super) addr: SocketAddr,
 }
 
 impl Prometheus {
     /// Starts one that scrapes the daemon's metrics each second.
-    fn start(rig: &Rig, target: SocketAddr) -> Self {
+    pub(super) fn start(rig: &Rig, target: SocketAddr) -> Self {
         let config = format!(
             "global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\nscrape_configs: [{{ job_name: haldane, static_configs: [{{ targets: ['{target}'] }}] }}]\n"
         );

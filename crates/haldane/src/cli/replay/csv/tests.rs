@@ -97,7 +97,7 @@ fn each_mistake_is_told_with_its_line_and_column() {
     check(
         "time,stable_requests,canary_requests,canary_errors,stable_latency\n",
         &[
-            "1:51: \"stable_latency\" is no column; expected time,stable_requests",
+            "1:52: \"stable_latency\" is no column; expected time,stable_requests",
             "1:1: the column stable_errors is missing",
         ],
     );
@@ -107,7 +107,7 @@ fn each_mistake_is_told_with_its_line_and_column() {
     );
     check(
         &format!("{HEADER},stable_le_5\n"),
-        &["1:63: \"stable_le_5\": "],
+        &["1:66: \"stable_le_5\": "],
     );
     check(
         &format!("{HEADER},stable_le_5ms\n"),
