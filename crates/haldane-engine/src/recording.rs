@@ -11,7 +11,7 @@ use haldane_analysis::recording::Moment;
 use haldane_api::http::RecomputationView;
 use haldane_core::{
     RolloutId, ServiceName, VersionName, Weight,
-    plan::{Ask, Gate, Plan, PlanParts, Rules, Step},
+    plan::{Ask, Plan, PlanParts, Rules, Step},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -243,12 +243,11 @@ fn to_line(line: &Line) -> Result<String, StoreError> {
 /// Returns a plan that judges the same, without what nobody else may know.
 fn without_secrets(plan: &Plan) -> Result<Plan, StoreError> {
     let PlanParts { steps, rules } = PlanParts::from(plan.clone());
-    let steps = steps.into_iter().map(|step| match step {
-        Step::Gate(gate) => Step::Gate(Gate {
-            ask: Ask::Approval,
-            ..gate
-        }),
-        other => other,
+    let steps = steps.into_iter().map(|mut step| {
+        if let Step::Gate(gate) = &mut step {
+            gate.ask = Ask::Approval;
+        }
+        step
     });
     let metrics = rules.metrics.into_iter().map(|mut metric| {
         metric.source.headers.clear();

@@ -28,7 +28,7 @@ pub enum Asking {
 }
 
 /// What a judge would have decided.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// Who.
     pub judge: &'static str,

@@ -1,9 +1,6 @@
 //! Rollouts of real processes, explained and replayed by the command line.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::{fs, process::Output, time::Duration};
 
 use haldane_core::Weight;
 use jiff::Timestamp;
@@ -12,7 +9,7 @@ use serde_json::Value;
 use crate::it::{
     load::Load,
     prometheus::Prometheus,
-    rig::{Rig, calm, deploy_shop, free_addr, shop_file, until, within},
+    rig::{Rig, calm, deploy_shop, free_addr, shop_file, within},
 };
 
 /// A plan whose canary is found out within seconds.
@@ -106,6 +103,41 @@ fn a_rollback_is_decided_again_at_the_same_second_and_to_the_same_bits() {
     daemon.stop(&rig);
 }
 
+/// What is declared of the shop, for a plan that judges.
+const DECLARED: &str = "    metrics:
+      failed:
+        kind: ratio
+        source: prom
+        events: 'haldane_proxy_requests_total{service=\"{{service}}\",version=\"{{version}}\",class=\"5xx\"}[{{window}}]'
+        exposure: 'haldane_proxy_requests_total{service=\"{{service}}\",version=\"{{version}}\",origin!=\"client\"}[{{window}}]'
+        interval: 2s
+    rollout:";
+
+/// Asks a Prometheus about the past.
+fn ask(rig: &Rig, file: &str, url: &str, from: Timestamp) -> Output {
+    let (from, to) = (from.to_string(), Timestamp::now().to_string());
+    let file = rig.path(file);
+    let file = file.to_str().unwrap();
+    let args = ["replay", "shop", "-f", file, "--prometheus", url, "--from"];
+    let more = [&from, "--to", &to, "--canary", "v2", "-o", "json"];
+    rig.haldane(&args).args(more).output().unwrap()
+}
+
+/// Returns what everyone says, once those who are quick have taken the canary back.
+fn seen_by_all(output: &Output) -> Option<Value> {
+    if !output.status.success() {
+        // Until both versions were scraped twice there is nothing to count.
+        let told = String::from_utf8_lossy(&output.stderr);
+        let nothing = "no requests were counted of both versions";
+        assert!(told.contains(nothing), "{told}");
+        return None;
+    }
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let has_failed = |name: &&str| judge(&report, name)["verdict"] == "Fail";
+    let quick = ["haldane", "sequential", "guards"];
+    quick.iter().all(has_failed).then_some(report)
+}
+
 #[test]
 fn the_past_is_asked_of_a_prometheus() {
     let _calm = calm();
@@ -122,120 +154,29 @@ fn the_past_is_asked_of_a_prometheus() {
     let daemon = rig.start(command);
     daemon.api.wait_ready("shop");
     let load = Load::start(addr, 4, Duration::from_millis(5));
-    daemon
-        .api
-        .deploy("shop", &deploy_shop("v2", "errors=20%"))
-        .unwrap();
+    let wish = deploy_shop("v2", "errors=20%");
+    daemon.api.deploy("shop", &wish).unwrap();
     daemon.api.wait_weight("shop", Weight::from_percent(50));
-    let declared = "    metrics:
-      failed:
-        kind: ratio
-        source: prom
-        events: 'haldane_proxy_requests_total{service=\"{{service}}\",version=\"{{version}}\",class=\"5xx\"}[{{window}}]'
-        exposure: 'haldane_proxy_requests_total{service=\"{{service}}\",version=\"{{version}}\",origin!=\"client\"}[{{window}}]'
-        interval: 2s
-    rollout:";
-    let judged = "{ steps: [50%, 100%], hold: 60s, guards: { errorRate: 5% }, judge: sequential }";
+    let text = shop_file(addr, JUDGED).replacen("    rollout:", DECLARED, 1);
     let sources = "sources: { prom: { prometheus: 'http://127.0.0.1:1' } }\n";
-    let text = shop_file(addr, judged).replacen("    rollout:", declared, 1);
-    let other = rig.path("other.yaml");
-    fs::write(&other, format!("{sources}{text}")).unwrap();
+    fs::write(rig.path("other.yaml"), format!("{sources}{text}")).unwrap();
     let url = format!("http://{}", prometheus.addr);
-    let ask = || {
-        let (from, to) = (from.to_string(), Timestamp::now().to_string());
-        let file = other.to_str().unwrap();
-        let args = [
-            "replay",
-            "shop",
-            "-f",
-            file,
-            "--prometheus",
-            &url,
-            "--from",
-            &from,
-            "--to",
-            &to,
-            "--canary",
-            "v2",
-            "-o",
-            "json",
-        ];
-        rig.haldane(&args).output().unwrap()
-    };
     let report = within(SCRAPED, "everyone has seen it", || {
-        let output = ask();
-        // Until both versions were scraped twice there is nothing to count.
-        if !output.status.success() {
-            let told = String::from_utf8_lossy(&output.stderr);
-            assert!(
-                told.contains("no requests were counted of both versions"),
-                "{told}"
-            );
-            return None;
-        }
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let has_failed = |name: &str| judge(&report, name)["verdict"] == "Fail";
-        ["haldane", "sequential", "guards"]
-            .iter()
-            .all(|name| has_failed(name))
-            .then_some(report)
+        seen_by_all(&ask(&rig, "other.yaml", &url, from))
     });
-    let canary = &report["canary"];
-    let (requests, errors) = (
-        canary["requests"].as_u64().unwrap(),
-        canary["errors"].as_u64().unwrap(),
-    );
-    assert!(
-        errors * 100 > requests * 12 && errors * 100 < requests * 28,
-        "{report:#}"
-    );
+    let count = |name: &str| report["canary"][name].as_u64().unwrap();
+    let percent = count("errors") * 100 / count("requests");
+    assert!((12..28).contains(&percent), "{report:#}");
     assert_eq!(report["stable"]["errors"], 0, "{report:#}");
     let seconds = judge(&report, "haldane")["seconds"].as_u64().unwrap();
     assert!(seconds <= 20, "{report:#}");
-    // What is nobody's metric can't be asked.
-    let none = rig
-        .haldane(&[
-            "replay",
-            "shop",
-            "-f",
-            file.to_str().unwrap(),
-            "--prometheus",
-            &url,
-            "--from",
-            "1",
-            "--to",
-            "9",
-            "--canary",
-            "v2",
-        ])
-        .output()
-        .unwrap();
+    // A file without metrics has nothing to ask for, and where nobody answers that is told.
+    let none = ask(&rig, "haldane.yaml", &url, from);
     assert_eq!(none.status.code(), Some(2));
-    let began = Instant::now();
-    until("a dead Prometheus is told", || {
-        let dead = [
-            "replay",
-            "shop",
-            "-f",
-            other.to_str().unwrap(),
-            "--prometheus",
-            "http://127.0.0.1:1",
-            "--from",
-            "1",
-            "--to",
-            "9",
-            "--canary",
-            "v2",
-        ];
-        let output = rig.haldane(&dead).output().unwrap();
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(
-            output.status.code() == Some(1) && told.contains("asking for failed"),
-            "{told}"
-        );
-        Some(())
-    });
-    assert!(began.elapsed() < Duration::from_secs(30));
+    let dead = ask(&rig, "other.yaml", "http://127.0.0.1:1", from);
+    let told = String::from_utf8_lossy(&dead.stderr);
+    assert_eq!(dead.status.code(), Some(1));
+    assert!(told.contains("asking for failed"), "{told}");
     load.stop();
     drop(prometheus);
     daemon.stop(&rig);

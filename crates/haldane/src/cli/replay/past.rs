@@ -135,12 +135,12 @@ mod tests {
     }
 
     fn told(rows: Vec<Row>) -> Vec<(u16, Option<i64>)> {
-        let moments = moments(rows).into_iter().map(|moment| match moment {
-            Moment::Second(second) => {
-                let since = second.background().map(|asked| asked.since.as_second());
-                (second.batch.weight.as_bps(), since)
-            }
-            other => panic!("{other:?}"),
+        let moments = moments(rows).into_iter().filter_map(|moment| {
+            let Moment::Second(second) = moment else {
+                return None;
+            };
+            let since = second.background().map(|asked| asked.since.as_second());
+            Some((second.batch.weight.as_bps(), since))
         });
         moments.collect()
     }

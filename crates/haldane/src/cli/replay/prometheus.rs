@@ -95,7 +95,8 @@ pub(super) async fn ask(asked: &Asked<'_>) -> anyhow::Result<Answer> {
         .collect();
     if metrics.is_empty() {
         let service = asked.service;
-        let text = format!("{service} declares no metric of a Prometheus; see docs/metrics.md");
+        let text =
+            format!("{service} declares no metric of a Prometheus; expected one in the file");
         return Err(UsageError(text).into());
     }
     let asker = Asker::new(ANSWER_TIMEOUT);

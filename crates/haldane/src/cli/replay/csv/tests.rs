@@ -79,16 +79,19 @@ fn seconds_may_have_parts() {
     }
 }
 
+/// Checks that a table has these mistakes.
+#[track_caller]
+fn check(text: &str, expected: &[&str]) {
+    let problems = read(text, false).unwrap_err();
+    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    for (problem, expected) in problems.iter().zip(expected) {
+        assert!(problem.starts_with(expected), "{problem}");
+    }
+}
+
 #[test]
 fn each_mistake_is_told_with_its_line_and_column() {
-    let check = |text: &str, expected: &[&str]| {
-        let problems = read(text, false).unwrap_err();
-        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        assert_eq!(problems.len(), expected.len(), "{problems:#?}");
-        for (problem, expected) in problems.iter().zip(expected) {
-            assert!(problem.starts_with(expected), "{problem}");
-        }
-    };
     check(
         "",
         &["1:1: the table is empty; expected a header such as time,"],
@@ -126,6 +129,10 @@ fn each_mistake_is_told_with_its_line_and_column() {
             "4:1: 1970-01-01T00:00:02Z is not after the row before",
         ],
     );
+}
+
+#[test]
+fn counts_that_can_not_be_are_told_with_their_line() {
     check(
         &format!("{HEADER}\n1,2,3,1,0\n2,1,0,1,4\n"),
         &[
