@@ -358,6 +358,53 @@ pub struct EntryView {
     pub judgement: Option<JudgementView>,
 }
 
+/// A rollout's decisions, made again from what is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecomputationView {
+    /// The rollout.
+    #[schema(value_type = String)]
+    pub rollout: RolloutId,
+    /// Whether everything that could be made again was the same to the last bit.
+    pub is_same: bool,
+    /// What was found, in one sentence.
+    pub text: String,
+    /// How often the judges looked, as far as is recorded.
+    pub looks: u64,
+    /// What is missing or was found beside the decisions, a sentence each.
+    pub notes: Vec<String>,
+    /// The decisions, oldest first.
+    pub decisions: Vec<RecomputedView>,
+}
+
+/// A decision that was made again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecomputedView {
+    /// Its number within the rollout, from 0.
+    pub number: u64,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// Whether it is the same.
+    pub result: Recomputed,
+    /// From how many looks of the judges.
+    pub looks: u64,
+    /// What differs, or why it could not be made again; else what was compared.
+    pub text: String,
+}
+
+/// What became of a decision that was made again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub enum Recomputed {
+    /// It is the same to the last bit.
+    Same,
+    /// It is another.
+    Different,
+    /// What it rests on is not recorded.
+    NotRecorded,
+}
+
 /// Begins a rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -17,6 +17,7 @@ mod earlier;
 mod effects;
 mod home;
 mod observation;
+mod recorder;
 mod request;
 mod resume;
 mod tell;
@@ -209,6 +210,8 @@ impl Driver {
                 self.publish(now);
                 answer(reply, rollout);
             }
+            // Nothing is told that a view shows, and it may come often.
+            Event::Stored(id, from, reply) => answer(reply, self.stored(&id, from)),
             Event::Gate(gate) => {
                 self.hear_gate(gate, now);
                 self.publish(now);

@@ -10,7 +10,10 @@ use haldane_api::http::{
 use haldane_core::{RolloutId, ServiceName, rollout::GateAnswer};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::store::StoreError;
+use crate::{
+    recording::{Part, Stored},
+    store::StoreError,
+};
 
 /// How long a request waits for the driver. A commit takes milliseconds; a disk that hangs longer than this is a fault to tell.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -85,6 +88,8 @@ pub enum Event {
     },
     /// Tell one rollout with its decisions.
     Rollout(RolloutId, Reply<RolloutHistory>),
+    /// Tell what is stored of one rollout, as far as the rows of its recording from this number on; with 0 all else, too.
+    Stored(RolloutId, u64, Reply<Part>),
     /// A gate has answered.
     Gate(GateAnswer),
     /// Something in the world has changed; look now rather than later.
@@ -183,6 +188,30 @@ impl Engine {
     /// See [`RequestError`].
     pub async fn rollout(&self, id: RolloutId) -> Result<RolloutHistory, RequestError> {
         self.ask(|reply| Event::Rollout(id, reply)).await
+    }
+
+    /// Returns all that is stored of one rollout, in parts, so that no decision waits for it.
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub async fn stored(&self, id: RolloutId) -> Result<Stored, RequestError> {
+        let ask = |from| {
+            let id = id.clone();
+            self.ask(move |reply| Event::Stored(id, from, reply))
+        };
+        let first = ask(0).await?;
+        let Some((rollout, entries)) = first.rollout else {
+            return Err(RequestError::Unavailable);
+        };
+        let mut next = first.rows.last().map(|row| row.number);
+        let mut stored = Stored::try_new(&rollout, entries, first.rows)?;
+        // What was added since the rollout was read is not of that time.
+        while let Some(last) = next.filter(|last| last.saturating_add(1) < stored.rows_recorded()) {
+            let part = ask(last.saturating_add(1)).await?;
+            next = part.rows.last().map(|row| row.number);
+            stored.push(part.rows);
+        }
+        Ok(stored)
     }
 
     /// Tells the driver something that wants no answer; lost when it is too busy, because it looks again by itself.

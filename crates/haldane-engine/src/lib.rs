@@ -9,4 +9,5 @@ pub mod driver;
 pub mod handle;
 pub mod port;
 mod record;
+pub mod recording;
 pub mod store;

@@ -85,6 +85,20 @@ pub(crate) struct RolloutRecord {
     /// What the background judges remember.
     #[serde(default)]
     pub(crate) judges: Memory,
+    /// What is recorded of it.
+    #[serde(default)]
+    pub(crate) recorded: Recorded,
+}
+
+/// How much is recorded of what the judges of a rollout saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Recorded {
+    /// In how many rows.
+    pub(crate) rows: u64,
+    /// How long they are together.
+    pub(crate) bytes: u64,
+    /// When recording stopped because there was too much, if it did.
+    pub(crate) full: Option<Timestamp>,
 }
 
 /// One decision in a rollout's history: enough to decide it again.

@@ -54,6 +54,17 @@ pub trait Store {
     /// When the store cannot be read.
     fn entries(&mut self, rollout: &RolloutId, limit: u32) -> Result<Vec<EntryRow>, StoreError>;
 
+    /// Returns the rows of a rollout's recording from this number on, oldest first, at most `limit` of them.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn recording(
+        &mut self,
+        rollout: &RolloutId,
+        from: u64,
+        limit: u32,
+    ) -> Result<Vec<RecordingRow>, StoreError>;
+
     /// Returns a service's last commands, newest first.
     ///
     /// # Errors
@@ -87,12 +98,14 @@ pub trait Store {
 pub enum Write {
     /// Adds or replaces a service.
     PutService(ServiceRow),
-    /// Removes a service with its rollouts, history, commands, versions and bands.
+    /// Removes a service with its rollouts, history, recordings, commands, versions and bands.
     RemoveService(ServiceName),
     /// Adds or replaces a rollout.
     PutRollout(RolloutRow),
     /// Adds an entry to a rollout's history; the same rollout and number twice is an error.
     AddEntry(EntryRow),
+    /// Adds a row to a rollout's recording, or puts it in place of one that has its number.
+    PutRecording(RecordingRow),
     /// Adds a command.
     AddCommand(CommandRow),
     /// Adds or replaces a version, and makes it the last used.
@@ -137,6 +150,17 @@ pub struct EntryRow {
     /// When it was decided.
     pub at: Timestamp,
     /// What was decided on which inputs and evidence, as JSON.
+    pub body: String,
+}
+
+/// A part of a rollout's recording.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordingRow {
+    /// The rollout.
+    pub rollout: RolloutId,
+    /// Its number within the rollout, from 0.
+    pub number: u64,
+    /// What the judges saw, one moment a line, as JSON.
     pub body: String,
 }
 

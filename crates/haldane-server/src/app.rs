@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use haldane_api::http::ServiceView;
-use haldane_core::ServiceName;
-use haldane_engine::handle::{Engine, RequestError};
+use haldane_core::{RolloutId, ServiceName};
+use haldane_engine::{
+    handle::{Engine, RequestError},
+    recording::Stored,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     extras::Extras,
-    limit::{LimitHits, READS_MAX, STREAMS_MAX},
+    limit::{LimitHits, READS_MAX, RECORDINGS_MAX, STREAMS_MAX},
     refusal::Refusal,
 };
 
@@ -24,6 +27,7 @@ pub(crate) struct App {
     pub(crate) stop: CancellationToken,
     streams: Arc<Semaphore>,
     reads: Arc<Semaphore>,
+    recordings: Arc<Semaphore>,
 }
 
 impl App {
@@ -36,6 +40,7 @@ impl App {
             stop,
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             reads: Arc::new(Semaphore::new(READS_MAX)),
+            recordings: Arc::new(Semaphore::new(RECORDINGS_MAX)),
         }
     }
 
@@ -54,6 +59,22 @@ impl App {
                 "{STREAMS_MAX} streams are open; close one or try later"
             ))
         })
+    }
+
+    /// Returns all that is stored of a rollout, once the one before is done with, and makes something of it.
+    pub(crate) async fn stored<T: Send + 'static>(
+        &self,
+        id: RolloutId,
+        work: impl FnOnce(&Stored) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let permit = Arc::clone(&self.recordings).acquire_owned().await;
+        let stored = self.engine.stored(id).await?;
+        self.read(move || {
+            let done = work(&stored);
+            drop(permit);
+            done
+        })
+        .await
     }
 
     /// Runs work that may block, once a thread is free for it.

@@ -1,5 +1,7 @@
 //! The handlers, but for the streams: each converts, delegates, and converts back.
 
+use std::time::Instant;
+
 use axum::{
     Json,
     extract::State,
@@ -7,14 +9,17 @@ use axum::{
     response::IntoResponse,
 };
 use haldane_api::http::{
-    Answer, ApplyRequest, CommandRequest, DaemonView, DeployRequest, RolloutHistory, ServiceView,
+    Answer, ApplyRequest, CommandRequest, DaemonView, DeployRequest, RecomputationView,
+    RolloutHistory, ServiceView,
 };
 use haldane_core::{RolloutId, ServiceName};
+use haldane_engine::{handle::RequestError, recording::Stored};
 use serde::Deserialize;
 use utoipa::{IntoParams, openapi::OpenApi};
 
 use crate::{
     app::App,
+    limit::RECOMPUTE_MAX,
     openapi,
     refusal::Refusal,
     request::{Body, Parameters, Segment},
@@ -25,6 +30,9 @@ const HISTORY_DEFAULT: u32 = 20;
 
 /// How many rollouts are told at most: more than the store keeps of a service that rolls out daily for a month.
 const HISTORY_MAX: u32 = 100;
+
+/// JSON, a value a line.
+const RECORDING_TYPE: &str = "application/x-ndjson";
 
 /// Which rollouts are wanted.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -73,6 +81,26 @@ pub(crate) async fn rollout(
     Segment(id): Segment<RolloutId>,
 ) -> Result<Json<RolloutHistory>, Refusal> {
     Ok(Json(app.engine.rollout(id).await?))
+}
+
+pub(crate) async fn recomputation(
+    State(app): State<App>,
+    Segment(id): Segment<RolloutId>,
+) -> Result<Json<RecomputationView>, Refusal> {
+    let recompute = |stored: &Stored| {
+        let deadline = Instant::now() + RECOMPUTE_MAX;
+        stored.recompute(&|| Instant::now() > deadline)
+    };
+    Ok(Json(app.stored(id, recompute).await?))
+}
+
+pub(crate) async fn recording(
+    State(app): State<App>,
+    Segment(id): Segment<RolloutId>,
+) -> Result<impl IntoResponse, Refusal> {
+    let text = app.stored(id, Stored::to_text).await?;
+    let text = text.map_err(RequestError::from)?;
+    Ok(([(header::CONTENT_TYPE, RECORDING_TYPE)], text))
 }
 
 pub(crate) async fn deploy(

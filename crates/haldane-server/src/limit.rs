@@ -24,6 +24,12 @@ pub(crate) const STREAMS_MAX: usize = 64;
 /// Logs that are read at the same time; more wait, so that they can't take all threads for blocking work.
 pub(crate) const READS_MAX: usize = 8;
 
+/// Recordings that are read at the same time; more wait. Each takes tens of megabytes while it is read, and may take a processor.
+pub(crate) const RECORDINGS_MAX: usize = 1;
+
+/// How long decisions are made again before that is given up; it ends before the request does.
+pub(crate) const RECOMPUTE_MAX: Duration = Duration::from_secs(10);
+
 /// Connections to the socket; more wait in the kernel's queue. Above the streams' number, so that commands get through.
 pub(crate) const CONNECTIONS_MAX: usize = 256;
 

@@ -9,7 +9,8 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 use haldane_api::http::{
-    Answer, ApplyRequest, CommandRequest, DaemonView, DeployRequest, RolloutHistory, ServiceView,
+    Answer, ApplyRequest, CommandRequest, DaemonView, DeployRequest, RecomputationView,
+    RolloutHistory, ServiceView,
 };
 use tracing::{Instrument, debug, debug_span};
 use utoipa::openapi::HttpMethod;
@@ -87,6 +88,20 @@ fn reads() -> Vec<Route> {
             handler::rollout,
             Entry::new("rollout", "Tells one rollout with its decisions.")
                 .answers::<RolloutHistory>()
+                .refuses(&[400, 404, 503]),
+        ),
+        Route::get(
+            "/v1/rollouts/{id}/recomputation",
+            handler::recomputation,
+            Entry::new("recomputation", "Makes a rollout's decisions again from what is stored, and tells whether they are the same.")
+                .answers::<RecomputationView>()
+                .refuses(&[400, 404, 503]),
+        ),
+        Route::get(
+            "/v1/rollouts/{id}/recording",
+            handler::recording,
+            Entry::new("recording", "Tells what the judges of a rollout saw, for `haldane replay`.")
+                .answers_text("application/x-ndjson", "The recording, a JSON value a line.")
                 .refuses(&[400, 404, 503]),
         ),
         Route::get(

@@ -9,6 +9,7 @@ pub mod gate;
 mod latency;
 mod peer;
 mod pods;
+pub mod replay;
 mod sequential;
 mod summary;
 pub mod table;

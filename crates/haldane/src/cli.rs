@@ -29,6 +29,7 @@ pub(crate) mod place;
 mod plan;
 pub(crate) mod quantity;
 mod reference;
+mod replay;
 mod result;
 mod schema;
 mod simulate;
@@ -174,8 +175,14 @@ Examples:
   haldane history auth
   haldane history auth 7        every decision of auth-7 with its evidence")]
     History(history::Args),
-    /// Say why a rollout stands where it stands
-    #[command(after_help = "Examples:\n  haldane explain auth")]
+    /// Say why a rollout stands where it stands, and whether its decisions follow again from what is stored
+    #[command(after_help = "\
+Examples:
+  haldane explain auth
+  haldane explain auth -o json
+
+Each decision is made again from what the judges saw and from the state before it, and compared
+to the last bit.")]
     Explain(explain::Args),
     /// Show what the processes of a version write
     #[command(after_help = "\
@@ -238,6 +245,21 @@ Examples:
   haldane simulate --preset Canary10Percent5Minutes --canary 10% -o json
   haldane simulate --judges --base 0.1% --canary 1% --rps 100 --steps 5,25,50,100 --hold 5m")]
     Simulate(Box<simulate::Args>),
+    /// Tell what each judge would have decided on past data, and when
+    #[command(after_help = "\
+Examples:
+  haldane replay shop                      the shop's last rollout, as it was recorded
+  haldane replay shop-3 --save shop-3.ndjson
+  haldane replay --recording shop-3.ndjson -f haldane.yaml     by another plan
+  haldane replay --csv counts.csv
+  haldane replay shop --csv counts.csv -f haldane.yaml
+  haldane replay shop -f haldane.yaml --prometheus http://127.0.0.1:9090 \\
+      --from 2026-11-21T10:00:00Z --to 2026-11-21T10:30:00Z --stable v1 --canary v2
+
+A table has the columns time,stable_requests,stable_errors,canary_requests,canary_errors, and if
+wanted weight, and stable_le_100ms and canary_le_100ms for each bound of latency: see
+docs/replay.md. Exit code 0, whatever the judges say.")]
+    Replay(Box<replay::Args>),
     /// Judge two sets of points as Kayenta does
     #[command(after_help = "\
 Examples:
@@ -306,6 +328,7 @@ pub(crate) async fn run(
         Command::SetWeight(args) => steer::set_weight(&args, globals, out).await,
         Command::Plan(args) => plan::run(&args, globals, out),
         Command::Simulate(args) => simulate::run(&args, globals, out),
+        Command::Replay(args) => replay::run(&args, globals, out).await,
         Command::Judge(args) => judge::run(&args, globals, out),
         Command::Metrics(args) => metrics::run(&args, globals, out).await,
         Command::Schema => schema::run(globals, out),

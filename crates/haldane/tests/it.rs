@@ -18,6 +18,7 @@ mod it {
     mod life;
     mod load;
     mod prometheus;
+    mod replay;
     mod rig;
     mod routing;
     mod store;

@@ -60,8 +60,6 @@ pub(super) struct Known {
     bands: BTreeMap<String, Band>,
     /// When it was looked at last.
     looked: Option<Timestamp>,
-    /// What was found.
-    pub(super) found: Vec<band::Evidence>,
 }
 
 impl Learning {
@@ -221,43 +219,38 @@ impl Driver {
         Ok(history)
     }
 
-    /// Compares a rollout's versions with what is usual, every few seconds.
-    pub(super) fn look_at_bands(&mut self, name: &ServiceName, now: Timestamp) {
-        let Some(live) = self.homes.get(name).and_then(Home::live) else {
-            return;
-        };
+    /// Compares a rollout's versions with what is usual, every few seconds; in between there is nothing new.
+    pub(super) fn look_at_bands(
+        &mut self,
+        name: &ServiceName,
+        now: Timestamp,
+    ) -> Option<Vec<band::Evidence>> {
+        let live = self.homes.get(name).and_then(Home::live)?;
         let is_early = |looked: Timestamp| now.duration_since(looked) < LOOK;
-        if live.plan().rules().bands == Bands::None || live.known.looked.is_some_and(is_early) {
-            return;
+        if live.plan().rules().bands == Bands::None || live.usual.looked.is_some_and(is_early) {
+            return None;
         }
         let metrics = band::metrics(live.plan().rules());
         let hour = history::hour_of_week(now);
-        if live.known.hour != Some(hour) {
+        if live.usual.hour != Some(hour) {
             let bands = self.bands_at(name, &metrics, now);
-            if let Some(live) = self.live_of(name) {
-                live.known.bands = bands;
-                live.known.hour = Some(hour);
-            }
+            let live = self.live_of(name)?;
+            live.usual.bands = bands;
+            live.usual.hour = Some(hour);
         }
-        let Some(home) = self.homes.get(name) else {
-            return;
-        };
-        let Some(live) = home.live() else {
-            return;
-        };
+        let home = self.homes.get(name)?;
+        let live = home.live()?;
         let from = live.record.started_at.max(now - history::SLOT);
         let seen = home.seen(from, now);
         let nothing = band::Seen::default();
         let found = metrics.iter().map(|metric| {
-            let band = live.known.bands.get(&metric.name).copied();
+            let band = live.usual.bands.get(&metric.name).copied();
             let seen = seen.get(&metric.name).unwrap_or(&nothing);
             band::look(metric, band, seen)
         });
         let found = found.collect();
-        if let Some(live) = self.live_of(name) {
-            live.known.found = found;
-            live.known.looked = Some(now);
-        }
+        self.live_of(name)?.usual.looked = Some(now);
+        Some(found)
     }
 
     /// Returns what is usual of each metric at a time.

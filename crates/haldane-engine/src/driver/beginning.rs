@@ -14,7 +14,7 @@ use super::{
     home::{Aside, Home, Live},
 };
 use crate::{
-    record::{CommandRecord, Entry, RolloutRecord, ServiceRecord, Wish, write_version},
+    record::{CommandRecord, Entry, Recorded, RolloutRecord, ServiceRecord, Wish, write_version},
     store::{RolloutRow, StoreError, Write},
 };
 
@@ -140,6 +140,7 @@ fn first(
         started_at: now,
         entries: 1,
         judges: panel::Memory::default(),
+        recorded: Recorded::default(),
     };
     let service = ServiceRecord {
         next_number: number.saturating_add(1),

@@ -43,6 +43,8 @@ struct Draft {
     service: Option<ServiceRecord>,
     entry: Entry,
     writes: Vec<Write>,
+    /// What the judges saw until then.
+    recording: Vec<Write>,
 }
 
 impl Driver {
@@ -101,7 +103,7 @@ impl Driver {
         }
         // What is in force already is made durable with it, or neither is.
         let writes = [live.pending.as_slice(), &draft.writes].concat();
-        let result = self.commit(&writes);
+        let result = self.commit(&[writes.as_slice(), &draft.recording].concat());
         let Some(home) = self.homes.get_mut(name) else {
             return result;
         };
@@ -114,6 +116,7 @@ impl Driver {
                 info!(rollout = %state.id, phase = state.phase.name(), weight = %state.weight(), "{}", draft.entry.text);
                 live.pending.clear();
                 live.fault = None;
+                live.recorder.stored(&draft.record.recorded);
                 live.record = draft.record;
                 home.record = draft.service.unwrap_or_else(|| home.record.clone());
                 self.let_go(name);
@@ -121,8 +124,12 @@ impl Driver {
             }
             Err(_) if may_precede => {
                 warn!(rollout = %state.id, phase = state.phase.name(), weight = %state.weight(), "Applied, not durable: {}", draft.entry.text);
+                // What the judges saw may wait; it is not worth a second failure.
                 live.pending = writes;
-                live.record = draft.record;
+                live.record = RolloutRecord {
+                    recorded: live.record.recorded,
+                    ..draft.record
+                };
                 home.record = draft.service.unwrap_or_else(|| home.record.clone());
                 Ok(())
             }
@@ -209,9 +216,12 @@ fn draft(
 ) -> Result<Draft, StoreError> {
     let text = text(live, &next);
     let number = live.record.entries;
+    let (recorded, recording) = live.recorder.rows(&live.record, next.seen);
     let record = RolloutRecord {
         state: next,
         entries: number.saturating_add(1),
+        judges: live.known.background.clone(),
+        recorded,
         ..live.record.clone()
     };
     let state = &record.state;
@@ -244,6 +254,7 @@ fn draft(
         service,
         entry,
         writes,
+        recording,
     })
 }
 

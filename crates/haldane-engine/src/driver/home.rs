@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use haldane_analysis::{Evidence, Series, panel, sequential::Observed};
+use haldane_analysis::{
+    Evidence, Series,
+    looks::{BATCHES_KEPT, Knowledge},
+};
 use haldane_api::file::Service;
 use haldane_core::{
     ServiceName, VersionName,
@@ -15,14 +18,12 @@ use jiff::Timestamp;
 use super::{
     Driver,
     bands::{Known, Learning},
+    recorder::Recorder,
 };
 use crate::{
     record::{RolloutRecord, ServiceRecord},
     store::{RolloutRow, Write},
 };
-
-/// How many batches are kept for judging and for the figures: five minutes, which the widest usual window needs.
-const BATCHES_KEPT: usize = 300;
 
 /// How many moves a rollout may make in one turn; each costs a commit, and a plan of zero-length steps must not block the others.
 const MOVES_PER_TURN_MAX: u32 = 16;
@@ -55,12 +56,12 @@ pub(super) struct Live {
     pub(super) record: RolloutRecord,
     /// What the background judge said last.
     pub(super) judged: Option<(Judgement, Evidence)>,
-    /// What the judge of the current step remembers, and the step.
-    pub(super) step_memory: (Option<u32>, panel::Memory),
-    /// What metric systems told and the background judge has not seen yet.
-    pub(super) observed: Vec<Observed>,
+    /// What the judges know; what the background ones remember of it goes to the record when that is stored.
+    pub(super) known: Knowledge,
+    /// What the judges saw and is not stored yet.
+    pub(super) recorder: Recorder,
     /// What is usual, and what is not.
-    pub(super) known: Known,
+    pub(super) usual: Known,
     /// When what the judges remember was stored last.
     pub(super) kept: Option<Timestamp>,
     /// Writes of decisions that took traffic away before they were durable.
@@ -133,11 +134,14 @@ impl Home {
 impl Live {
     pub(super) fn new(record: RolloutRecord) -> Self {
         Self {
+            known: Knowledge {
+                background: record.judges.clone(),
+                ..Knowledge::default()
+            },
+            recorder: Recorder::new(&record.recorded),
             record,
             judged: None,
-            step_memory: (None, panel::Memory::default()),
-            observed: Vec::new(),
-            known: Known::default(),
+            usual: Known::default(),
             kept: None,
             pending: Vec::new(),
             told: String::new(),

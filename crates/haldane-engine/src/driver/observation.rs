@@ -1,11 +1,15 @@
 //! What is seen of the world: replicas, routes, the calendar, counts, and what the judges say of them.
 
-use haldane_analysis::{Batch, panel};
+use haldane_analysis::{
+    Batch,
+    looks::{self, Asked},
+    recording::Second,
+    sequential::Observed,
+};
 use haldane_core::{
     ServiceName, Weight,
-    plan::{Bands, Plan},
+    plan::Bands,
     rollout::{self, Effect, Input, TrafficSeen, Workloads, effect},
-    verdict::{Judgement, Share, Subject},
 };
 use jiff::{SignedDuration, Timestamp};
 use tracing::debug;
@@ -18,16 +22,14 @@ use super::{
 use crate::{
     calendar,
     port::{Ports, Trial, Watch},
+    record::RolloutRecord,
 };
 
 /// The time between two looks at the counters; batches are this long.
 const BATCH: SignedDuration = SignedDuration::from_secs(1);
 
-/// How often what the judges remember is stored.
+/// How often what the judges remember is stored, and what they saw.
 const KEEP_JUDGES: SignedDuration = SignedDuration::from_secs(5);
-
-/// How many observations wait for the judge at most: those of a full set of metrics over a few minutes without judgement.
-const OBSERVED_MAX: usize = 512;
 
 /// How long after a start of the daemon a canary whose replicas exist is not yet taken for lost: its health is asked anew, and until
 /// it answers it gets no requests anyhow.
@@ -80,12 +82,22 @@ impl Driver {
             weight,
         };
         home.batch_from = now;
-        if let Err(why) = home.series.push(batch) {
+        let asked = questions(home);
+        record_beginning(home, &asked, &batch);
+        if let Err(why) = home.series.push(batch.clone()) {
             debug!(service = %name, %why, "Batch left out");
         }
-        observe(name, home, &mut self.ports, weight, now);
-        self.look_at_bands(name, now);
-        let inputs = self.homes.get_mut(name).map(|home| judge(home, now));
+        let told = observe(name, home, &mut self.ports, weight, now);
+        let bands = self.look_at_bands(name, now);
+        let second = Second {
+            batch,
+            told,
+            bands,
+            asked,
+            is_split: true,
+        };
+        let home = self.homes.get_mut(name);
+        let inputs = home.map(|home| judge(home, second));
         self.keep_judges(name, now);
         inputs.unwrap_or_default()
     }
@@ -97,19 +109,32 @@ impl Driver {
         let live = self.homes.get(name).and_then(Home::live);
         let is_due = |live: &&Live| {
             let since = live.kept.unwrap_or(live.record.started_at);
-            live.is_durable()
-                && live.record.judges.sequential.is_some()
-                && now.duration_since(since) >= KEEP_JUDGES
+            let has_news = live.known.background.sequential.is_some() || live.recorder.has_lines();
+            live.is_durable() && has_news && now.duration_since(since) >= KEEP_JUDGES
         };
-        let Some(write) = live.filter(is_due).map(|live| live.record.write()) else {
+        let Some(live) = live.filter(is_due) else {
             return;
         };
-        let result = write.and_then(|write| self.commit(&[write]));
-        if let Err(error) = result {
-            debug!(service = %name, %error, "What the judges remember was not stored");
-        }
-        if let Some(live) = self.homes.get_mut(name).and_then(live_mut) {
-            live.kept = Some(now);
+        let (recorded, rows) = live.recorder.rows(&live.record, now);
+        let record = RolloutRecord {
+            judges: live.known.background.clone(),
+            recorded,
+            ..live.record.clone()
+        };
+        let write = record.write();
+        let result = write.and_then(|write| self.commit(&[vec![write], rows].concat()));
+        let Some(live) = self.homes.get_mut(name).and_then(live_mut) else {
+            return;
+        };
+        live.kept = Some(now);
+        match result {
+            Ok(()) => {
+                live.record = record;
+                live.recorder.stored(&recorded);
+            }
+            Err(error) => {
+                debug!(service = %name, %error, "What the judges remember was not stored");
+            }
         }
     }
 }
@@ -158,17 +183,49 @@ fn traffic(name: &ServiceName, live: &Live, ports: &mut Ports) -> Option<Traffic
     })
 }
 
-/// Takes in what metric systems told: of the rollout that goes on, or of stable alone where something is learned from it.
-fn observe(name: &ServiceName, home: &mut Home, ports: &mut Ports, weight: Weight, now: Timestamp) {
+/// Returns what metric systems told: of the rollout that goes on, or of stable alone where something is learned from it.
+fn observe(
+    name: &ServiceName,
+    home: &mut Home,
+    ports: &mut Ports,
+    weight: Weight,
+    now: Timestamp,
+) -> Vec<Observed> {
     let watch = watch(home, weight, now);
     let told = ports.measurements.observed(name, watch.as_ref());
     home.learning.hear(&told, now);
-    let Some(live) = live_mut(home) else {
+    told
+}
+
+/// Returns what the rollout that goes on wants to be judged.
+fn questions(home: &Home) -> Vec<Asked> {
+    let wishes = home
+        .live()
+        .map(|live| rollout::effects(live.plan(), live.state()));
+    let asked = |wish| match wish {
+        Effect::EnsureJudged { subject, since } => Some(Asked { subject, since }),
+        Effect::EnsureTraffic(_)
+        | Effect::EnsureWorkloads(_)
+        | Effect::EnsureAsked(_)
+        | Effect::EnsureStable(_)
+        | Effect::Notify { .. } => None,
+    };
+    wishes.into_iter().flatten().filter_map(asked).collect()
+}
+
+/// Begins to record where the judges are asked first, or the canary gets traffic first, since this process began.
+fn record_beginning(home: &mut Home, asked: &[Asked], batch: &Batch) {
+    let Some(live) = home
+        .rollout
+        .as_mut()
+        .filter(|live| !live.state().phase.is_terminal())
+    else {
         return;
     };
-    live.observed.extend(told);
-    let surplus = live.observed.len().saturating_sub(OBSERVED_MAX);
-    live.observed.drain(..surplus);
+    if live.recorder.is_due() && !(asked.is_empty() && batch.weight.is_zero()) {
+        let past = home.series.batches().cloned();
+        live.recorder.begin(batch.from, &live.known, past);
+    }
 }
 
 /// Returns about what metric systems are asked; `None` if nobody would use the answer.
@@ -190,7 +247,7 @@ fn watch(home: &Home, weight: Weight, now: Timestamp) -> Option<Watch<'_>> {
 }
 
 /// Lets the judges look at what was counted and observed.
-fn judge(home: &mut Home, now: Timestamp) -> Vec<Input> {
+fn judge(home: &mut Home, second: Second) -> Vec<Input> {
     let Some(live) = home
         .rollout
         .as_mut()
@@ -198,47 +255,37 @@ fn judge(home: &mut Home, now: Timestamp) -> Vec<Input> {
     else {
         return Vec::new();
     };
+    let second = Second {
+        bands: second.bands.filter(|bands| *bands != live.known.bands),
+        is_split: is_split(live),
+        ..second
+    };
+    live.recorder.add(&second);
+    let Second {
+        batch,
+        told,
+        bands,
+        asked,
+        is_split,
+    } = second;
+    live.known.hear(told);
+    live.known.compare(bands);
+    let now = batch.to;
     let plan = live.record.wish.plan.clone();
     let mut inputs = Vec::new();
-    for wish in rollout::effects(&plan, live.state()) {
-        let Effect::EnsureJudged { subject, since } = wish else {
-            continue;
-        };
-        let question = panel::question(&plan, subject, since, now);
-        let observed = match subject {
-            Subject::Background => std::mem::take(&mut live.observed),
-            Subject::Step(_) => Vec::new(),
-        };
-        let memory = memory(live, subject);
-        let answer = panel::judge(&question, &home.series, &observed, memory);
-        let answer = answer.with_bands(live.known.found.clone());
-        if subject == Subject::Background || !plan.rules().is_judged() {
+    for asked in asked {
+        let answer = live.known.look(&plan, asked, &home.series, now);
+        if looks::is_shown(&plan, asked.subject) {
             live.judged = Some((answer.judgement.clone(), answer.evidence));
         }
-        inputs.push(Input::Judged(with_split(&plan, live, answer.judgement)));
+        inputs.push(Input::Judged(looks::told(answer.judgement, is_split)));
     }
     inputs
 }
 
-/// Returns what the judge of a subject remembers; each step begins with nothing.
-fn memory(live: &mut Live, subject: Subject) -> &mut panel::Memory {
-    let Subject::Step(step) = subject else {
-        return &mut live.record.judges;
-    };
-    if live.step_memory.0 != Some(step) {
-        live.step_memory = (Some(step), panel::Memory::default());
-    }
-    &mut live.step_memory.1
-}
-
-/// Leaves the split out where requests reach the canary by name or by rule: those are no part of it and say nothing about it.
-fn with_split(plan: &Plan, live: &Live, judgement: Judgement) -> Judgement {
-    let routing = effect::traffic(plan, live.state());
-    let is_split = !routing.weight.is_zero() && routing.header_routes.is_empty();
-    let share = if is_split {
-        judgement.share
-    } else {
-        Share::Fits
-    };
-    Judgement { share, ..judgement }
+/// Whether requests reach the canary by the weight alone: those that do by name or by rule are no part of the split and say nothing
+/// about it.
+fn is_split(live: &Live) -> bool {
+    let routing = effect::traffic(live.plan(), live.state());
+    !routing.weight.is_zero() && routing.header_routes.is_empty()
 }

@@ -13,6 +13,7 @@ use super::{Driver, view};
 use crate::{
     handle::RequestError,
     record::{Entry, RolloutRecord},
+    recording::{self, Part},
     store::{EntryRow, RolloutRow},
 };
 
@@ -45,6 +46,25 @@ impl Driver {
     }
 
     pub(super) fn rollout(&mut self, id: &RolloutId) -> Result<RolloutHistory, RequestError> {
+        let row = self.row(id)?;
+        self.tell(&row, true)
+    }
+
+    /// Returns a part of what is stored of a rollout.
+    pub(super) fn stored(&mut self, id: &RolloutId, from: u64) -> Result<Part, RequestError> {
+        let rollout = if from == 0 {
+            Some((
+                self.row(id)?,
+                self.store.entries(id, recording::ENTRIES_MAX)?,
+            ))
+        } else {
+            None
+        };
+        let rows = self.store.recording(id, from, recording::ROWS_MAX)?;
+        Ok(Part { rollout, rows })
+    }
+
+    fn row(&mut self, id: &RolloutId) -> Result<RolloutRow, RequestError> {
         let not_found = || RequestError::NotFound(format!("there is no rollout {id}"));
         let service = id
             .as_str()
@@ -52,11 +72,8 @@ impl Driver {
             .and_then(|(service, _)| service.parse().ok())
             .ok_or_else(not_found)?;
         let rows = self.store.rollouts(&service, ROLLOUTS_MAX)?;
-        let row = rows
-            .iter()
-            .find(|row| &row.id == id)
-            .ok_or_else(not_found)?;
-        self.tell(row, true)
+        let row = rows.into_iter().find(|row| &row.id == id);
+        row.ok_or_else(not_found)
     }
 
     fn tell(

@@ -13,6 +13,7 @@ mod disk;
 mod failing;
 mod observed;
 mod queue;
+mod recorded;
 mod restart;
 mod rollout;
 mod supersede;

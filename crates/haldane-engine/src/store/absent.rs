@@ -9,7 +9,8 @@ use std::ops::RangeInclusive;
 use haldane_core::{RolloutId, ServiceName};
 
 use crate::store::{
-    BandRow, CommandRow, EntryRow, RolloutRow, ServiceRow, Store, StoreError, VersionRow, Write,
+    BandRow, CommandRow, EntryRow, RecordingRow, RolloutRow, ServiceRow, Store, StoreError,
+    VersionRow, Write,
 };
 
 /// A store that is not there.
@@ -64,6 +65,15 @@ impl Store for AbsentStore {
     }
 
     fn entries(&mut self, _: &RolloutId, _: u32) -> Result<Vec<EntryRow>, StoreError> {
+        self.refusal()
+    }
+
+    fn recording(
+        &mut self,
+        _: &RolloutId,
+        _: u64,
+        _: u32,
+    ) -> Result<Vec<RecordingRow>, StoreError> {
         self.refusal()
     }
 

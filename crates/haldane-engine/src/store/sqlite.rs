@@ -32,13 +32,14 @@ use haldane_core::{RolloutId, ServiceName};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, config::DbConfig};
 
 pub use prune::{
-    BANDS_MAX, COMMANDS_MAX, ENDED_ROLLOUTS_MAX, ENTRIES_MAX, FIRST_ENTRIES_KEPT, VERSIONS_MAX,
+    BANDS_MAX, COMMANDS_MAX, ENDED_ROLLOUTS_MAX, ENTRIES_MAX, FIRST_ENTRIES_KEPT, RECORDINGS_MAX,
+    VERSIONS_MAX,
 };
 pub use rows::BODY_BYTES_MAX;
 
 use crate::store::{
-    BandRow, CommandRow, EntryRow, RolloutRow, ServiceRow, Store, StoreError, VersionRow, Write,
-    lock::DirectoryLock,
+    BandRow, CommandRow, EntryRow, RecordingRow, RolloutRow, ServiceRow, Store, StoreError,
+    VersionRow, Write, lock::DirectoryLock,
 };
 
 /// The name of the store's file in the data directory.
@@ -201,6 +202,15 @@ impl Store for SqliteStore {
 
     fn entries(&mut self, rollout: &RolloutId, limit: u32) -> Result<Vec<EntryRow>, StoreError> {
         self.read(|connection| rows::entries(connection, rollout, limit))
+    }
+
+    fn recording(
+        &mut self,
+        rollout: &RolloutId,
+        from: u64,
+        limit: u32,
+    ) -> Result<Vec<RecordingRow>, StoreError> {
+        self.read(|connection| rows::recording(connection, rollout, from, limit))
     }
 
     fn commands(

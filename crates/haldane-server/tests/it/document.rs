@@ -8,13 +8,15 @@ use serde_json::Value;
 use crate::it::{client::Ask, world::World};
 
 /// What the API promises.
-const PROMISED: [(&str, &str); 14] = [
+const PROMISED: [(&str, &str); 16] = [
     ("GET", "/healthz"),
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
     ("GET", "/v1/daemon"),
     ("GET", "/v1/events"),
     ("GET", "/v1/rollouts/{id}"),
+    ("GET", "/v1/rollouts/{id}/recording"),
+    ("GET", "/v1/rollouts/{id}/recomputation"),
     ("GET", "/v1/services"),
     ("GET", "/v1/services/{name}"),
     ("GET", "/v1/services/{name}/history"),

@@ -31,7 +31,7 @@ async fn it_offers_metrics_and_health_and_nothing_else() {
         assert_eq!(answered.status, StatusCode::NOT_FOUND, "{method} {path}");
         tried += 1;
     }
-    assert_eq!(tried, 12);
+    assert_eq!(tried, 14);
     assert!(world.asked.lock().unwrap().is_empty());
 }
 

@@ -51,6 +51,14 @@ async fn what_does_not_exist_is_not_found() {
         ),
         ("/v1/events?service=ghost", "there is no service ghost"),
         ("/v1/rollouts/auth-9", "there is no rollout auth-9"),
+        (
+            "/v1/rollouts/auth-9/recording",
+            "there is no rollout auth-9",
+        ),
+        (
+            "/v1/rollouts/auth-9/recomputation",
+            "there is no rollout auth-9",
+        ),
     ] {
         check(&world, Ask::get(path), 404, reason).await;
     }

@@ -15,6 +15,7 @@ use haldane_api::http::{
 };
 use haldane_core::{RolloutId, ServiceName};
 use haldane_engine::handle::{Engine, Event, RequestError, Views};
+use haldane_engine::{recording::Part, store::RolloutRow};
 use haldane_server::{Extras, LogError, LogFollower, LogRequest, Metrics, Server, ServerConfig};
 use tempfile::TempDir;
 use tokio::{
@@ -256,8 +257,29 @@ async fn drive(
                 };
                 reply.send(answer).unwrap();
             }
+            Event::Stored(id, _, reply) => {
+                let row = (id.as_str() == "auth-1").then(|| stored(&id));
+                let why = format!("there is no rollout {id}");
+                reply.send(row.ok_or(RequestError::NotFound(why))).unwrap();
+            }
             Event::Gate(_) | Event::Changed => {}
         }
+    }
+}
+
+/// Returns a rollout as a store keeps it, of which nothing is recorded.
+fn stored(id: &RolloutId) -> Part {
+    let row = RolloutRow {
+        id: id.clone(),
+        service: service("auth"),
+        number: 1,
+        started_at: daemon().started_at,
+        ended_at: None,
+        body: include_str!("rollout.json").to_owned(),
+    };
+    Part {
+        rollout: Some((row, Vec::new())),
+        rows: Vec::new(),
     }
 }
 

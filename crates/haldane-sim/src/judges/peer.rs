@@ -321,6 +321,22 @@ impl Kayenta {
             }
         }
     }
+
+    /// Takes in a second; says whether a minute is over with it.
+    pub(super) fn gather(&mut self, at: u32, second: &Second) -> bool {
+        let canary = self.canary.hear(at, &second.canary);
+        let stable = self.stable.hear(at, &second.stable);
+        let (Some(canary), Some(stable)) = (canary, stable) else {
+            return false;
+        };
+        self.add(second, &canary, &stable);
+        true
+    }
+
+    /// Judges all points so far.
+    pub(super) fn judge(&self) -> score::Answer {
+        score::judge(&self.config, THRESHOLDS, &self.experiment, &self.control)
+    }
 }
 
 impl Decider for Kayenta {
@@ -329,22 +345,16 @@ impl Decider for Kayenta {
     }
 
     fn hear(&mut self, at: u32, second: &Second) -> Turn {
-        let canary = self.canary.hear(at, &second.canary);
-        let stable = self.stable.hear(at, &second.stable);
-        let (Some(canary), Some(stable)) = (canary, stable) else {
-            return Turn::On;
-        };
-        self.add(second, &canary, &stable);
+        let is_minute = self.gather(at, second);
         let is_end_of_step = at.is_multiple_of(self.schedule.hold.max(1));
         let is_last = self
             .schedule
             .weight(at.saturating_sub(1))
             .is_none_or(Weight::is_full);
-        if !is_end_of_step || is_last {
+        if !is_minute || !is_end_of_step || is_last {
             return Turn::On;
         }
-        let answer = score::judge(&self.config, THRESHOLDS, &self.experiment, &self.control);
-        if answer.verdict == Verdict::Fail {
+        if self.judge().verdict == Verdict::Fail {
             Turn::RollBack
         } else {
             Turn::On

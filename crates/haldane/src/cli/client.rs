@@ -130,9 +130,10 @@ impl Client {
 
     /// Reads a text.
     pub(crate) async fn text(&self, path: &str) -> Result<String> {
-        let stream = self.stream(path).await?;
-        let body = within(CALL_TIMEOUT, stream.collect()).await?;
-        Ok(String::from_utf8_lossy(&body).into_owned())
+        let body = self
+            .body(Method::GET, path, Bytes::new(), CALL_TIMEOUT)
+            .await?;
+        String::from_utf8(body.into()).map_err(|error| ClientError::Unreadable(error.into()))
     }
 
     /// Asks for something to be done.
@@ -184,6 +185,17 @@ impl Client {
         body: Bytes,
         limit: Duration,
     ) -> Result<T> {
+        let body = self.body(method, path, body, limit).await?;
+        serde_json::from_slice(&body).map_err(|error| ClientError::Unreadable(error.into()))
+    }
+
+    async fn body(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Bytes> {
         let exchange = async {
             let (status, stream) = self.send(method, path, body).await?;
             Ok((status, stream.collect().await?))
@@ -192,7 +204,7 @@ impl Client {
         if !status.is_success() {
             return Err(refused(status, &body));
         }
-        serde_json::from_slice(&body).map_err(|error| ClientError::Unreadable(error.into()))
+        Ok(body)
     }
 
     async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Stream)> {
@@ -240,6 +252,13 @@ impl Client {
             return ClientError::Denied { socket };
         }
         ClientError::Connect { socket, source }
+    }
+}
+
+impl ClientError {
+    /// Whether the daemon knows nothing of what was asked about.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { status, .. } if *status == StatusCode::NOT_FOUND)
     }
 }
 

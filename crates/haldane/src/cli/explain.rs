@@ -1,15 +1,20 @@
-//! `haldane explain`: the evidence behind what a rollout does, guard by guard, and what decides next.
+//! `haldane explain`: the evidence behind what a rollout does, guard by guard, what decides next, and whether its decisions follow again,
+//! to the bit, from what is stored.
 
 use std::io::Write;
 
-use haldane_api::http::JudgementView;
+use haldane_api::http::{JudgementView, RecomputationView, Recomputed, RolloutView};
 use haldane_core::ServiceName;
+use serde::Serialize;
 
 use super::{
-    bands, comparison,
+    bands,
+    client::{Client, ClientError},
+    comparison,
     exit::Exit,
     globals::Globals,
-    paint, result,
+    paint::{self, Tone},
+    result,
     snapshot::{Snapshot, write_verdict},
     table::{Cell, Table},
     words::{NOTHING, clean, date_and_time, wrap},
@@ -22,17 +27,94 @@ pub(crate) struct Args {
     name: ServiceName,
 }
 
+/// How many decisions are listed, the newest; of older ones those that are not the same.
+const DECISIONS_MAX: usize = 30;
+
+/// What programs get: the rollout, and its decisions made again.
+#[derive(Debug, Serialize)]
+struct Explained<'a> {
+    #[serde(flatten)]
+    rollout: &'a RolloutView,
+    recomputation: Option<&'a RecomputationView>,
+}
+
 /// Runs the command.
 pub(crate) async fn run(
     args: &Args,
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
-    let snapshot = Snapshot::ask(&globals.client(), &args.name).await?;
-    result::write(globals, out, &snapshot.service.rollout, |out| {
-        write(&snapshot, globals, out)
+    let client = globals.client();
+    let snapshot = Snapshot::ask(&client, &args.name).await?;
+    let again = match &snapshot.service.rollout {
+        Some(rollout) => Some(recompute(&client, rollout).await),
+        None => None,
+    };
+    let explained = snapshot.service.rollout.as_ref().map(|rollout| Explained {
+        rollout,
+        recomputation: again.as_ref().and_then(|again| again.as_ref().ok()),
+    });
+    result::write(globals, out, &explained, |out| {
+        write(&snapshot, globals, out)?;
+        match &again {
+            Some(Ok(again)) => write_again(again, globals, out),
+            // An explanation without it is one, too.
+            Some(Err(why)) => Ok(writeln!(
+                out,
+                "Not recomputed: {}",
+                clean(&why.to_string())
+            )?),
+            None => Ok(()),
+        }
     })?;
     Ok(Exit::Done)
+}
+
+async fn recompute(
+    client: &Client,
+    rollout: &RolloutView,
+) -> Result<RecomputationView, ClientError> {
+    client
+        .get(&format!("/v1/rollouts/{}/recomputation", rollout.id))
+        .await
+}
+
+/// Writes which decisions follow again from what is stored.
+fn write_again(
+    again: &RecomputationView,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let tone = if again.is_same { Tone::Good } else { Tone::Bad };
+    let mut text = clean(&again.text);
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    writeln!(out, "\n{}", globals.paint.tone(tone, &text))?;
+    for note in &again.notes {
+        writeln!(out, "  {}", clean(note))?;
+    }
+    let is_other = |result| result != Recomputed::Same;
+    let surplus = again.decisions.len().saturating_sub(DECISIONS_MAX);
+    let (older, newer) = again.decisions.split_at(surplus);
+    let others = older.iter().filter(|one| is_other(one.result));
+    let mut table = Table::new(["DECISION", "AT", "AGAIN", "LOOKS", "WHAT"]);
+    for one in others.take(DECISIONS_MAX).chain(newer) {
+        let (tone, result) = match one.result {
+            Recomputed::Same => (Tone::Good, "same"),
+            Recomputed::Different => (Tone::Bad, "DIFFERENT"),
+            Recomputed::NotRecorded => (Tone::Warn, "not recorded"),
+        };
+        table.push([
+            one.number.to_string().into(),
+            date_and_time(one.at, &globals.zone).into(),
+            Cell::new(tone, result),
+            one.looks.to_string().into(),
+            clean(&one.text).into(),
+        ]);
+    }
+    table.write(out, globals.width, globals.paint)?;
+    Ok(())
 }
 
 fn write(snapshot: &Snapshot, globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
@@ -128,6 +210,42 @@ mod tests {
         let (exit, out) = daemon.run("explain auth").await;
         assert_eq!(exit.unwrap(), Exit::Done);
         insta::assert_snapshot!(out);
+    }
+
+    #[tokio::test]
+    async fn each_decision_is_told_to_be_the_same_or_what_differs() {
+        let one = |number: u32, result: &str, text: &str| {
+            serde_json::json!({
+                "number": number, "at": "2026-11-21T12:00:05Z", "result": result, "looks": 7 * number, "text": text,
+            })
+        };
+        let again = serde_json::json!({
+            "rollout": "auth-7", "isSame": false, "looks": 312, "notes": ["seconds before 12:00 are not recorded"],
+            "text": "recomputed from 312 looks: 1 of 3 decisions differ",
+            "decisions": [
+                one(0, "Same", "the beginning"),
+                one(1, "NotRecorded", "the look that it rests on is not recorded"),
+                one(2, "Different", "the state differs: recomputed …5…, stored …6…"),
+            ],
+        });
+        let daemon = Daemon::start([
+            (
+                "GET /v1/services/auth",
+                Reply::json(200, &service_json("RollingBack")),
+            ),
+            (
+                "GET /v1/rollouts/auth-7/recomputation",
+                Reply::json(200, &again),
+            ),
+        ]);
+        let (exit, out) = daemon.run("explain auth").await;
+        assert_eq!(exit.unwrap(), Exit::Done);
+        let (_, told) = out.split_once("What to do:").unwrap();
+        insta::assert_snapshot!(told);
+        let (_, out) = daemon.run("explain auth -o json").await;
+        let value: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(value["id"], "auth-7");
+        assert_eq!(value["recomputation"], again);
     }
 
     #[tokio::test]

@@ -18,9 +18,10 @@ use std::{
 
 use haldane_core::{Weight, verdict::Verdict};
 
+pub(super) use self::server::Prometheus;
 use self::{
     injector::{Fault, Injector},
-    server::{Prometheus, program},
+    server::program,
     stand::{BRISK, Service, Stand},
     version::{GOOD, Nature, Version},
 };

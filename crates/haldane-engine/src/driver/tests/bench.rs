@@ -6,7 +6,8 @@ use std::{
 };
 
 use haldane_api::http::{
-    Answer, ApplyRequest, CommandName, CommandRequest, DaemonView, DeployRequest, ServiceView,
+    Answer, ApplyRequest, CommandName, CommandRequest, DaemonView, DeployRequest, Recomputed,
+    RecomputedView, ServiceView,
 };
 use haldane_core::{
     ServiceName, VersionName, Weight,
@@ -24,7 +25,11 @@ use crate::{
     driver::{Driver, Setup},
     handle::{Engine, Event, Reply, RequestError},
     record::{CommandRecord, Entry, RolloutRecord},
-    store::{CommandRow, Store, absent::AbsentStore, lock::DirectoryLock, sqlite::SqliteStore},
+    recording::Stored,
+    store::{
+        CommandRow, RolloutRow, Store, absent::AbsentStore, lock::DirectoryLock,
+        sqlite::SqliteStore,
+    },
 };
 
 /// The beginning of time in these tests: a Friday noon.
@@ -395,9 +400,25 @@ impl Bench {
                     }
                 });
                 assert_eq!(last.as_ref(), Some(&record.state), "{}: last", row.id);
+                check_recording(store.as_mut(), &row);
             }
         }
     }
+}
+
+/// What the judges said follows again from what is recorded, and the decisions from that.
+fn check_recording(store: &mut dyn Store, row: &RolloutRow) {
+    let view = stored(store, row).recompute(&|| false);
+    assert!(view.is_same, "{view:#?}");
+    let is_other = |one: &&RecomputedView| one.result != Recomputed::Same;
+    assert_eq!(view.decisions.iter().find(is_other), None, "{view:#?}");
+}
+
+/// Returns all that is stored of a rollout.
+pub(super) fn stored(store: &mut dyn Store, row: &RolloutRow) -> Stored {
+    let entries = store.entries(&row.id, 1_000).unwrap();
+    let rows = store.recording(&row.id, 0, u32::MAX).unwrap();
+    Stored::try_new(row, entries, rows).unwrap()
 }
 
 fn check_entry(plan: &Plan, before: Option<&State>, entry: &Entry, at: jiff::Timestamp) {

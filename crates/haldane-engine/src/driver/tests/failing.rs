@@ -8,7 +8,8 @@ use std::{
 use haldane_core::{RolloutId, ServiceName};
 
 use crate::store::{
-    BandRow, CommandRow, EntryRow, RolloutRow, ServiceRow, Store, StoreError, VersionRow, Write,
+    BandRow, CommandRow, EntryRow, RecordingRow, RolloutRow, ServiceRow, Store, StoreError,
+    VersionRow, Write,
 };
 
 /// What ends a driver in the midst of a commit, as a power cut does.
@@ -105,6 +106,15 @@ impl<S: Store> Store for Failing<S> {
 
     fn entries(&mut self, rollout: &RolloutId, limit: u32) -> Result<Vec<EntryRow>, StoreError> {
         self.inner.entries(rollout, limit)
+    }
+
+    fn recording(
+        &mut self,
+        rollout: &RolloutId,
+        from: u64,
+        limit: u32,
+    ) -> Result<Vec<RecordingRow>, StoreError> {
+        self.inner.recording(rollout, from, limit)
     }
 
     fn commands(

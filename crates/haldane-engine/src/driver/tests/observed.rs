@@ -3,7 +3,7 @@
 use super::bench::{Bench, SHOP, version};
 
 /// The shop's file with a metric of another system.
-fn with_payments() -> String {
+pub(super) fn with_payments() -> String {
     let metrics =
         "    metrics: { payments: { kind: ratio, source: prom, template: plain } }\n    rollout:";
     let sources = "sources: { prom: { prometheus: http://127.0.0.1:9090 } }\nservices:";

@@ -19,6 +19,10 @@ pub const ENTRIES_MAX: u32 = 10_000;
 /// The entries at a rollout's beginning that are kept for good: who started it, on which plan, and how it got under way.
 pub const FIRST_ENTRIES_KEPT: u32 = 100;
 
+/// The ended rollouts per service whose recordings are kept, the ones with the highest numbers. Recordings are the largest part of
+/// a store: this many of the largest fill 160 MiB, usual ones a hundredth of that.
+pub const RECORDINGS_MAX: u32 = 10;
+
 /// The commands that are kept per service, the newest.
 pub const COMMANDS_MAX: u32 = 1_000;
 
@@ -35,8 +39,12 @@ pub(super) fn after(connection: &Connection, write: &Write) -> rusqlite::Result<
     match write {
         Write::PutService(_) | Write::RemoveService(_) => Ok(()),
         Write::PutRollout(row) if row.ended_at.is_none() => Ok(()),
-        Write::PutRollout(row) => rollouts(connection, &row.service),
+        Write::PutRollout(row) => {
+            rollouts(connection, &row.service)?;
+            recordings(connection, &row.service)
+        }
         Write::AddEntry(row) => entries(connection, &row.rollout),
+        Write::PutRecording(_) => Ok(()),
         Write::AddCommand(row) => commands(connection, &row.service),
         Write::PutVersion(row) => versions(connection, &row.service),
         Write::PutBand(row) => bands(connection, &row.service),
@@ -48,6 +56,13 @@ fn rollouts(connection: &Connection, service: &ServiceName) -> rusqlite::Result<
         SELECT number FROM rollout WHERE service = ?1 AND ended_at IS NOT NULL
         ORDER BY number DESC LIMIT 1 OFFSET ?2)";
     oldest(connection, sql, service, ENDED_ROLLOUTS_MAX)
+}
+
+fn recordings(connection: &Connection, service: &ServiceName) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM recording WHERE rollout IN (
+        SELECT id FROM rollout WHERE service = ?1 AND ended_at IS NOT NULL
+        ORDER BY number DESC LIMIT -1 OFFSET ?2)";
+    oldest(connection, sql, service, RECORDINGS_MAX)
 }
 
 /// Entries have numbers, so the range to remove follows from the last number, without counting.

@@ -7,7 +7,9 @@ use std::{fmt::Display, ops::RangeInclusive, str::FromStr};
 use haldane_core::{RolloutId, ServiceName};
 use rusqlite::{Connection, Params, Row, params, types::Type};
 
-use crate::store::{BandRow, CommandRow, EntryRow, RolloutRow, ServiceRow, VersionRow, Write};
+use crate::store::{
+    BandRow, CommandRow, EntryRow, RecordingRow, RolloutRow, ServiceRow, VersionRow, Write,
+};
 
 /// The longest body of a row, in bytes: a hundred times what a decision with its evidence takes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -25,6 +27,7 @@ pub(super) fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<
         Write::RemoveService(name) => remove_service(connection, name),
         Write::PutRollout(row) => put_rollout(connection, row),
         Write::AddEntry(row) => add_entry(connection, row),
+        Write::PutRecording(row) => put_recording(connection, row),
         Write::AddCommand(row) => add_command(connection, row),
         Write::PutVersion(row) => put_version(connection, row),
         Write::PutBand(row) => put_band(connection, row),
@@ -74,6 +77,24 @@ pub(super) fn entries(
     })?;
     entries.reverse();
     Ok(entries)
+}
+
+pub(super) fn recording(
+    connection: &Connection,
+    rollout: &RolloutId,
+    from: u64,
+    limit: u32,
+) -> rusqlite::Result<Vec<RecordingRow>> {
+    let sql = "SELECT rollout, number, body FROM recording
+        WHERE rollout = ?1 AND number >= ?2 ORDER BY number LIMIT ?3";
+    let values = params![rollout.as_str(), integer(from)?, limit];
+    select(connection, sql, values, |row| {
+        Ok(RecordingRow {
+            rollout: parsed(row, 0)?,
+            number: count(row, 1)?,
+            body: row.get(2)?,
+        })
+    })
 }
 
 pub(super) fn commands(
@@ -166,6 +187,13 @@ fn add_entry(connection: &Connection, row: &EntryRow) -> rusqlite::Result<()> {
         row.at.to_string(),
         body(&row.body)?,
     ];
+    execute(connection, sql, values)
+}
+
+/// A row that is there already is of a commit that was taken for failed; this one goes on from before it.
+fn put_recording(connection: &Connection, row: &RecordingRow) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO recording (rollout, number, body) VALUES (?1, ?2, ?3)";
+    let values = params![row.rollout.as_str(), integer(row.number)?, body(&row.body)?,];
     execute(connection, sql, values)
 }
 

@@ -23,6 +23,10 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         sql: include_str!("schema/1.sql"),
     },
     Migration {
+        to: 2,
+        sql: include_str!("schema/2.sql"),
+    },
+    Migration {
         to: 3,
         sql: include_str!("schema/3.sql"),
     },

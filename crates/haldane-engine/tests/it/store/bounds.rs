@@ -4,10 +4,11 @@ use std::fs;
 
 use haldane_core::{RolloutId, ServiceName};
 use haldane_engine::store::{
-    BandRow, CommandRow, EntryRow, RolloutRow, ServiceRow, Store as _, VersionRow, Write,
+    BandRow, CommandRow, EntryRow, RecordingRow, RolloutRow, ServiceRow, Store as _, VersionRow,
+    Write,
     sqlite::{
         BANDS_MAX, BODY_BYTES_MAX, COMMANDS_MAX, ENDED_ROLLOUTS_MAX, ENTRIES_MAX,
-        FIRST_ENTRIES_KEPT, SqliteStore, VERSIONS_MAX,
+        FIRST_ENTRIES_KEPT, RECORDINGS_MAX, SqliteStore, VERSIONS_MAX,
     },
 };
 use jiff::Timestamp;
@@ -82,6 +83,42 @@ fn ended_rollouts_are_bounded_and_live_ones_stay() {
     };
     assert_eq!(entries(&mut store, 7), 0);
     assert_eq!(entries(&mut store, 8), 1);
+}
+
+#[test]
+fn recordings_are_kept_of_the_last_rollouts_and_of_live_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = store(&dir);
+    let max = u64::from(RECORDINGS_MAX);
+    let row = |rollout, number| {
+        Write::PutRecording(RecordingRow {
+            rollout: RolloutId::new(&auth(), rollout),
+            number,
+            body: format!("{rollout} {number}"),
+        })
+    };
+    store.commit(&[rollout(1, None), row(1, 0)]).unwrap();
+    for number in 2..=max + 4 {
+        store
+            .commit(&[rollout(number, None), row(number, 0), row(number, 1)])
+            .unwrap();
+        store.commit(&[rollout(number, Some(NOW))]).unwrap();
+    }
+    let bodies = |store: &mut SqliteStore, rollout: u64, from: u64, limit: u32| {
+        let id = RolloutId::new(&auth(), rollout);
+        let rows = store.recording(&id, from, limit).unwrap();
+        rows.into_iter().map(|row| row.body).collect::<Vec<_>>()
+    };
+    assert_eq!(bodies(&mut store, 1, 0, 9), ["1 0"]);
+    assert_eq!(bodies(&mut store, 4, 0, 9), [""; 0]);
+    assert_eq!(bodies(&mut store, 5, 0, 9), ["5 0", "5 1"]);
+    assert_eq!(bodies(&mut store, 5, 1, 9), ["5 1"]);
+    assert_eq!(bodies(&mut store, 5, 0, 1), ["5 0"]);
+    assert_eq!(bodies(&mut store, max + 4, 0, 9).len(), 2);
+    // A row that is written again replaces the first.
+    store.commit(&[row(5, 1)]).unwrap();
+    store.commit(&[Write::RemoveService(auth())]).unwrap();
+    assert_eq!(bodies(&mut store, 5, 0, 9), [""; 0]);
 }
 
 #[test]

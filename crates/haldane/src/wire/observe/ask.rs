@@ -42,6 +42,17 @@ pub(crate) struct Asker {
     timeout: Duration,
 }
 
+/// The time that is asked about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    /// Where it begins.
+    pub(crate) from: Timestamp,
+    /// Where it ends.
+    pub(crate) to: Timestamp,
+    /// What a Prometheus is asked for: what there is at the end, or at each step.
+    pub(crate) form: prometheus::Form,
+}
+
 /// Why there is no reading.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AskError {
@@ -104,26 +115,40 @@ impl Asker {
         text: &str,
         now: Timestamp,
     ) -> Result<Reading, AskError> {
+        let span = Span {
+            from: now - window(metric),
+            to: now,
+            form: prometheus::Form::Instant,
+        };
+        self.ask_over(metric, text, span).await
+    }
+
+    /// Asks about a time, and returns all of the answer.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub(crate) async fn ask_over(
+        &self,
+        metric: &Metric,
+        text: &str,
+        span: Span,
+    ) -> Result<Reading, AskError> {
         let deadline = Instant::now() + self.timeout;
-        let asking = self.ask_all(metric, text, now);
+        let asking = self.ask_all(metric, text, span);
         timeout_at(deadline, asking)
             .await
             .unwrap_or(Err(AskError::Web(WebError::Slow(self.timeout))))
     }
 
-    async fn ask_all(
-        &self,
-        metric: &Metric,
-        text: &str,
-        now: Timestamp,
-    ) -> Result<Reading, AskError> {
+    async fn ask_all(&self, metric: &Metric, text: &str, span: Span) -> Result<Reading, AskError> {
         let source = &metric.source;
         let headers = secrets(&source.headers).await?;
         let mut auth = secrets(&source.auth).await?;
         let web = self.webs.of(tls(&mut auth));
-        let query = query(metric, &headers, text)?;
-        let auth = query.auth(&in_their_words(source.provider, auth), now)?;
-        let window = Window::try_new(now - window(metric), now, metric.interval)?;
+        let query = query(metric, &headers, text, span.form)?;
+        // Signed requests are of today, whatever they ask about.
+        let auth = query.auth(&in_their_words(source.provider, auth), Timestamp::now())?;
+        let window = Window::try_new(span.from, span.to, metric.interval)?;
         let redact = |error: Error| {
             let values = headers.values().cloned().map(Auth::Key);
             values.fold(auth.redact(error), |error, value| value.redact(error))
@@ -172,6 +197,7 @@ fn query(
     metric: &Metric,
     headers: &BTreeMap<String, Secret>,
     text: &str,
+    form: prometheus::Form,
 ) -> Result<Query, AskError> {
     let source = &metric.source;
     let (address, text) = (source.address.clone(), text.to_owned());
@@ -185,7 +211,7 @@ fn query(
         Provider::Prometheus => Query::Prometheus(prometheus::Query {
             address,
             expression: text,
-            form: prometheus::Form::Instant,
+            form,
             headers,
             region: option("region"),
         }),

@@ -54,7 +54,20 @@ impl Question {
         stable: &VersionName,
         canary: Option<&VersionName>,
     ) -> Result<Self, Error> {
-        let window = window(metric);
+        Self::over(window(metric), metric, service, stable, canary)
+    }
+
+    /// Returns what a metric asks about two versions, with raw samples of so much time.
+    ///
+    /// # Errors
+    /// As for [`Self::try_new`].
+    pub(crate) fn over(
+        window: Duration,
+        metric: &Metric,
+        service: &ServiceName,
+        stable: &VersionName,
+        canary: Option<&VersionName>,
+    ) -> Result<Self, Error> {
         let names = |version| Names {
             service,
             version,
