@@ -4,7 +4,7 @@
 //! a service whose users live by another clock has the band of the hour before for the week or two after.
 //!
 //! What is usual is, in this order, what the first of these tells: the same hour of the same day of the week, from three weeks on; the
-//! same hour of any day, from three days on; all of the last week, from a day on. Each needs [`VALUES_MIN`] values. Median and median
+//! same hour of any day, from three days on; all of the last week, from a day on. Each needs two dozen values. Median and median
 //! absolute deviation take no notice of an incident in fewer than half of them, so nothing has to be left out for them.
 //!
 //! **Invariant:** at most [`WEEKS_MAX`] weeks are kept, and none from the future: a clock that was wrong leaves nothing behind that

@@ -311,6 +311,7 @@ fn findings_are_told_in_words() {
     let sold = share("sold", Direction::LowerIsWorse);
     let pods = |each: u64| Some(Reading::Pods(vec![each; 3]));
     let weeks = band(100_000, Span::Weeks(5));
+    let days = |days| band(120_500_000, Span::Days(days));
     let said = [
         look(&latency, Some(weeks), &seen(all(95_000), all(420_000))),
         look(&latency, Some(weeks), &seen(None, all(420_000))),
@@ -318,16 +319,8 @@ fn findings_are_told_in_words() {
         look(&latency, Some(weeks), &seen(all(95_000), all(99_000))),
         look(&latency, Some(weeks), &seen(all(95_000), None)),
         look(&latency, None, &seen(all(95_000), all(99_000))),
-        look(
-            &rate,
-            Some(band(120_500_000, Span::Days(3))),
-            &seen(counts(120_000, 300), None),
-        ),
-        look(
-            &rate,
-            Some(band(120_500_000, Span::Days(1))),
-            &seen(counts(36_000, 300), None),
-        ),
+        look(&rate, Some(days(3)), &seen(counts(120_000, 300), None)),
+        look(&rate, Some(days(1)), &seen(counts(36_000, 300), None)),
         look(
             &gauge,
             Some(band(2_500, Span::Recent(2))),
