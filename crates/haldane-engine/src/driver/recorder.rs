@@ -16,7 +16,7 @@ use crate::{
     store::{RecordingRow, Write},
 };
 
-/// How much is recorded of one rollout: seven hours of a service of 100 requests a second.
+/// How much is recorded of one rollout: some six hours of a service of 100 requests a second.
 const RECORDING_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// How much waits for the store: five minutes of batches from before, each as large as it may be at a hundred buckets a version,
