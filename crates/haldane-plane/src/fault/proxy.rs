@@ -37,7 +37,10 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tracing::{debug, info};
 
-use crate::fault::{ApiRequest, Fault, Refusal, RuleId, Rules, Verb, rules::Hit};
+use crate::{
+    accept::accept,
+    fault::{ApiRequest, Fault, Refusal, RuleId, Rules, Verb, rules::Hit},
+};
 
 /// The clients of one test; a watch needs a connection of its own here.
 const CONNECTIONS_MAX: usize = 4096;
@@ -135,19 +138,17 @@ impl Injector {
         })
     }
 
-    /// Accepts on all of `listeners` for as long as it is polled.
+    /// Accepts on both listeners for as long as it is polled.
     pub(crate) async fn serve(self: Arc<Self>, inside: TcpListener, outside: TcpListener) {
         let mut connections = JoinSet::new();
         loop {
             let is_free = connections.len() < CONNECTIONS_MAX;
-            let accepted = tokio::select! {
-                accepted = inside.accept(), if is_free => accepted,
-                accepted = outside.accept(), if is_free => accepted,
+            let (stream, _) = tokio::select! {
+                accepted = accept(|| inside.accept()), if is_free => accepted,
+                accepted = accept(|| outside.accept()), if is_free => accepted,
                 Some(_) = connections.join_next() => continue,
             };
-            if let Ok((stream, _)) = accepted {
-                connections.spawn(Arc::clone(&self).converse(stream));
-            }
+            connections.spawn(Arc::clone(&self).converse(stream));
         }
     }
 

@@ -113,8 +113,8 @@ fn verb(method: &Method, is_watch: bool, is_many: bool) -> Verb {
 mod tests {
     use super::*;
 
-    fn check(method: Method, uri: &str, expected: (Verb, &str, &str, &str, &str)) {
-        let req = ApiRequest::new(&method, &uri.parse().unwrap(), "");
+    fn check(method: &Method, uri: &str, expected: (Verb, &str, &str, &str, &str)) {
+        let req = ApiRequest::new(method, &uri.parse().unwrap(), "");
         let found = (
             req.verb,
             req.group.as_str(),
@@ -129,46 +129,46 @@ mod tests {
     fn addresses_are_read_as_the_server_reads_them() {
         let apps = "/apis/apps/v1/namespaces/shop/deployments";
         check(
-            Method::GET,
+            &Method::GET,
             apps,
             (Verb::List, "apps", "deployments", "shop", ""),
         );
         check(
-            Method::GET,
+            &Method::GET,
             &format!("{apps}?watch=true"),
             (Verb::Watch, "apps", "deployments", "shop", ""),
         );
         check(
-            Method::PATCH,
+            &Method::PATCH,
             &format!("{apps}/web"),
             (Verb::Patch, "apps", "deployments", "shop", "web"),
         );
         check(
-            Method::PUT,
+            &Method::PUT,
             &format!("{apps}/web/status"),
             (Verb::Update, "apps", "deployments/status", "shop", "web"),
         );
         check(
-            Method::POST,
+            &Method::POST,
             "/api/v1/namespaces/shop/pods",
             (Verb::Create, "", "pods", "shop", ""),
         );
         check(
-            Method::DELETE,
+            &Method::DELETE,
             "/api/v1/nodes/node-1",
             (Verb::Delete, "", "nodes", "", "node-1"),
         );
         check(
-            Method::GET,
+            &Method::GET,
             "/api/v1/namespaces/shop",
             (Verb::Get, "", "namespaces", "", "shop"),
         );
         check(
-            Method::PUT,
+            &Method::PUT,
             "/api/v1/namespaces/shop/finalize",
             (Verb::Update, "", "namespaces/finalize", "", "shop"),
         );
-        check(Method::GET, "/version", (Verb::Get, "", "", "", ""));
-        check(Method::GET, "/apis", (Verb::Get, "", "", "", ""));
+        check(&Method::GET, "/version", (Verb::Get, "", "", "", ""));
+        check(&Method::GET, "/apis", (Verb::Get, "", "", "", ""));
     }
 }

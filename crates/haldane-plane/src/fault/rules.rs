@@ -161,13 +161,13 @@ mod tests {
 
     const CONFLICT: Fault = Fault::Refuse(Refusal::Conflict);
 
-    fn request(method: Method, uri: &str) -> ApiRequest {
-        ApiRequest::new(&method, &uri.parse().unwrap(), "haldane/0.1.0")
+    fn request(method: &Method, uri: &str) -> ApiRequest {
+        ApiRequest::new(method, &uri.parse().unwrap(), "haldane/0.1.0")
     }
 
     fn patch() -> ApiRequest {
         request(
-            Method::PATCH,
+            &Method::PATCH,
             "/apis/apps/v1/namespaces/shop/deployments/web",
         )
     }
@@ -230,8 +230,8 @@ mod tests {
 
     #[test]
     fn a_fault_happens_only_where_it_can() {
-        let watch = request(Method::GET, "/api/v1/pods?watch=true");
-        let list = request(Method::GET, "/api/v1/pods");
+        let watch = request(&Method::GET, "/api/v1/pods?watch=true");
+        let list = request(&Method::GET, "/api/v1/pods");
         for (fault, on_watch, on_list, on_patch) in [
             (CONFLICT, true, true, true),
             (Fault::Lost, false, true, true),
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn an_open_watch_is_counted_once() {
         let rules = Rules::new();
-        let watch = request(Method::GET, "/api/v1/pods?watch=true");
+        let watch = request(&Method::GET, "/api/v1/pods?watch=true");
         let cut = Rule {
             skip: 1,
             ..Rule::always(Fault::CutWatch, Matcher::default())

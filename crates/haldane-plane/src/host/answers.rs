@@ -11,6 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    accept::accept,
     control::{Answer, Question, Status},
     fault::Rules,
     message,
@@ -38,14 +39,12 @@ impl Answers {
         let mut askers = JoinSet::new();
         loop {
             tokio::select! {
-                accepted = listener.accept(), if askers.len() < ASKERS_MAX => {
-                    if let Ok((stream, _)) = accepted {
-                        let answers = self.clone();
-                        askers.spawn(async move {
-                            // Whoever hangs up or dawdles has no answer.
-                            time::timeout(TALK_TIMEOUT, answers.talk(&stream)).await.ok();
-                        });
-                    }
+                (stream, _) = accept(|| listener.accept()), if askers.len() < ASKERS_MAX => {
+                    let answers = self.clone();
+                    askers.spawn(async move {
+                        // Whoever hangs up or dawdles has no answer.
+                        time::timeout(TALK_TIMEOUT, answers.talk(&stream)).await.ok();
+                    });
                 }
                 Some(_) = askers.join_next() => {}
             }

@@ -31,10 +31,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::pod::{
-    behavior::Stop,
-    instance::{Id, Instance, instances},
-    reply::Replies,
+use crate::{
+    accept::accept,
+    pod::{
+        behavior::Stop,
+        instance::{Id, Instance, instances},
+        reply::Replies,
+    },
 };
 
 /// The connections of one port; further ones wait to be accepted.
@@ -197,15 +200,13 @@ impl Port {
         loop {
             tokio::select! {
                 () = self.life.stop.cancelled(), if self.stop != Stop::Serve => break,
-                accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => {
-                    if let Ok((stream, _)) = accepted {
-                        let replies = Arc::clone(&self.replies);
-                        let stop = match self.stop {
-                            Stop::Serve => CancellationToken::new(),
-                            Stop::Drain | Stop::Drop => self.life.stop.clone(),
-                        };
-                        connections.spawn(converse(stream, replies, stop));
-                    }
+                (stream, _) = accept(|| listener.accept()), if connections.len() < CONNECTIONS_MAX => {
+                    let replies = Arc::clone(&self.replies);
+                    let stop = match self.stop {
+                        Stop::Serve => CancellationToken::new(),
+                        Stop::Drain | Stop::Drop => self.life.stop.clone(),
+                    };
+                    connections.spawn(converse(stream, replies, stop));
                 }
                 Some(_) = connections.join_next() => {}
             }

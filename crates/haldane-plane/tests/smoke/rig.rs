@@ -90,7 +90,7 @@ pub(crate) async fn ready(client: &Client, app: &str, count: usize) -> Vec<Pod> 
     let what = format!("{count} ready pods of {app}");
     eventually(&what, async || {
         let pods = api.list(&labels).await.unwrap().items;
-        let ready: Vec<Pod> = pods.into_iter().filter(|pod| is_ready(pod)).collect();
+        let ready: Vec<Pod> = pods.into_iter().filter(is_ready).collect();
         (ready.len() == count).then_some(ready)
     })
     .await
