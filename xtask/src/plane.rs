@@ -139,11 +139,11 @@ mod tests {
             "--",
             "curl",
             "--silent",
-            "http://10.244.0.3",
+            "http://10.128.0.3",
         ];
         let line = Line::try_parse_from(line).unwrap();
         let expected = "cargo run --quiet -p haldane-plane --bin haldane-plane -- \
-                        exec --name a -- curl --silent http://10.244.0.3";
+                        exec --name a -- curl --silent http://10.128.0.3";
         assert_eq!(program(&line.args.passed_on).to_string(), expected);
         let help = Line::try_parse_from(["plane", "--help"]).unwrap();
         assert_eq!(help.args.passed_on, ["--help"]);

@@ -57,7 +57,7 @@ enum Command {
         #[arg(long, env = "HALDANE_PLANE_FAULTS")]
         faults: bool,
     },
-    /// Runs a program inside a plane, where pods can be reached: `exec -- curl http://10.244.0.3:8080`.
+    /// Runs a program inside a plane, where pods can be reached: `exec -- curl http://10.128.0.3:8080`.
     Exec {
         #[command(flatten)]
         named: Named,

@@ -5,10 +5,10 @@ use std::{fs, io::Read as _, net::SocketAddr, path::Path, time::Duration};
 use anyhow::Context as _;
 use futures_util::future::try_join_all;
 use http::Request;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Api, Client, Config,
-    api::{ListParams, PostParams},
+    api::{DeleteParams, ListParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::{Value, json};
@@ -66,6 +66,9 @@ impl Cluster<'_> {
         let nodes = time::timeout_at(deadline, nodes(client.clone()));
         let nodes = programs.meanwhile(nodes).await?;
         nodes.context("the nodes were not ready in time")??;
+        let first = time::timeout_at(deadline, first_pod(client.clone()));
+        let first = programs.meanwhile(first).await?;
+        first.context("no pod had an address in time")??;
         Ok(client)
     }
 
@@ -229,6 +232,32 @@ async fn nodes(client: Client) -> anyhow::Result<()> {
         }
         time::sleep(POLL_INTERVAL).await;
     }
+}
+
+/// Lets one pod come and go. KWOK 0.7 makes its pool of addresses when the first pod needs one; two pods that are first at the same
+/// time would make one each, and have the same address.
+async fn first_pod(client: Client) -> anyhow::Result<()> {
+    let api = Api::<Pod>::namespaced(client, "kube-system");
+    let pod = json!({
+        "metadata": {"name": "first"},
+        "spec": {"nodeName": "node-1", "containers": [{"name": "first", "image": "first"}]},
+    });
+    let created = api
+        .create(&PostParams::default(), &serde_json::from_value(pod)?)
+        .await;
+    created.context("creating the first pod")?;
+    loop {
+        let pod = api.get("first").await.context("looking at the first pod")?;
+        if pod.status.is_some_and(|status| status.pod_ip.is_some()) {
+            break;
+        }
+        time::sleep(POLL_INTERVAL).await;
+    }
+    let at_once = DeleteParams::default().grace_period(0);
+    api.delete("first", &at_once)
+        .await
+        .context("deleting the first pod")?;
+    Ok(())
 }
 
 /// A node that is ready, and to which the controllers let pods go.

@@ -5,11 +5,11 @@ use std::{fs, net::Ipv4Addr};
 use anyhow::Context as _;
 use tokio::process::Command;
 
-/// The addresses of pods, as KWOK gives them out.
-pub(super) const PODS: &str = "10.244.0.0/16";
+/// The addresses of pods, as KWOK gives them out: eight millions, so that none is given twice.
+pub(super) const PODS: &str = "10.128.0.0/9";
 
-/// The addresses of nodes: the last of the pods'.
-pub(super) const NODE: Ipv4Addr = Ipv4Addr::new(10, 244, 255, 1);
+/// The addresses of nodes: among the last of the pods'.
+pub(super) const NODE: Ipv4Addr = Ipv4Addr::new(10, 255, 255, 1);
 
 /// Ports that the kernel must not give to an outgoing connection before the one who needs them listens there.
 const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
