@@ -90,7 +90,10 @@ pub(crate) async fn ready(client: &Client, app: &str, count: usize) -> Vec<Pod> 
     let what = format!("{count} ready pods of {app}");
     eventually(&what, async || {
         let pods = api.list(&labels).await.unwrap().items;
-        let ready: Vec<Pod> = pods.into_iter().filter(is_ready).collect();
+        let ready: Vec<Pod> = pods
+            .into_iter()
+            .filter(|pod| is_ready(pod) && !is_ending(pod))
+            .collect();
         (ready.len() == count).then_some(ready)
     })
     .await
@@ -103,6 +106,10 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
         .flat_map(|status| status.conditions.iter().flatten());
     let mut conditions = conditions.into_iter();
     conditions.any(|it| it.type_ == "Ready" && it.status == "True")
+}
+
+fn is_ending(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
 }
 
 pub(crate) fn name(pod: &Pod) -> &str {

@@ -76,7 +76,12 @@ async fn pods_answer_until_they_are_gone() {
         .await
         .unwrap();
     eventually("three pods of v2", async || {
-        let status = deployments.get("shop").await.unwrap().status?;
+        let shop = deployments.get("shop").await.unwrap();
+        let status = shop.status?;
+        // Before that it tells of the version before.
+        if status.observed_generation < shop.metadata.generation {
+            return None;
+        }
         let updated = status.updated_replicas == Some(3) && status.replicas == Some(3);
         (updated && status.ready_replicas == Some(3)).then_some(())
     })
