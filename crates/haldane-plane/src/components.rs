@@ -152,7 +152,8 @@ impl Cache {
     pub(crate) fn of_user() -> Result<Self, ComponentError> {
         let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
         let of = |name: &str, below: &str| set(name).map(|path| PathBuf::from(path).join(below));
-        let root = of(CACHE_VARIABLE, "")
+        let root = set(CACHE_VARIABLE)
+            .map(PathBuf::from)
             .or_else(|| of("XDG_CACHE_HOME", "haldane/plane"))
             .or_else(|| of("HOME", ".cache/haldane/plane"));
         root.map(|root| Self { root })
@@ -189,12 +190,15 @@ impl Cache {
 
     /// Builds what is missing and tells how far it is. Two at the same time wait for each other.
     pub(crate) fn fill(&self, out: &mut dyn Write) -> Result<(), ComponentError> {
+        if self.missing().is_empty() {
+            return Ok(()); // A cache that is complete may be somebody else's.
+        }
         fs::create_dir_all(&self.root).map_err(|source| self.error(source))?;
         let lock = File::create(self.root.join("lock")).map_err(|source| self.error(source))?;
         lock.lock().map_err(|source| self.error(source))?;
         let missing = self.missing();
         if missing.is_empty() {
-            return Ok(());
+            return Ok(()); // It was built while we waited.
         }
         let toolchain = Toolchain::find(&self.root, out)?;
         missing
