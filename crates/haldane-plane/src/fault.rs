@@ -24,7 +24,7 @@ pub struct Rule {
     #[serde(default)]
     pub skip: u64,
     /// How often it happens; without it as long as the rule stands.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u64>,
 }
 
@@ -36,19 +36,19 @@ pub struct Matcher {
     #[serde(default)]
     pub verbs: Vec<Verb>,
     /// The API group, empty for the core one.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// The plural, with its subresource if it is meant: `deployments`, `deployments/status`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
     /// The namespace.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// The object's name.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// A part of the client's `User-Agent`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
 }
 

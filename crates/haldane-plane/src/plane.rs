@@ -100,6 +100,9 @@ pub enum PlaneError {
     /// It did not come up.
     #[error("the plane did not start: {0}")]
     Start(String),
+    /// One of its programs died, and the plane with it.
+    #[error("the plane has ended: {0}")]
+    Died(String),
     /// Starting or ending it failed before it had a say.
     #[error("{doing}")]
     System {
@@ -204,7 +207,10 @@ impl Plane {
 
     /// Ends the plane and waits until nothing is left of it.
     pub async fn stop(mut self) -> Result<(), PlaneError> {
-        let process = PathBuf::from(format!("/proc/{}", self.process().await?));
+        let process = match self.process().await {
+            Ok(process) => PathBuf::from(format!("/proc/{process}")),
+            Err(error) => return Err(self.death().await.unwrap_or(error)),
+        };
         match self.own.take() {
             Some(own) => own.end().await,
             None => {
@@ -219,6 +225,16 @@ impl Plane {
             time::sleep(POLL_INTERVAL).await;
         }
         Ok(())
+    }
+
+    /// Returns what a plane of ours has said before it ended by itself.
+    async fn death(self) -> Option<PlaneError> {
+        let own = self.own?;
+        let said = time::timeout(STOP_TIMEOUT, message::receive::<Started>(&own.socket)).await;
+        match said.ok()?.ok()? {
+            (Started::Failed(reason), _) => Some(PlaneError::Died(reason)),
+            (Started::Ready, _) => None,
+        }
     }
 
     /// Returns its name.

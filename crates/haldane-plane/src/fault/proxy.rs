@@ -84,32 +84,15 @@ pub(crate) enum SetUpError {
 }
 
 /// The injector.
-#[derive(Debug)]
 pub(crate) struct Injector {
     rules: Rules,
     server: SocketAddr,
-    connector: TlsConnectorDebug,
-    acceptor: TlsAcceptorDebug,
+    connector: TlsConnector,
+    acceptor: TlsAcceptor,
     kept: Mutex<BTreeMap<(RuleId, String), Kept>>,
 }
 
 type Kept = (http::response::Parts, Bytes);
-
-/// The TLS types have no `Debug`.
-struct TlsConnectorDebug(TlsConnector);
-struct TlsAcceptorDebug(TlsAcceptor);
-
-impl std::fmt::Debug for TlsConnectorDebug {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TlsConnector")
-    }
-}
-
-impl std::fmt::Debug for TlsAcceptorDebug {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TlsAcceptor")
-    }
-}
 
 impl Injector {
     /// Returns the injector before the API server at `server`, whose certificate and key are given.
@@ -132,8 +115,8 @@ impl Injector {
         Ok(Self {
             rules,
             server,
-            connector: TlsConnectorDebug(TlsConnector::from(Arc::new(connect))),
-            acceptor: TlsAcceptorDebug(TlsAcceptor::from(Arc::new(accept))),
+            connector: TlsConnector::from(Arc::new(connect)),
+            acceptor: TlsAcceptor::from(Arc::new(accept)),
             kept: Mutex::default(),
         })
     }
@@ -153,7 +136,7 @@ impl Injector {
     }
 
     async fn converse(self: Arc<Self>, stream: TcpStream) {
-        let greeted = time::timeout(CONNECT_TIMEOUT, self.acceptor.0.accept(stream)).await;
+        let greeted = time::timeout(CONNECT_TIMEOUT, self.acceptor.accept(stream)).await;
         let Ok(Ok(stream)) = greeted else {
             debug!("A client did not greet");
             return;
@@ -277,7 +260,7 @@ impl Injector {
             let stream = TcpStream::connect(self.server).await?;
             stream.set_nodelay(true)?;
             let name = ServerName::from(self.server.ip());
-            self.connector.0.connect(name, stream).await
+            self.connector.connect(name, stream).await
         };
         let stream = time::timeout(CONNECT_TIMEOUT, connect).await;
         let stream = stream.map_err(|_| ProxyError::ConnectTimeout)?;

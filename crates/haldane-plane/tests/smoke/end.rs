@@ -1,6 +1,7 @@
 //! Nothing of a plane is left at its end, however it comes.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -62,6 +63,20 @@ async fn dropping_a_plane_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_plane_whose_program_dies_ends_and_says_why() {
+    let plane = Plane::start().await.unwrap();
+    let traces = Traces::of(plane.directory());
+    let scheduler = processes(plane.directory()).into_iter().find(|pid| {
+        let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        program.ends_with("kube-scheduler")
+    });
+    kill(scheduler.unwrap());
+    traces.vanish().await;
+    let error = plane.stop().await.unwrap_err().to_string();
+    assert!(error.contains("kube-scheduler ended (signal: 9"), "{error}");
+}
+
+#[tokio::test]
 async fn killing_who_started_a_plane_leaves_nothing() {
     let name = format!("killed-{}", std::process::id());
     let mut starter = Command::new(PROGRAM)
@@ -105,6 +120,12 @@ async fn a_plane_that_is_up_lives_until_it_is_taken_down() {
     run(&["down", "--name", &name]);
     assert!(!directory.exists());
     traces.vanish().await;
+}
+
+fn kill(pid: u32) {
+    let pid = pid.to_string();
+    let status = Command::new("kill").args(["-KILL", &pid]).status();
+    assert!(status.unwrap().success());
 }
 
 /// Reads the line that tells where the kubeconfig is.
