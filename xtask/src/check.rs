@@ -7,7 +7,7 @@ use anyhow::Context;
 use crate::{
     codegen,
     invocation::Invocation,
-    purity, setup,
+    plane, purity, setup,
     stage::{Outcome, Stage, Summary, Work},
     tidy,
     workspace::Workspace,
@@ -33,6 +33,11 @@ pub(crate) fn stages(workspace: &Workspace) -> anyhow::Result<Vec<Stage>> {
         ),
         Stage::new("tidy", 1, Work::Call(tidy::stage)),
         Stage::new("clippy", 5, Work::Program(clippy())),
+        Stage::new(
+            "clippy of the test plane's tests",
+            1,
+            Work::Program(plane::clippy()),
+        ),
         Stage::new("docs", 5, Work::Program(docs())),
     ];
     for name in tidy::pure_crates(workspace).context("reading which crates are pure")? {

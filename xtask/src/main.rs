@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod codegen;
 mod invocation;
+mod plane;
 mod purity;
 mod setup;
 mod sim;
@@ -44,6 +45,8 @@ enum Task {
     Test(test::Args),
     /// Runs many simulated rollouts, with faults or under every judge; the same seed gives the same run.
     Sim(sim::Args),
+    /// Runs a real Kubernetes to test against: `up`, `down`, `status`, `kubeconfig`, `exec`, `fault`.
+    Plane(plane::Args),
     /// Takes the promised figures; passes on a name (reaction, memory, zero-drop, judges) and options such as `-o json`.
     Bench(bench::Args),
     /// Writes the generated files that are committed.
@@ -71,6 +74,7 @@ fn run(task: &Task, out: &mut dyn Write) -> anyhow::Result<bool> {
         Task::Check => check::run(&workspace, out),
         Task::Test(args) => test::run(args, &workspace, out),
         Task::Sim(args) => sim::run(args, &workspace, out),
+        Task::Plane(args) => plane::run(args, &workspace),
         Task::Bench(args) => bench::run(args, &workspace),
         Task::Codegen(args) => codegen::run(args, &workspace, out),
     }

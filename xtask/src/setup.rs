@@ -1,12 +1,13 @@
 //! `cargo xtask setup`: a table of what checks and tests need, how to see whether it is here, and how to get it.
 //!
-//! Running it again does nothing. A later component (an API server, a browser) is one more row.
+//! Running it again does nothing. A later component (a browser) is one more row; what the test plane is built of stands in its own
+//! crate, because its tests ask for it, too.
 //!
 //! **Invariant:** a component counts as installed only after its probe has seen it.
 
 use std::{io::Write, os::unix::fs::MetadataExt, path::PathBuf, time::Duration};
 
-use crate::{invocation::Invocation, stage::Outcome, workspace::Workspace};
+use crate::{invocation::Invocation, plane, stage::Outcome, workspace::Workspace};
 
 /// The target that proves a crate needs no operating system.
 pub(crate) const WASM: &str = "wasm32-unknown-unknown";
@@ -80,9 +81,12 @@ pub(crate) struct Args {
     /// Only tell what is here and what is missing; fail when something needed is missing.
     #[arg(long, env = "HALDANE_SETUP_CHECK", conflicts_with = "all")]
     check: bool,
-    /// Install what takes minutes to build, too (cargo-deny).
+    /// Install what takes minutes to build, too (cargo-deny and the test plane).
     #[arg(long, env = "HALDANE_SETUP_ALL")]
     all: bool,
+    /// Build the Kubernetes of the test plane, too; with `--check` tell whether it is built.
+    #[arg(long, env = "HALDANE_SETUP_PLANE")]
+    plane: bool,
 }
 
 /// One row of the table.
@@ -163,14 +167,15 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, out: &mut dyn Write) -> an
         (false, false) => Mode::Install,
         (false, true) => Mode::InstallAll,
     };
-    set_up(
-        COMPONENTS,
-        mode,
-        &Local {
-            root: workspace.root.clone(),
-        },
-        out,
-    )
+    let local = Local {
+        root: workspace.root.clone(),
+    };
+    let mut is_ready = set_up(COMPONENTS, mode, &local, out)?;
+    out.flush()?;
+    if args.plane || args.all {
+        is_ready &= plane::set_up(workspace, mode == Mode::Look)?;
+    }
+    Ok(is_ready)
 }
 
 /// Sets the machine up as the first stage of the tests.

@@ -1,14 +1,14 @@
 //! `cargo xtask test`: set-up, tests, the simulator and the checks, in a fixed order.
 //!
 //! The last line is `N passed, N failed`, and the exit code is 0 only if nothing failed. The budgets of all stages that build
-//! sum to 25 minutes and the standalone tests have 8, on two cores with nothing built before.
+//! sum to 25 minutes, the standalone tests have 8, and the test plane with its tests has 12, on two cores with nothing built before.
 
 use std::io::Write;
 
 use crate::{
     check,
     invocation::Invocation,
-    setup, sim,
+    plane, setup, sim,
     stage::{Stage, Summary, Work},
     workspace::Workspace,
 };
@@ -77,6 +77,7 @@ fn stages(workspace: &Workspace) -> anyhow::Result<Vec<Stage>> {
         ]);
     }
     stages.extend(check::stages(workspace)?);
+    stages.extend(plane::stages(workspace));
     Ok(stages)
 }
 

@@ -1,0 +1,11 @@
+//! The plane as its users see it: real processes, real requests, and nothing left at the end.
+
+// Only code under this attribute counts as test code for the lints.
+#[cfg(test)]
+mod smoke {
+    mod end;
+    mod faults;
+    mod life;
+    mod rig;
+    mod traffic;
+}
