@@ -30,8 +30,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     evidence::Evidence,
     sequential::{
-        self, Against, Config, Kind, Margin, Metric, Observed, Problems, Settings, Source, State,
-        Why,
+        self, Against, Config, Kind, Leeway, Margin, Metric, Observed, Problems, Settings, Source,
+        State, Why,
     },
     series::Series,
     threshold,
@@ -321,6 +321,8 @@ fn settings(judge: &Sequential, question: &Question<'_>) -> Settings {
         soak: Duration::ZERO,
         horizon: question.horizon.clamp(HORIZON_MIN, HORIZON_MAX),
         stale_after: question.sampling.stale_after,
+        leeway: Leeway::of(judge),
+        warm_up: judge.warm_up,
         ..Settings::standard()
     };
     for metric in &mut settings.metrics {

@@ -457,3 +457,24 @@ fn a_judge_that_cannot_work_lets_nothing_pass_and_takes_no_failure_back() {
         );
     }
 }
+
+#[test]
+fn the_leeway_and_the_warm_up_of_a_plan_are_the_judges() {
+    let judge = Sequential {
+        leeway_ppm: 50_000,
+        leeway_min: Duration::from_millis(7),
+        warm_up: Duration::from_secs(9),
+        ..Sequential::default()
+    };
+    let plan = plan(Some(judge), None);
+    let now = Rollout::new().now;
+    let found = settings(&judge, &question(&plan, Subject::Background, now, now));
+    let leeway = Leeway {
+        share_ppm: 50_000,
+        least: Duration::from_millis(7),
+    };
+    assert_eq!(
+        (found.leeway, found.warm_up),
+        (leeway, Duration::from_secs(9))
+    );
+}

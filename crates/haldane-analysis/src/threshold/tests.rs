@@ -516,6 +516,7 @@ fn cpu_is_averaged_and_restarts_and_readiness_are_the_last() {
         restarts,
         ready_ppm,
         memory_bytes: None,
+        replicas: None,
     };
     let batches = [
         gauges(Some(1_000_000), Some(0), Some(500_000)),
@@ -554,6 +555,7 @@ fn old_gauges_are_missing() {
         memory_bytes: Some(1),
         restarts: Some(0),
         ready_ppm: Some(1_000_000),
+        replicas: Some(1),
     };
     for metric in [Metric::Cpu, Metric::Memory, Metric::Restarts, Metric::Ready] {
         let limit = if metric == Metric::Ready {
