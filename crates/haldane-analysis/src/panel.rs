@@ -33,7 +33,7 @@ use crate::{
         self, Against, Config, Kind, Leeway, Margin, Metric, Observed, Problems, Settings, Source,
         State, Why,
     },
-    series::Series,
+    series::{Held, Series},
     threshold,
 };
 
@@ -275,12 +275,15 @@ fn together(
 
 /// Says what is missing where no guard does: a verdict on few requests is none.
 fn too_few(question: &Question<'_>, series: &Series) -> Option<String> {
-    let totals = series.totals(question.since, question.now, question.sampling.window);
-    let (found, wanted) = (
-        totals.canary.requests,
-        u64::from(question.sampling.requests_min),
-    );
-    (found < wanted).then(|| format!("{found} of {wanted} requests that a verdict needs"))
+    let (since, now) = (question.since, question.now);
+    let wanted = u64::from(question.sampling.requests_min);
+    let is_enough = |held: Held| held.canary.requests >= wanted;
+    let reach = series.reach((since, now), question.sampling.window, is_enough);
+    let totals = series.totals(since, now, reach);
+    let found = totals.canary.requests;
+    let outlook = threshold::outlook(found, wanted, totals.covered, series.kept_max());
+    let outlook = outlook.map_or_else(String::new, |outlook| format!(" ({outlook})"));
+    (found < wanted).then(|| format!("{found} of {wanted} requests that a verdict needs{outlook}"))
 }
 
 /// Says which required metric of another system has no fresh data of the canary in this step.

@@ -232,7 +232,10 @@ fn few_requests_are_no_pass_where_no_guard_says_so() {
     rollout.pass(1, 5, [1_000, 1_000]);
     let early = rollout.judge(&plan, since).judgement;
     assert_eq!(early.verdict, Verdict::NoData);
-    assert_eq!(early.reason, "50 of 100 requests that a verdict needs");
+    assert_eq!(
+        early.reason,
+        "50 of 100 requests that a verdict needs (about 1 s at 50 rps)"
+    );
     rollout.pass(1, 5, [1_000, 1_000]);
     assert_eq!(rollout.judge(&plan, since).judgement.verdict, Verdict::Pass);
 }

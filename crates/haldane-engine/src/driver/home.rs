@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use haldane_analysis::{Evidence, Series, panel, sequential::Observed};
+use haldane_analysis::{Evidence, Series, panel, sequential::Observed, series::BATCHES_MAX};
 use haldane_api::file::Service;
 use haldane_core::{
     ServiceName, VersionName,
@@ -18,7 +18,8 @@ use crate::{
     store::{RolloutRow, Write},
 };
 
-/// How many batches are kept for judging and for the figures: five minutes, which the widest usual window needs.
+/// How many batches are kept for judging and for the figures: five minutes, which the widest usual window needs. Of a canary with few requests an
+/// hour is kept.
 const BATCHES_KEPT: usize = 300;
 
 /// How many moves a rollout may make in one turn; each costs a commit, and a plan of zero-length steps must not block the others.
@@ -79,7 +80,7 @@ impl Home {
         Self {
             record,
             rollout: None,
-            series: Series::bounded(BATCHES_KEPT),
+            series: Series::reaching(BATCHES_KEPT, BATCHES_MAX),
             stable_seen: Replicas {
                 wanted: 0,
                 ready: 0,
@@ -116,7 +117,7 @@ impl Home {
 
     /// Forgets what was counted, and counts from now.
     pub(super) fn count_anew(&mut self, now: Timestamp) {
-        self.series = Series::bounded(BATCHES_KEPT);
+        self.series = Series::reaching(BATCHES_KEPT, BATCHES_MAX);
         self.batch_from = now;
     }
 }
