@@ -30,7 +30,8 @@ pub(crate) struct Args {
     /// Where chance begins; a failure prints the seed that shows it again.
     #[arg(long, env = "HALDANE_SIM_SEED", default_value = SEED_DEFAULT)]
     seed: u64,
-    /// Only this table of the judges, as `healthy`, `late` or `latency`; an unknown one is told with all there are.
+    /// Only this table of the judges, as `healthy`, `late` or `latency`, an unknown one is told with all there are; or only the gates with this
+    /// in their name.
     #[arg(long, env = "HALDANE_SIM_TABLE")]
     table: Option<String>,
 }
@@ -103,7 +104,10 @@ fn invocation(args: &Args) -> Invocation {
             let rollouts = args.rollouts.unwrap_or(ROLLOUTS_DEFAULT).to_string();
             simulator(&["--rollouts", &rollouts, "--seed", &seed])
         }
-        What::Gates => simulator(&["gates", "--runs", &cell, "--seed", &seed]),
+        What::Gates => {
+            let words = ["gates", "--runs", &cell, "--seed", &seed];
+            simulator(&words.into_iter().chain(table).collect::<Vec<_>>())
+        }
         What::Judges | What::Pictures => {
             let words = ["tables", "--runs", &cell, "--seed", &seed];
             simulator(&words.into_iter().chain(table).collect::<Vec<_>>())

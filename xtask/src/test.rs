@@ -1,7 +1,8 @@
 //! `cargo xtask test`: set-up, tests, the simulator and the checks, in a fixed order.
 //!
 //! The last line is `N passed, N failed`, and the exit code is 0 only if nothing failed. The budgets of all stages that build
-//! sum to 25 minutes, the standalone tests have 8, and the test plane with its tests has 12, on two cores with nothing built before.
+//! sum to 25 minutes, the standalone tests have 8, and the test plane with its tests, where it is asked for, has 12, on two cores with
+//! nothing built before.
 
 use std::io::Write;
 
@@ -19,6 +20,9 @@ pub(crate) struct Args {
     /// Only the unit tests, without set-up: for people between edits.
     #[arg(long, env = "HALDANE_TEST_QUICK")]
     quick: bool,
+    /// Also the tests on a real Kubernetes, which is built first.
+    #[arg(long, env = "HALDANE_TEST_PLANE", conflicts_with = "quick")]
+    plane: bool,
 }
 
 /// Runs the tests and closes with the one line that sums them.
@@ -26,7 +30,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, out: &mut dyn Write) -> an
     let stages = if args.quick {
         quick_stages()
     } else {
-        stages(workspace)?
+        stages(args, workspace)?
     };
     let summary = Summary::of(&stages, workspace, out)?;
     summary.write(out)?;
@@ -43,7 +47,7 @@ fn quick_stages() -> Vec<Stage> {
     )]
 }
 
-fn stages(workspace: &Workspace) -> anyhow::Result<Vec<Stage>> {
+fn stages(args: &Args, workspace: &Workspace) -> anyhow::Result<Vec<Stage>> {
     let build = ["test", "--workspace", "--no-run"];
     // Doc tests are a stage of their own: they build while they run.
     let tests = [
@@ -77,7 +81,9 @@ fn stages(workspace: &Workspace) -> anyhow::Result<Vec<Stage>> {
         ]);
     }
     stages.extend(check::stages(workspace)?);
-    stages.extend(plane::stages(workspace));
+    if args.plane {
+        stages.extend(plane::stages(workspace));
+    }
     Ok(stages)
 }
 
@@ -94,9 +100,17 @@ mod tests {
         chosen.map(|stage| stage.budget).sum::<Duration>().as_secs() / 60
     }
 
+    fn usual() -> Vec<Stage> {
+        let args = Args {
+            quick: false,
+            plane: true,
+        };
+        stages(&args, &Workspace::load().unwrap()).unwrap()
+    }
+
     #[test]
     fn the_budgets_keep_what_they_promise() {
-        let stages = stages(&Workspace::load().unwrap()).unwrap();
+        let stages = usual();
         let builds = ["build of tests", "build of the simulator", "clippy", "docs"];
         assert!(minutes(&stages, &builds) <= 25);
         assert_eq!(minutes(&stages, &["standalone tests"]), 8);
@@ -104,7 +118,7 @@ mod tests {
 
     #[test]
     fn tests_come_before_checks_and_after_set_up() {
-        let stages = stages(&Workspace::load().unwrap()).unwrap();
+        let stages = usual();
         let position = |name: &str| stages.iter().position(|stage| stage.name == name).unwrap();
         assert_eq!(position("set-up"), 0);
         assert!(position("standalone tests") < position("clippy"));

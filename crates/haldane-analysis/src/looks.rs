@@ -16,11 +16,12 @@ use crate::{
     band,
     panel::{self, Answer, Memory},
     sequential::Observed,
-    series::Series,
+    series::{BATCHES_MAX, Series},
 };
 
-/// How many batches are kept for judging and for the figures: five minutes, which the widest usual window needs.
-pub const BATCHES_KEPT: usize = 300;
+/// How many batches are kept for judging and for the figures: five minutes, which the widest usual window needs. Of a canary with few
+/// requests an hour is kept.
+const BATCHES_KEPT: usize = 300;
 
 /// How many observations wait for the judge at most: those of a full set of metrics over a few minutes without judgement.
 pub const OBSERVED_MAX: usize = 512;
@@ -54,6 +55,12 @@ pub struct Knowledge {
 pub struct StepMemory {
     step: Option<u32>,
     memory: Memory,
+}
+
+/// Returns what keeps the batches that judges still see.
+#[must_use]
+pub const fn series() -> Series {
+    Series::reaching(BATCHES_KEPT, BATCHES_MAX)
 }
 
 impl Knowledge {

@@ -33,10 +33,10 @@ use crate::{
     band,
     evidence::Evidence,
     sequential::{
-        self, Against, Config, Kind, Margin, Metric, Observed, Problems, Settings, Source, State,
-        Why,
+        self, Against, Config, Kind, Leeway, Margin, Metric, Observed, Problems, Settings, Source,
+        State, Why,
     },
-    series::Series,
+    series::{Held, Series},
     threshold,
 };
 
@@ -296,12 +296,15 @@ fn together(
 
 /// Says what is missing where no guard does: a verdict on few requests is none.
 fn too_few(question: &Question<'_>, series: &Series) -> Option<String> {
-    let totals = series.totals(question.since, question.now, question.sampling.window);
-    let (found, wanted) = (
-        totals.canary.requests,
-        u64::from(question.sampling.requests_min),
-    );
-    (found < wanted).then(|| format!("{found} of {wanted} requests that a verdict needs"))
+    let (since, now) = (question.since, question.now);
+    let wanted = u64::from(question.sampling.requests_min);
+    let is_enough = |held: Held| held.canary.requests >= wanted;
+    let reach = series.reach((since, now), question.sampling.window, is_enough);
+    let totals = series.totals(since, now, reach);
+    let found = totals.canary.requests;
+    let outlook = threshold::outlook(found, wanted, totals.covered, series.kept_max());
+    let outlook = outlook.map_or_else(String::new, |outlook| format!(" ({outlook})"));
+    (found < wanted).then(|| format!("{found} of {wanted} requests that a verdict needs{outlook}"))
 }
 
 /// Says which required metric of another system has no fresh data of the canary in this step.
@@ -359,6 +362,8 @@ fn settings(judge: &Sequential, question: &Question<'_>) -> Settings {
         soak: Duration::ZERO,
         horizon: question.horizon.clamp(HORIZON_MIN, HORIZON_MAX),
         stale_after: question.sampling.stale_after,
+        leeway: Leeway::of(judge),
+        warm_up: judge.warm_up,
         ..Settings::standard()
     };
     for metric in &mut settings.metrics {

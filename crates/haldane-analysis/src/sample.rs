@@ -45,6 +45,9 @@ pub struct Gauges {
     pub restarts: Option<u64>,
     /// Share of wanted replicas that are ready.
     pub ready_ppm: Option<u64>,
+    /// How many replicas are ready.
+    #[serde(default)]
+    pub replicas: Option<u64>,
 }
 
 /// Bounds of a value that is known only to lie between them.
@@ -97,7 +100,7 @@ impl Sample {
     }
 
     /// Returns the sum of `samples`, oldest first: counts added, processor and memory as the mean of the samples that have them,
-    /// restarts and readiness as last known.
+    /// restarts, readiness and replicas as last known.
     #[must_use]
     pub fn sum<'a>(samples: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut sum = Self::default();
@@ -117,6 +120,7 @@ impl Sample {
             memory.add(sample.gauges.memory_bytes);
             sum.gauges.restarts = sample.gauges.restarts.or(sum.gauges.restarts);
             sum.gauges.ready_ppm = sample.gauges.ready_ppm.or(sum.gauges.ready_ppm);
+            sum.gauges.replicas = sample.gauges.replicas.or(sum.gauges.replicas);
         }
         sum.gauges.cpu_ppm = cpu.value();
         sum.gauges.memory_bytes = memory.value();
@@ -192,6 +196,7 @@ impl Gauges {
             memory_bytes: later.memory_bytes.or(self.memory_bytes),
             restarts: later.restarts.or(self.restarts),
             ready_ppm: later.ready_ppm.or(self.ready_ppm),
+            replicas: later.replicas.or(self.replicas),
         }
     }
 }

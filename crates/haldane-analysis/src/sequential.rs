@@ -9,7 +9,8 @@
 //!   bounds, `absolute` for limits, `gauge` for what pods use; `wealth` holds the bets.
 //! - `noninferiority` turns the bets round. `dispersion` tempers them where events come in clumps.
 //! - `full` watches the step of all traffic, where there is nothing to compare with. `mismatch` watches the split of requests.
-//! - `tally` says when a batch ends, `conversion` which of the proxy's own counts of visitors and buyers make one, [`counter`] reads counters that begin again, `interval` and `forecast` tell people where it stands.
+//! - `warming` says while the canary is cold. `tally` says when a batch ends, `conversion` which of the proxy's own counts of visitors and
+//!   buyers make one, [`counter`] reads counters that begin again, `interval` and `forecast` tell people where it stands.
 //! - `judge` brings everything together.
 //!
 //! With weights `w_m`, `Σ w_m = 1`, of the critical metrics, `E = Σ w_m·E_m` is what all bets together are worth, whatever the metrics have to do
@@ -66,6 +67,7 @@ mod report;
 mod state;
 mod tally;
 mod track;
+mod warming;
 mod wealth;
 
 #[cfg(test)]
@@ -74,7 +76,7 @@ mod chance;
 mod tests;
 
 pub use config::{
-    Against, Config, Direction, Kind, METRICS_MAX, Margin, Metric, NAME_BYTES_MAX, Problem,
+    Against, Config, Direction, Kind, Leeway, METRICS_MAX, Margin, Metric, NAME_BYTES_MAX, Problem,
     Problems, Settings, Source,
 };
 pub use conversion::{Conversions, Counted, Routing};

@@ -1,5 +1,7 @@
 //! The last batches of samples, oldest first, in a bounded ring.
 //!
+//! A service with few requests keeps more of them: what one batch lacks, an hour of them may have.
+//!
 //! **Invariant:** batches never overlap and their times only rise; there are at most [`BATCHES_MAX`].
 
 use std::{collections::VecDeque, time::Duration};
@@ -14,6 +16,9 @@ use crate::{sample::Sample, share::Split};
 ///
 /// At 100 filled buckets a version and batch, far more than a service fills in a second, that is 17 MiB; a quiet one stays under 2 MiB.
 pub const BATCHES_MAX: usize = 3_600;
+
+/// How many filled buckets are kept beyond the bound on batches: half a megabyte.
+const BUCKETS_KEPT_MAX: usize = 20_000;
 
 /// The most buckets of one sample: twice what a log-linear histogram with sixteen buckets per power of two has up to half an hour.
 pub const BUCKETS_MAX: usize = 1_024;
@@ -38,6 +43,9 @@ pub struct Batch {
 pub struct Series {
     batches: VecDeque<Batch>,
     batches_max: usize,
+    reach_max: usize,
+    /// How many buckets all batches have.
+    buckets: usize,
     dropped: u64,
     refused: u64,
 }
@@ -101,14 +109,18 @@ impl Series {
     /// A host whose windows are short saves memory with it. A window longer than the series is judged by what the series holds.
     #[must_use]
     pub const fn bounded(batches_max: usize) -> Self {
-        let batches_max = if batches_max < BATCHES_MAX {
-            batches_max
-        } else {
-            BATCHES_MAX
-        };
+        Self::reaching(batches_max, batches_max)
+    }
+
+    /// Returns a series for up to `batches_max`, and for up to `reach_max` while the canary gets traffic and all batches have few buckets: a
+    /// service with few requests needs many batches, and they are small.
+    #[must_use]
+    pub const fn reaching(batches_max: usize, reach_max: usize) -> Self {
         Self {
             batches: VecDeque::new(),
-            batches_max,
+            batches_max: least(batches_max, BATCHES_MAX),
+            reach_max: least(reach_max, BATCHES_MAX),
+            buckets: 0,
             dropped: 0,
             refused: 0,
         }
@@ -121,8 +133,10 @@ impl Series {
     pub fn push(&mut self, batch: Batch) -> Result<(), PushError> {
         self.check(&batch)
             .inspect_err(|_| self.refused = self.refused.saturating_add(1))?;
+        self.buckets = self.buckets.saturating_add(buckets(&batch));
         self.batches.push_back(batch);
-        while self.batches.len() > self.batches_max {
+        while let Some(oldest) = self.batches.front().filter(|oldest| self.is_over(oldest)) {
+            self.buckets = self.buckets.saturating_sub(buckets(oldest));
             self.batches.pop_front();
             self.dropped = self.dropped.saturating_add(1);
         }
@@ -131,10 +145,10 @@ impl Series {
 
     /// Keeps the newest batches in which no request went to the canary: what is known of stable alone.
     pub fn keep_idle(&mut self) {
-        let is_busy = |batch: &Batch| batch.canary.requests > 0 || !batch.weight.is_zero();
         let busy = self.batches.iter().rposition(is_busy);
         self.batches
             .drain(..busy.map_or(0, |last| last.saturating_add(1)));
+        self.buckets = self.batches.iter().map(buckets).sum();
     }
 
     /// Returns the newest batch.
@@ -179,6 +193,38 @@ impl Series {
         }
     }
 
+    /// Returns the shortest window, of at least `window`, with enough in it; if there is not, one with all since `since`.
+    ///
+    /// What is enough is asked of the sums so far, which have neither gauges nor latencies by bucket.
+    pub(crate) fn reach(
+        &self,
+        (since, now): (Timestamp, Timestamp),
+        window: Duration,
+        is_enough: impl Fn(Held) -> bool,
+    ) -> Duration {
+        let start = start(since, now, window);
+        let mut held = Held::default();
+        for batch in self.within(since, now).rev() {
+            if batch.from < start && is_enough(held) {
+                break;
+            }
+            held.add(batch);
+            if batch.from < start {
+                let back = now.duration_since(batch.from).unsigned_abs();
+                held.window = back;
+            }
+        }
+        held.window.max(window)
+    }
+
+    /// Returns for how long samples are kept at most, by the length of the newest batch.
+    pub(crate) fn kept_max(&self) -> Duration {
+        let batches = u32::try_from(self.reach_max).unwrap_or(u32::MAX);
+        self.newest().map_or(Duration::ZERO, |newest| {
+            newest.length().saturating_mul(batches)
+        })
+    }
+
     /// Returns the batches that lie wholly between `start` and `end`, oldest first.
     pub(crate) fn within(
         &self,
@@ -217,6 +263,13 @@ impl Series {
         Some(split)
     }
 
+    /// Whether there is no room for the oldest batch.
+    fn is_over(&self, oldest: &Batch) -> bool {
+        let count = self.batches.len();
+        let is_small = self.buckets <= BUCKETS_KEPT_MAX && count <= self.reach_max;
+        count > self.batches_max && !(is_busy(oldest) && is_small)
+    }
+
     fn check(&self, batch: &Batch) -> Result<(), PushError> {
         let (from, to) = (batch.from, batch.to);
         if to <= from {
@@ -248,6 +301,47 @@ impl Batch {
     pub fn length(&self) -> Duration {
         self.to.duration_since(self.from).unsigned_abs()
     }
+}
+
+/// How many requests and latencies a window holds, of both versions.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) stable: Count,
+    pub(crate) canary: Count,
+    window: Duration,
+}
+
+/// How many requests and latencies there are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Count {
+    pub(crate) requests: u64,
+    pub(crate) latencies: u64,
+}
+
+impl Held {
+    fn add(&mut self, batch: &Batch) {
+        for (count, sample) in [
+            (&mut self.stable, &batch.stable),
+            (&mut self.canary, &batch.canary),
+        ] {
+            count.requests = count.requests.saturating_add(sample.requests);
+            count.latencies = count.latencies.saturating_add(sample.latency_count());
+        }
+    }
+}
+
+const fn least(a: usize, b: usize) -> usize {
+    if a < b { a } else { b }
+}
+
+/// Whether the canary had requests, or should have had some.
+const fn is_busy(batch: &Batch) -> bool {
+    batch.canary.requests > 0 || !batch.weight.is_zero()
+}
+
+fn buckets(batch: &Batch) -> usize {
+    let (stable, canary) = (&batch.stable.latency, &batch.canary.latency);
+    stable.len().saturating_add(canary.len())
 }
 
 /// Returns the beginning of the window: `window` before `now`, but not before `since`.

@@ -3,6 +3,8 @@
 //! For each guard the batches of the window are summed and compared with the guard's limits. A limit is broken when the canary is
 //! strictly beyond it; exactly at it is kept.
 //!
+//! - **Few requests**: where the window holds fewer than `requests_min` of them, it reaches back further until it does, at most to the
+//!   beginning of what is judged. The newest sample must be fresh all the same. Gauges keep to the window.
 //! - **Shares of requests** (`errorRate`, `successRate`, `p50`, `p95`, `p99`): bad requests are those that failed, or were surely slower
 //!   than the limit ([`Sample::slower_than`](crate::Sample::slower_than)); they may be the limit's share, or what is left of all beyond
 //!   the quantile. The guard is broken when they are more, on at least `requests_min` requests, **or earlier**, when they are already
@@ -30,7 +32,7 @@ mod wording;
 use std::time::Duration;
 
 use haldane_core::{
-    guard::{Guard, Severity},
+    guard::{Guard, Metric, Severity},
     plan::Sampling,
     verdict::{Judgement, Share, Standing, Subject, Verdict},
 };
@@ -38,10 +40,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use self::measure::{Arms, measure};
+pub(crate) use self::wording::outlook;
 use crate::{
     evidence::{Evidence, GuardEvidence},
     sample::Gauges,
-    series::{Series, Totals},
+    series::{Count, Held, Series, Totals},
     share::Split,
 };
 
@@ -93,15 +96,12 @@ pub struct Answer {
 /// A `now` earlier than the newest batch's end is raised to it, as long as it is earlier by no more than `stale_after`.
 pub fn judge(question: &Question<'_>, series: &Series, memory: &Memory) -> Answer {
     let Question {
-        guards,
-        sampling,
-        since,
-        ..
+        guards, sampling, ..
     } = *question;
     let now = series
         .newest()
         .map_or(question.now, |newest| question.now.max(newest.to));
-    let mut totals = series.totals(since, now, sampling.window);
+    let mut totals = gather(question, series, now);
     let mut memory = memory.clone();
     memory.guards.resize(guards.len(), Failed::default());
     let pairs = guards.iter().zip(&mut memory.guards);
@@ -124,7 +124,7 @@ pub fn judge(question: &Question<'_>, series: &Series, memory: &Memory) -> Answe
         canary: &totals.canary,
         requests_min: u64::from(sampling.requests_min.max(1)),
         covered: totals.covered,
-        window: sampling.window,
+        kept: series.kept_max(),
     };
     let evidence = pairs
         .map(|(guard, failed)| rule(guard, &arms, failed, totals.to))
@@ -132,6 +132,36 @@ pub fn judge(question: &Question<'_>, series: &Series, memory: &Memory) -> Answe
     let evidence = evidence_of(&totals, evidence);
     let conclusion = conclude(&evidence.guards, &arms);
     answer(question.subject, conclusion, evidence, memory)
+}
+
+/// Sums what lies within the window, or as far back as it takes to have enough requests.
+fn gather(question: &Question<'_>, series: &Series, now: Timestamp) -> Totals {
+    let (since, window) = (question.since, question.sampling.window);
+    let wanted = u64::from(question.sampling.requests_min.max(1));
+    let is_enough = |held: Held| {
+        question.guards.iter().all(|guard| {
+            let is_relative = guard.pass.is_relative() || guard.fail.is_relative();
+            is_of(guard.metric, held.canary, wanted)
+                && (!is_relative || is_of(guard.metric, held.stable, wanted))
+        })
+    };
+    let reach = series.reach((since, now), window, is_enough);
+    let mut totals = series.totals(since, now, reach);
+    if reach > window {
+        let usual = series.totals(since, now, window);
+        totals.stable.gauges = usual.stable.gauges;
+        totals.canary.gauges = usual.canary.gauges;
+    }
+    totals
+}
+
+/// Whether a metric of requests has so many of what it is made of; others need none.
+const fn is_of(metric: Metric, count: Count, wanted: u64) -> bool {
+    match metric {
+        Metric::ErrorRate | Metric::SuccessRate => count.requests >= wanted,
+        Metric::Mean | Metric::P50 | Metric::P95 | Metric::P99 => count.latencies >= wanted,
+        Metric::Cpu | Metric::Memory | Metric::Restarts | Metric::Ready => true,
+    }
 }
 
 fn answer(

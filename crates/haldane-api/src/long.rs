@@ -295,6 +295,9 @@ fn judge_long(judge: &Sequential) -> Value {
         harm_permille,
         accept_permille,
         accept_ppm,
+        leeway_ppm,
+        leeway_min,
+        warm_up,
     } = *judge;
     let show = |limit| show_limit(Metric::ErrorRate, limit);
     json!({
@@ -303,6 +306,9 @@ fn judge_long(judge: &Sequential) -> Value {
         "harm": show(Limit::Times(harm_permille)),
         "accept": show(Limit::Times(accept_permille)),
         "acceptPlus": show(Limit::Points(accept_ppm)),
+        "leeway": show(Limit::Absolute(u64::from(leeway_ppm))),
+        "leewayMin": show_duration(leeway_min),
+        "warmUp": show_duration(warm_up),
     })
 }
 

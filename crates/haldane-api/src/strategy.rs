@@ -334,14 +334,18 @@ fn sequential() -> impl Strategy<Value = Sequential> {
         1_000..50_000_u32,
         1..50_000_u32,
         0..=500_000_u32,
+        (0..=1_000_000_u32, 0..=10_000_u64, 0..=600_u64),
     )
         .prop_map(
-            |(alpha_ppm, beta_ppm, harm_permille, wider, accept_ppm)| Sequential {
+            |(alpha_ppm, beta_ppm, harm_permille, wider, accept_ppm, leeway)| Sequential {
                 alpha_ppm,
                 beta_ppm,
                 harm_permille,
                 accept_permille: harm_permille + wider,
                 accept_ppm,
+                leeway_ppm: leeway.0,
+                leeway_min: Duration::from_millis(leeway.1),
+                warm_up: Duration::from_secs(leeway.2),
             },
         )
 }

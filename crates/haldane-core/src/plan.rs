@@ -244,6 +244,15 @@ pub struct Sequential {
     pub accept_permille: u32,
     /// ... plus this share of its requests (ε1), parts per million.
     pub accept_ppm: u32,
+    /// A latency of the canary counts as slower than a bound from this share of the bound above it on, parts per million, ...
+    #[serde(default = "Sequential::leeway_ppm_default")]
+    pub leeway_ppm: u32,
+    /// ... and at least from this time above it on.
+    #[serde(default = "Sequential::leeway_min_default")]
+    pub leeway_min: Duration,
+    /// For this time after its first request, and after replicas were added, the canary may be slower by much more.
+    #[serde(default = "Sequential::warm_up_default")]
+    pub warm_up: Duration,
 }
 
 /// Whether what is usual at each hour is learned and compared with.
@@ -490,8 +499,26 @@ impl Rules {
     }
 }
 
+impl Sequential {
+    /// A tenth slower is what colder connections, caches and processors of a version with little traffic make.
+    const fn leeway_ppm_default() -> u32 {
+        100_000
+    }
+
+    /// Of a service that answers in a few milliseconds they make more than a tenth.
+    const fn leeway_min_default() -> Duration {
+        Duration::from_millis(2)
+    }
+
+    /// Longer would find a canary that is twice as slow later than ten seconds after its start, at 100 requests a second.
+    const fn warm_up_default() -> Duration {
+        Duration::from_secs(4)
+    }
+}
+
 impl Default for Sequential {
-    /// One false rollback in a hundred rollouts at most; harm beyond 1.1 times stable's rate; shown good up to 1.5 times plus 0.2 pp.
+    /// One false rollback in a hundred rollouts at most; harm beyond 1.1 times stable's rate; shown good up to 1.5 times plus 0.2 pp; a tenth
+    /// or 2 ms slower is no slower.
     fn default() -> Self {
         Self {
             alpha_ppm: 10_000,
@@ -499,6 +526,9 @@ impl Default for Sequential {
             harm_permille: 1_100,
             accept_permille: 1_500,
             accept_ppm: 2_000,
+            leeway_ppm: Self::leeway_ppm_default(),
+            leeway_min: Self::leeway_min_default(),
+            warm_up: Self::warm_up_default(),
         }
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Comparison {
     pub(crate) what: What,
     pub(crate) runs: u32,
     pub(crate) seed: u64,
-    /// Only the table of this name.
+    /// Only the table of this name, or the gates whose scenario has it in its own.
     pub(crate) table: Option<String>,
 }
 
@@ -50,6 +50,7 @@ pub(crate) fn run(out: &mut impl Write, comparison: &Comparison) -> std::io::Res
 
 fn gates(out: &mut impl Write, comparison: &Comparison) -> std::io::Result<bool> {
     let &Comparison { runs, seed, .. } = comparison;
+    let part = comparison.table.as_deref().unwrap_or_default();
     writeln!(out, "{runs} rollouts for each, seed {seed}\n")?;
     writeln!(
         out,
@@ -76,10 +77,12 @@ fn gates(out: &mut impl Write, comparison: &Comparison) -> std::io::Result<bool>
         }
         out.flush()
     };
-    for gate in gate::all() {
+    let gates = gate::all().into_iter();
+    for gate in gates.filter(|gate| gate.row.name.contains(part)) {
         tell(gate.play(runs, seed, &play_all))?;
     }
-    for contest in gate::contests() {
+    let contests = gate::contests().into_iter();
+    for contest in contests.filter(|contest| contest.name().contains(part)) {
         tell(contest.play(runs, seed, &play_all))?;
     }
     let word = if failed == 0 { "ok" } else { "FAILED" };

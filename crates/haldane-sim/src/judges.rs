@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** the same scenario, schedule and seed give the same run.
 
+mod fleet;
 pub mod gate;
 mod latency;
 mod peer;
@@ -21,6 +22,7 @@ use std::ops::Range;
 use haldane_core::Weight;
 
 pub use self::{
+    fleet::Cold,
     latency::{Connections, Latency},
     pods::Pods,
     summary::{Figures, summarize},
@@ -28,6 +30,7 @@ pub use self::{
     wald::wald_seconds,
 };
 use self::{
+    fleet::Fleet,
     peer::{Argo, FixedWindow, Flagger, Kayenta, Threshold},
     sequential::{Manner, Sequential},
     traffic::{Second, Traffic},
@@ -53,6 +56,8 @@ pub enum Judge {
     Scraped,
     /// The sequential judge without a margin: each difference is harm, be it ever so small.
     Strict,
+    /// The sequential judge for services that are cold for long: with a warm-up of 20 s.
+    Patient,
     /// Haldane's threshold judge with the default limit of 5 % errors.
     Threshold,
     /// Flagger: success rate of the last minute at least 99 %, five failed checks.
@@ -116,7 +121,7 @@ impl Schedule {
 }
 
 impl Judge {
-    /// Those that people choose from, in the order in which they read them; `Scraped` and `Strict` are for the tables.
+    /// Those that people choose from, in the order in which they read them; `Scraped`, `Strict` and `Patient` are for the tables.
     pub const ALL: [Self; 8] = [
         Self::Sequential,
         Self::Adaptive,
@@ -136,6 +141,7 @@ impl Judge {
             Self::Adaptive => "adaptive",
             Self::Scraped => "scraped",
             Self::Strict => "strict",
+            Self::Patient => "patient",
             Self::Threshold => "threshold",
             Self::Flagger => "flagger",
             Self::FlaggerTuned => "flagger_tuned",
@@ -161,6 +167,10 @@ impl Judge {
             Self::Scraped => sequential(Manner { batch: 5, ..usual }),
             Self::Strict => sequential(Manner {
                 is_strict: true,
+                ..usual
+            }),
+            Self::Patient => sequential(Manner {
+                warm_up: Some(20),
                 ..usual
             }),
             Self::Threshold => Box::new(Threshold::new(schedule)),
@@ -189,6 +199,7 @@ pub fn play(judge: Judge, scenario: &Scenario, schedule: &Schedule, seed: u64) -
         excess_errors: 0.0,
         canary_requests: 0,
     };
+    let mut fleet = Fleet::NONE;
     // Flagger stands still while checks fail, which its counter bounds; who steps back again and again counts as neither after this.
     for at in 0..end.saturating_mul(3) {
         let Some(weight) = decider.weight(at) else {
@@ -197,7 +208,8 @@ pub fn play(judge: Judge, scenario: &Scenario, schedule: &Schedule, seed: u64) -
             run.suffer(scenario, Weight::FULL, at..end);
             break;
         };
-        let second = traffic.second(at, weight);
+        fleet.serve(at, weight);
+        let second = traffic.second(at, weight, &fleet);
         let ended = at.saturating_add(1);
         run.suffer(scenario, weight, at..ended);
         run.canary_requests = run.canary_requests.saturating_add(second.canary.requests);

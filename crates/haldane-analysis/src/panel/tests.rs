@@ -232,7 +232,10 @@ fn few_requests_are_no_pass_where_no_guard_says_so() {
     rollout.pass(1, 5, [1_000, 1_000]);
     let early = rollout.judge(&plan, since).judgement;
     assert_eq!(early.verdict, Verdict::NoData);
-    assert_eq!(early.reason, "50 of 100 requests that a verdict needs");
+    assert_eq!(
+        early.reason,
+        "50 of 100 requests that a verdict needs (about 1 s at 50 rps)"
+    );
     rollout.pass(1, 5, [1_000, 1_000]);
     assert_eq!(rollout.judge(&plan, since).judgement.verdict, Verdict::Pass);
 }
@@ -577,5 +580,26 @@ fn evidence_from_before_there_were_bands_is_read() {
     assert_eq!(
         serde_json::from_value::<Judgement>(judgement).unwrap(),
         answer.judgement
+    );
+}
+
+#[test]
+fn the_leeway_and_the_warm_up_of_a_plan_are_the_judges() {
+    let judge = Sequential {
+        leeway_ppm: 50_000,
+        leeway_min: Duration::from_millis(7),
+        warm_up: Duration::from_secs(9),
+        ..Sequential::default()
+    };
+    let plan = plan(Some(judge), None);
+    let now = Rollout::new().now;
+    let found = settings(&judge, &question(&plan, Subject::Background, now, now));
+    let leeway = Leeway {
+        share_ppm: 50_000,
+        least: Duration::from_millis(7),
+    };
+    assert_eq!(
+        (found.leeway, found.warm_up),
+        (leeway, Duration::from_secs(9))
     );
 }

@@ -21,9 +21,15 @@ struct PackedSample(u64, u64, u64, Vec<PackedBucket>, Option<PackedGauges>);
 #[derive(Serialize, Deserialize)]
 struct PackedBucket(i64, u64, u64);
 
-/// Processor, memory, restarts, ready.
+/// Processor, memory, restarts, ready, how many are ready.
 #[derive(Serialize, Deserialize)]
-struct PackedGauges(Option<u64>, Option<u64>, Option<u64>, Option<u64>);
+struct PackedGauges(
+    Option<u64>,
+    Option<u64>,
+    Option<u64>,
+    Option<u64>,
+    #[serde(default)] Option<u64>,
+);
 
 pub(super) fn serialize<S: Serializer>(batch: &Batch, serializer: S) -> Result<S::Ok, S::Error> {
     let (stable, canary) = (pack(&batch.stable), pack(&batch.canary));
@@ -54,8 +60,9 @@ fn pack(sample: &Sample) -> PackedSample {
         memory_bytes,
         restarts,
         ready_ppm,
+        replicas,
     } = sample.gauges;
-    let gauges = PackedGauges(cpu_ppm, memory_bytes, restarts, ready_ppm);
+    let gauges = PackedGauges(cpu_ppm, memory_bytes, restarts, ready_ppm, replicas);
     PackedSample(
         sample.requests,
         sample.failures,
@@ -82,11 +89,12 @@ fn unpack(packed: PackedSample) -> Sample {
         });
     let latency = latency.collect();
     let gauges = gauges.map(
-        |PackedGauges(cpu_ppm, memory_bytes, restarts, ready_ppm)| Gauges {
+        |PackedGauges(cpu_ppm, memory_bytes, restarts, ready_ppm, replicas)| Gauges {
             cpu_ppm,
             memory_bytes,
             restarts,
             ready_ppm,
+            replicas,
         },
     );
     Sample {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::{Moment, Second};
 use crate::{
     evidence::Evidence,
-    looks::{self, Asked, BATCHES_KEPT, Knowledge},
+    looks::{self, Asked, Knowledge},
     panel::{Answer, Memory},
     series::Series,
 };
@@ -47,7 +47,7 @@ impl<'a> Playback<'a> {
     pub fn new(plan: &'a Plan) -> Self {
         Self {
             plan,
-            series: Series::bounded(BATCHES_KEPT),
+            series: looks::series(),
             known: Knowledge::default(),
             has_begun: false,
             newest: None,
@@ -67,7 +67,7 @@ impl<'a> Playback<'a> {
                     self.breaks.push(segment.at);
                 }
                 self.has_begun = true;
-                self.series = Series::bounded(BATCHES_KEPT);
+                self.series = looks::series();
                 self.known = segment.known.clone();
                 self.shown = None;
                 Vec::new()

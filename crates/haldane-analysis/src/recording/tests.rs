@@ -10,9 +10,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    looks::BATCHES_KEPT,
+    looks,
     sample::{Bucket, Gauges, Sample},
-    series::Series,
 };
 
 /// One metric that only the canary has out of its band.
@@ -128,7 +127,7 @@ fn second(number: i64, failing: u64) -> Batch {
 #[test]
 fn what_was_judged_is_judged_again_in_the_same_words() {
     let plan = plan();
-    let mut series = Series::bounded(BATCHES_KEPT);
+    let mut series = looks::series();
     let mut known = Knowledge::default();
     let past = (0..20).map(|number| Batch {
         canary: Sample::default(),

@@ -4,12 +4,14 @@
 
 use std::{fmt, time::Duration};
 
+use haldane_core::plan::Sequential;
 pub use haldane_core::plan::metric::{Direction, Kind};
 use serde::{Deserialize, Serialize};
 
 use super::{
     count::Edge,
     real::{of_ppm, real},
+    warming::COLD,
 };
 
 /// The most metrics of one rollout: each takes up to 3 KiB of its state.
@@ -34,6 +36,12 @@ pub struct Settings {
     pub stale_after: Duration,
     /// Whether the evidence for passing begins anew at each higher weight, against faults that come with load.
     pub fresh: bool,
+    /// By how much the canary's latencies may be above a bound without counting as slower.
+    #[serde(default)]
+    pub leeway: Leeway,
+    /// How long a canary may be cold: see [`warming`](super::warming).
+    #[serde(default = "Settings::warm_up_default")]
+    pub warm_up: Duration,
     /// The metrics.
     pub metrics: Vec<Metric>,
 }
@@ -65,6 +73,16 @@ pub struct Metric {
     pub late: bool,
     /// Overrides [`Settings::stale_after`] for a slower source.
     pub stale_after: Option<Duration>,
+}
+
+/// By how much a latency may be above a bound without counting: a share of the bound, and at least some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Leeway {
+    /// The share of the bound, in parts per million.
+    pub share_ppm: u32,
+    /// The least time.
+    pub least: Duration,
 }
 
 /// Where the data of a metric comes from.
@@ -130,8 +148,43 @@ impl Settings {
             horizon: Duration::from_secs(20 * 60),
             stale_after: Duration::from_secs(15),
             fresh: false,
+            leeway: Leeway::default(),
+            warm_up: Self::warm_up_default(),
             metrics: vec![Metric::errors(), Metric::latency()],
         }
+    }
+}
+
+impl Settings {
+    fn warm_up_default() -> Duration {
+        Sequential::default().warm_up
+    }
+}
+
+impl Default for Leeway {
+    fn default() -> Self {
+        Self::of(&Sequential::default())
+    }
+}
+
+impl Leeway {
+    /// Returns the leeway of a plan's judge.
+    #[must_use]
+    pub const fn of(judge: &Sequential) -> Self {
+        Self {
+            share_ppm: judge.leeway_ppm,
+            least: judge.leeway_min,
+        }
+    }
+
+    /// Returns what may be above the bound without counting, in microseconds.
+    pub(crate) fn us(self, bound_us: u64) -> u64 {
+        let share = u128::from(bound_us)
+            .saturating_mul(u128::from(self.share_ppm))
+            .checked_div(u128::from(WHOLE))
+            .unwrap_or_default();
+        let us = share.max(self.least.as_micros());
+        u64::try_from(us).unwrap_or(u64::MAX)
     }
 }
 
@@ -329,6 +382,15 @@ impl Config {
             f64::from(metric.weight) / all
         } else {
             1.0
+        }
+    }
+
+    /// Returns the leeway of a canary that is cold; never less than that of a warm one.
+    pub(crate) fn cold_leeway(&self) -> Leeway {
+        let Leeway { share_ppm, least } = self.settings.leeway;
+        Leeway {
+            share_ppm: share_ppm.max(COLD.share_ppm),
+            least: least.max(COLD.least),
         }
     }
 

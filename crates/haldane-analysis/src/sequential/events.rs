@@ -15,7 +15,7 @@ use super::{
     noninferiority::{self, Accept},
     real::real,
     tally::{Arms, Closing, Counts, Pair},
-    wealth::{Cash, Wealth},
+    wealth::{Cash, STAKE_SUSPECT, Wealth},
 };
 
 /// How many exposures of stable must be known before shares are bet on: a guess made of nothing loses much in the first batch.
@@ -228,7 +228,7 @@ impl Events {
 
     /// Bets half of the cash on a fault that begins now, and forgets the evidence that the canary is fine.
     pub(crate) fn suspect(&mut self, metric: &Metric) {
-        let stake = self.cash.half();
+        let stake = self.cash.part(STAKE_SUSPECT);
         self.harm.grow(stake, Form::of(metric).prior(), &[0.0; 8]);
         self.refresh();
         self.frozen = Frozen::NONE;

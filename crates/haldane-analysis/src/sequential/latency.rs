@@ -5,18 +5,21 @@
 //! them". No quantile is interpolated anywhere, so buckets of any scheme do.
 //!
 //! The bounds are those of stable's own buckets, chosen once, from stable's latencies alone, where between 0.02 % and 85 % are above; at most
-//! [`BOUNDS_MAX`], spread over that range. What of the canary is above a bound by no more than a tenth or 2 ms is not counted against it, as far
-//! as its buckets tell: near the middle of a narrow distribution the smallest shift moves a large share over a bound. A bucket with a bound inside, as when the versions' schemes differ, counts for the version that it
-//! would speak against: the canary's as faster, stable's as slower for a rollback, and the other way for a pass. So differing schemes cost
-//! power, never a false rollback, and are told.
+//! [`BOUNDS_MAX`], spread over that range. What of the canary is above a bound by no more than the [leeway](super::Leeway) is not counted against it, as
+//! far as its buckets tell: near the middle of a narrow distribution the smallest shift moves a large share over a bound. While it is
+//! [cold](super::warming) the leeway is wide, and its buckets must be sure of it. A bucket with a bound inside, as when the versions' schemes
+//! differ, counts for the version that it would speak against: the canary's as faster, stable's as slower for a rollback, and the other way for
+//! a pass. So differing schemes cost power, never a false rollback, and are told.
 //!
 //! **Invariant:** bounds never change once the canary was compared at them.
 
 mod choice;
+mod cold;
 
 use serde::{Deserialize, Serialize};
 
-use self::choice::Learned;
+pub(crate) use self::cold::Heat;
+use self::{choice::Learned, cold::Cold};
 use super::{
     bernoulli,
     config::Metric,
@@ -27,7 +30,7 @@ use super::{
     noninferiority::{self, Accept},
     real::real,
     tally::{Arms, Closing, Pair},
-    wealth::{Cash, Wealth},
+    wealth::{Cash, STAKE_SUSPECT, Wealth},
 };
 use crate::sample::Bucket;
 
@@ -37,12 +40,6 @@ pub const BOUNDS_MAX: usize = 6;
 /// Below this share above a bound, exceedances are taken for rare events: the exact form would win a twentieth of the time and costs five times
 /// as much.
 const RARE: f64 = 0.1;
-
-/// The canary may be slower by a tenth, ...
-const LEEWAY_PART: u64 = 10;
-
-/// ... or by 2 ms: with little traffic its connections, caches and processors are colder, which is no harm to anybody.
-const LEEWAY_US: u64 = 2_000;
 
 /// A margin for passing that allows this share allows everything.
 const VACUOUS: f64 = 0.95;
@@ -55,6 +52,9 @@ pub(crate) struct Latency {
     bounds: Vec<Bound>,
     /// Latencies of the open batch: stable's and the canary's.
     pub(crate) open: (u64, u64),
+    /// Whether there are some of a cold canary among them.
+    #[serde(default)]
+    is_cold: bool,
     /// Latencies that were compared.
     pub(crate) total: (u64, u64),
     /// Stable's latencies that are known.
@@ -63,6 +63,8 @@ pub(crate) struct Latency {
     across: u64,
     slots: Slots,
     pub(crate) cash: Cash,
+    #[serde(default, skip_serializing_if = "Cold::is_none")]
+    cold: Cold,
     /// Which bound is shown to people, and watched at full weight.
     shown: u8,
     pub(crate) likelihood: Likelihood,
@@ -96,11 +98,13 @@ impl Latency {
             learned: Learned::NONE,
             bounds: Vec::new(),
             open: (0, 0),
+            is_cold: false,
             total: (0, 0),
             known: 0,
             across: 0,
             slots: Slots::NONE,
             cash: Cash::ALL,
+            cold: Cold::NONE,
             shown: 0,
             likelihood: Likelihood::NONE,
             frozen: Frozen::NONE,
@@ -113,9 +117,24 @@ impl Latency {
     }
 
     /// Returns the bound that speaks most against the canary.
-    pub(crate) fn worst(&self) -> Option<&Bound> {
+    fn worst(&self) -> Option<&Bound> {
         let worst = |a: &&Bound, b: &&Bound| a.harm.sum().total_cmp(&b.harm.sum());
         self.bounds.iter().max_by(worst)
+    }
+
+    /// Returns what was compared where harm shows: the bound, and what of both versions is above it. Of a cold canary only what is far above.
+    pub(crate) fn harm(&self) -> Option<(&Bound, Pair)> {
+        let worst = self.worst()?;
+        if self.cold.worth() > worst.harm.sum() {
+            return Some((self.shown()?, self.cold.total));
+        }
+        Some((worst, self.compared(worst)))
+    }
+
+    /// Returns what was compared at a bound.
+    pub(crate) fn compared(&self, bound: &Bound) -> Pair {
+        let [stable, canary] = bound.total;
+        Pair::from([self.total.0, stable, self.total.1, canary])
     }
 
     /// Returns the share of compared latencies whose bucket has a bound inside, in percent.
@@ -131,7 +150,7 @@ impl Latency {
     /// Returns what the evidence of harm is worth.
     pub(crate) fn worth(&self) -> f64 {
         let bets: f64 = self.bounds.iter().map(|bound| bound.harm.sum()).sum();
-        bets + self.cash.left()
+        bets + self.cold.worth() + self.cash.left()
     }
 
     /// Returns the worth of the evidence for the canary, at the bound where it is least; `None` if there is no bound to pass by.
@@ -178,8 +197,8 @@ impl Latency {
         }
     }
 
-    /// Adds the latencies of both versions in that many seconds.
-    pub(crate) fn add(&mut self, stable: &[Bucket], canary: &[Bucket], seconds: f64) {
+    /// Adds the latencies of both versions.
+    pub(crate) fn add(&mut self, stable: &[Bucket], canary: &[Bucket], heat: Heat, seconds: f64) {
         let canary_n = sum(canary);
         if self.bounds.is_empty() {
             self.choose(canary_n > 0);
@@ -193,15 +212,16 @@ impl Latency {
         }
         self.open.0 = self.open.0.saturating_add(stable_n);
         self.open.1 = self.open.1.saturating_add(canary_n);
+        let is_cold = matches!(heat, Heat::Cold(_));
+        self.is_cold |= is_cold;
         let shown = usize::from(self.shown);
         for (index, bound) in self.bounds.iter_mut().enumerate() {
-            let leeway = (bound.us / LEEWAY_PART).max(LEEWAY_US);
-            let (stable, canary) = (above(stable, bound.us, 0), above(canary, bound.us, leeway));
+            let (stable, canary) = (above(stable, bound.us, 0), heat.above(canary, bound.us));
             let counts = [stable.0, stable.1, canary.0, canary.1];
             for (open, count) in bound.open.iter_mut().zip(counts) {
                 *open = open.saturating_add(count);
             }
-            if index == shown && canary_n > 0 {
+            if index == shown && canary_n > 0 && !is_cold {
                 let across = (stable.1 - stable.0).saturating_add(canary.1 - canary.0);
                 self.across = self.across.saturating_add(across);
             }
@@ -219,6 +239,7 @@ impl Latency {
         let mut alone = None;
         match closing {
             Closing::Open => return None,
+            Closing::Compare if self.is_cold => self.compare_cold(metric),
             Closing::Compare => self.compare(metric, time),
             Closing::Alone => {
                 if let Some(bound) = self.shown() {
@@ -238,6 +259,7 @@ impl Latency {
             bound.open = [0; 4];
         }
         self.open = (0, 0);
+        self.is_cold = false;
         alone
     }
 
@@ -251,7 +273,7 @@ impl Latency {
     /// Bets half of the cash on a fault that begins now, and forgets the evidence that the canary is fine.
     pub(crate) fn suspect(&mut self) {
         let prior = self.prior();
-        let stake = self.cash.half();
+        let stake = self.cash.part(STAKE_SUSPECT);
         for bound in &mut self.bounds {
             bound.harm.grow(stake, prior, &[0.0; 8]);
         }
@@ -265,7 +287,17 @@ impl Latency {
         bernoulli::RISES_PRIOR.map(|prior| prior / real(bounds))
     }
 
+    /// Compares what there is of a cold canary.
+    fn compare_cold(&mut self, metric: &Metric) {
+        let Some(bound) = self.shown() else { return };
+        let [_, stable, canary, _] = bound.open;
+        let phi = self.phi(bound, metric);
+        let batch = Pair::from([self.open.0, stable, self.open.1, canary]);
+        self.cold.bet(&mut self.cash, batch, metric.harm(), phi);
+    }
+
     fn compare(&mut self, metric: &Metric, time: Time) {
+        self.cold.end(&mut self.cash);
         let prior = self.prior();
         let stake = self.cash.stake(time.seconds, time.horizon_seconds);
         let (edge, pass) = (metric.harm(), metric.pass());
@@ -311,6 +343,16 @@ impl Latency {
     }
 }
 
+impl Heat {
+    /// Returns how many of the canary's latencies are surely above the bound, and how many possibly.
+    fn above(self, canary: &[Bucket], us: u64) -> (u64, u64) {
+        match self {
+            Self::Warm(leeway) => above(canary, us, leeway.us(us)),
+            Self::Cold(leeway) => above(canary, us.saturating_add(leeway.us(us)), 0),
+        }
+    }
+}
+
 impl Bound {
     const fn new(us: u64, known: u64) -> Self {
         Self {
@@ -322,11 +364,6 @@ impl Bound {
             harm: Wealth::NONE,
             accept: Accept::NONE,
         }
-    }
-
-    /// Returns what was compared of stable and of the canary.
-    pub(crate) const fn total(&self) -> [u64; 2] {
-        self.total
     }
 
     /// Returns the open batch, with what is undecided in favor of the canary.

@@ -15,7 +15,7 @@ use super::{
     mismatch,
     real::{self, ppm, real},
     state::Data,
-    tally::Counts,
+    tally::{Counts, Pair},
     track::{self, Track},
 };
 use crate::share::Split;
@@ -148,20 +148,15 @@ fn of_latency(
 ) -> MetricEvidence {
     // Where harm shows, the bound at which it does; else the one near the 94th percentile.
     let is_harm = start.harm.is_reached();
-    let bound = if is_harm {
-        latency.worst()
+    let found = if is_harm {
+        latency.harm()
     } else {
-        latency.shown()
+        let shown = latency.shown();
+        shown.map(|bound| (bound, latency.compared(bound)))
     };
-    let Some(bound) = bound else {
+    let Some((bound, Pair { stable, canary })) = found else {
         return start;
     };
-    let [stable, canary] = bound.total();
-    let counts = |exposure, events| Counts { exposure, events };
-    let (stable, canary) = (
-        counts(latency.total.0, stable),
-        counts(latency.total.1, canary),
-    );
     let is_shown = latency.shown().is_some_and(|shown| shown.us == bound.us);
     let phi = latency.phi(bound, metric);
     let interval = latency.likelihood.interval(phi, config.beta());

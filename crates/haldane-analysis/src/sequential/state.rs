@@ -14,7 +14,8 @@ use super::{
     mismatch::Mismatch,
     observed::{Observed, Reading},
     tally::{Counts, Window},
-    track::{Input, Track},
+    track::{Input, Moment, Track, count},
+    warming::Warming,
 };
 use crate::{
     reading,
@@ -99,6 +100,8 @@ pub(crate) struct Data {
     /// The newest weight.
     pub(crate) weight: Weight,
     pub(crate) mismatch: Mismatch,
+    #[serde(default)]
+    warming: Warming,
     /// The metric that showed harm first, and when.
     pub(crate) failed: Option<(String, Timestamp)>,
     /// The metric that alarmed at full weight.
@@ -134,6 +137,7 @@ impl State {
                 batch: None,
                 weight: Weight::ZERO,
                 mismatch: Mismatch::NONE,
+                warming: Warming::default(),
                 failed: None,
                 alarm: None,
                 refused: 0,
@@ -211,6 +215,9 @@ impl State {
             window.length(),
         );
         data.turn(config, batch.weight);
+        let replicas = canary.gauges.replicas;
+        data.warming.note(batch.from, canary.requests, replicas);
+        let moment = moment(config, &data.warming, window, batch.weight);
         let mut alarm = None;
         for (metric, track) in config.metrics().iter().zip(&mut data.tracks) {
             let input = match (metric.source, metric.kind) {
@@ -225,7 +232,7 @@ impl State {
                     Kind::Ratio | Kind::Counter | Kind::Latency | Kind::Gauge | Kind::Conversion,
                 ) => continue,
             };
-            if track.take(config, metric, &input, window, batch.weight) {
+            if track.take(config, metric, &input, moment) {
                 alarm = alarm.or(Some(metric));
             }
         }
@@ -310,7 +317,11 @@ impl State {
             from: *from,
             to: *to,
         };
-        let is_alarm = track.take(config, metric, &input, window, observed.weight);
+        if let Input::Latency(_, canary) = input {
+            data.warming.note(*from, count(canary), None);
+        }
+        let moment = moment(config, &data.warming, window, observed.weight);
+        let is_alarm = track.take(config, metric, &input, moment);
         data.first = Some(data.first.map_or(*from, |first| first.min(*from)));
         if !has_requests(config) {
             data.turn(config, observed.weight);
@@ -420,6 +431,14 @@ fn history(batch: &Batch) -> Batch {
         weight: Weight::ZERO,
         from: batch.from,
         to: batch.to,
+    }
+}
+
+fn moment(config: &Config, warming: &Warming, window: Window, weight: Weight) -> Moment {
+    Moment {
+        window,
+        weight,
+        is_cold: warming.is_cold(window.from, config.settings().warm_up),
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     events::Events,
     full::{self, Time},
     gauge::Gauge,
-    latency::Latency,
+    latency::{Heat, Latency},
     real::{Reals, real},
     tally::{Closing, Counts, Pair, Window, closing},
 };
@@ -50,6 +50,15 @@ pub(crate) enum Input<'a> {
     Counts(Counts, Counts),
     Latency(&'a [Bucket], &'a [Bucket]),
     Pods(&'a [u64], &'a [u64]),
+}
+
+/// When something was counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) window: Window,
+    pub(crate) weight: Weight,
+    /// Whether the canary was cold.
+    pub(crate) is_cold: bool,
 }
 
 impl Track {
@@ -112,9 +121,13 @@ impl Track {
         config: &Config,
         metric: &Metric,
         input: &Input<'_>,
-        window: Window,
-        weight: Weight,
+        moment: Moment,
     ) -> bool {
+        let Moment {
+            window,
+            weight,
+            is_cold,
+        } = moment;
         let seconds = window.seconds();
         let (stable, canary) = match (&mut self.evidence, input) {
             (Evidence::Events(events), Input::Counts(stable, canary)) => {
@@ -123,7 +136,12 @@ impl Track {
                 (stable.exposure, canary.exposure)
             }
             (Evidence::Latency(latency), Input::Latency(stable, canary)) => {
-                latency.add(stable, canary, seconds);
+                let heat = if is_cold {
+                    Heat::Cold(config.cold_leeway())
+                } else {
+                    Heat::Warm(config.settings().leeway)
+                };
+                latency.add(stable, canary, heat, seconds);
                 (count(stable), count(canary))
             }
             (Evidence::Gauge(gauge), Input::Pods(stable, canary)) => {
@@ -254,7 +272,8 @@ fn oriented(metric: &Metric, stable: Counts, canary: Counts) -> Pair {
     }
 }
 
-fn count(buckets: &[Bucket]) -> u64 {
+/// Returns how many latencies are in buckets.
+pub(super) fn count(buckets: &[Bucket]) -> u64 {
     buckets
         .iter()
         .fold(0, |sum, bucket| sum.saturating_add(bucket.count))

@@ -22,6 +22,9 @@ use super::real::{Reals, WEALTH_MAX, exp};
 /// The share of the wealth that is bet on "since the beginning".
 const STAKE_FIRST: f64 = 0.9;
 
+/// The share of the cash that is bet at once when something happened that makes a fault likely just now.
+pub(crate) const STAKE_SUSPECT: f64 = 0.5;
+
 /// Bets on `N` guesses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -103,11 +106,18 @@ impl Cash {
         stake
     }
 
-    /// Takes half of what is left, when something happened that makes a fault likely just now.
-    pub(crate) fn half(&mut self) -> f64 {
+    /// Takes a part of what is left.
+    pub(crate) fn part(&mut self, share: f64) -> f64 {
         let Reals([left, elapsed]) = self.0;
-        self.0 = Reals([left / 2.0, elapsed]);
-        left / 2.0
+        let part = left * share;
+        self.0 = Reals([left - part, elapsed]);
+        part
+    }
+
+    /// Puts back what was won, or is left of it.
+    pub(crate) fn put(&mut self, wealth: f64) {
+        let Reals([left, elapsed]) = self.0;
+        self.0 = Reals([(left + wealth).min(WEALTH_MAX), elapsed]);
     }
 }
 

@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{at, batch, requests};
+use crate::{
+    sample::Bucket,
+    testing::{at, batch, requests},
+};
 
 const WINDOW: Duration = Duration::from_secs(60);
 
@@ -50,7 +53,6 @@ fn batches_that_overlap_or_go_back_are_refused() {
 
 #[test]
 fn a_batch_with_too_many_buckets_is_refused() {
-    use crate::sample::Bucket;
     let of = |buckets: u64| {
         let mut batch = count(0, 1, 1);
         batch.canary.latency = Bucket::list((1..=buckets).map(|upper| (upper, 1)));
@@ -65,6 +67,32 @@ fn a_batch_with_too_many_buckets_is_refused() {
         })
     );
     assert_eq!(Series::new().push(of(max)), Ok(()));
+}
+
+#[test]
+fn a_series_reaches_further_back_while_it_is_small_and_has_a_canary() {
+    let check = |weight: u8, buckets: u64, expected: usize| {
+        let mut series = Series::reaching(10, 1_000);
+        for second in 0..2_000 {
+            let histogram = (1..=buckets).map(|place| (place, 1));
+            let mut batch = batch(
+                second,
+                Sample {
+                    latency: Bucket::list(histogram),
+                    ..Sample::default()
+                },
+                Sample::default(),
+            );
+            batch.weight = Weight::from_percent(weight);
+            series.push(batch).unwrap();
+        }
+        assert_eq!(series.batches().len(), expected, "{weight} {buckets}");
+        assert_eq!(series.dropped(), 2_000 - expected as u64);
+    };
+    check(5, 1, 1_000);
+    check(0, 1, 10);
+    check(5, 100, BUCKETS_KEPT_MAX / 100);
+    check(5, 1_024, 19);
 }
 
 #[test]

@@ -25,8 +25,8 @@ pub(super) struct Arms<'a> {
     pub(super) requests_min: u64,
     /// The time that the counts cover.
     pub(super) covered: Duration,
-    /// How long the window is.
-    pub(super) window: Duration,
+    /// For how long samples are kept at most.
+    pub(super) kept: Duration,
 }
 
 /// How the canary stands to one limit.

@@ -50,7 +50,7 @@ prop_compose! {
             failures,
             latency_sum_us,
             latency: Bucket::list(bounds.into_iter().zip(counts)),
-            gauges: Gauges { cpu_ppm, memory_bytes, restarts, ready_ppm },
+            gauges: Gauges { cpu_ppm, memory_bytes, restarts, ready_ppm, replicas: None },
         }
     }
 }
@@ -170,6 +170,7 @@ proptest! {
             memory_bytes: Some(value),
             restarts: Some(value),
             ready_ppm: Some(value),
+            replicas: Some(value),
         };
         let latency = Bucket::list([(value, count), (u64::MAX, requests)]);
         let sample = Sample { requests, failures, latency_sum_us: value, latency, gauges };

@@ -62,8 +62,9 @@ pub(super) fn needs(version: &str, sample: &Sample, has: u64, arms: &Arms<'_>) -
     } else {
         format!(" of {version}")
     };
-    let outlook = outlook(has, arms).map_or_else(String::new, |outlook| format!(" ({outlook})"));
-    format!("needs {min} {what}{whose}, has {has}{outlook}")
+    let told = outlook(has, min, arms.covered, arms.kept);
+    let told = told.map_or_else(String::new, |told| format!(" ({told})"));
+    format!("needs {min} {what}{whose}, has {has}{told}")
 }
 
 /// Says why stable's value gives no limit.
@@ -185,35 +186,43 @@ fn value(metric: Metric, canary: &Reading, verdict: Verdict, limit: Option<u64>)
     }
 }
 
-/// Says when the minimum will be reached at the rate of the window, or that it never will; `None` without requests.
-fn outlook(has: u64, arms: &Arms<'_>) -> Option<String> {
+/// Says when the minimum will be reached at the rate so far, or that samples are not kept for so long; `None` without requests.
+pub(crate) fn outlook(has: u64, min: u64, covered: Duration, kept: Duration) -> Option<String> {
     const NANOS: u128 = 1_000_000_000;
-    let (has, covered) = (u128::from(has), arms.covered.as_nanos());
-    let tenths_per_second = has
-        .saturating_mul(10)
+    let (has, length) = (u128::from(has), covered.as_nanos());
+    let per_hour = has
+        .saturating_mul(3_600)
         .saturating_mul(NANOS)
-        .checked_div(covered)?;
-    let rate = match (tenths_per_second / 10, tenths_per_second % 10) {
-        (whole, tenth) if whole < 10 && tenth > 0 => format!("{whole}.{tenth} rps"),
-        (0, _) => return None,
-        (whole, _) => format!("{whole} rps"),
-    };
-    let fits = has.saturating_mul(arms.window.as_nanos()) / covered;
-    if fits < u128::from(arms.requests_min) {
-        return Some(format!(
-            "at {rate} the window of {} holds about {fits}, so never: give it more weight, a longer window or a lower requestsMin",
-            time(arms.window)
-        ));
+        .checked_div(length)?;
+    if has == 0 {
+        return None;
     }
-    let missing = u128::from(arms.requests_min).saturating_sub(has);
+    let missing = u128::from(min).saturating_sub(has);
     let seconds = missing
-        .saturating_mul(covered)
+        .saturating_mul(length)
         .div_ceil(has.saturating_mul(NANOS));
-    let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
+    let needed = Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX));
+    let outlook = format!("about {} at {}", time(needed), rate(per_hour));
+    // The first window and the time that is missing must be kept together.
+    if needed.saturating_add(covered) <= kept {
+        return Some(outlook);
+    }
     Some(format!(
-        "about {} at {rate}",
-        time(Duration::from_secs(seconds))
+        "{outlook}, and samples are kept for {}: give it more weight or a lower requestsMin",
+        time(kept)
     ))
+}
+
+/// Writes a rate as people say it: `99 rps`, `9.2 rps`, `7 a minute`, `1 an hour`.
+fn rate(per_hour: u128) -> String {
+    match per_hour {
+        0..120 => format!("{per_hour} an hour"),
+        120..1_800 => format!("{} a minute", per_hour / 60),
+        1_800..36_000 if per_hour % 3_600 >= 360 || per_hour < 3_600 => {
+            format!("{}.{} rps", per_hour / 3_600, per_hour % 3_600 / 360)
+        }
+        1_800.. => format!("{} rps", per_hour / 3_600),
+    }
 }
 
 /// Writes a time as people say it: `15 s`, `12 min`, `3 h`.

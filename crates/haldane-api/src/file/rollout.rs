@@ -361,6 +361,15 @@ fn read_judge(at: &At<'_>, out: &mut Problems) -> Option<Option<Sequential>> {
             "points such as +0.2pp",
             out,
         ),
+        leeway_ppm: read(
+            "leeway",
+            default.leeway_ppm,
+            share,
+            "a share such as 10%",
+            out,
+        ),
+        leeway_min: fields.or("leewayMin", default.leeway_min, |at| at.duration(out)),
+        warm_up: fields.or("warmUp", default.warm_up, |at| at.duration(out)),
     }))
 }
 

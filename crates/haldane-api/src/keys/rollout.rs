@@ -165,6 +165,24 @@ pub(crate) static JUDGE: Table = Table {
             "+0.2pp",
             "... plus this share of its requests.",
         ),
+        default(
+            "leeway",
+            Form::Limit,
+            "10%",
+            "A latency of the canary's counts as above a bound only if it is so much above it, ...",
+        ),
+        default(
+            "leewayMin",
+            Form::Duration,
+            "2ms",
+            "... and at least this much, as far as the buckets tell.",
+        ),
+        default(
+            "warmUp",
+            Form::Duration,
+            "4s",
+            "For so long after the canary's first request, and after replicas were added, only latencies far above a bound count; failures always do.",
+        ),
     ],
     exactly_one_of: &[],
 };

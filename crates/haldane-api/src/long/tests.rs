@@ -71,6 +71,9 @@ judge:
   harm: 1.1x
   accept: 1.5x
   acceptPlus: +0.2pp
+  leeway: 10%
+  leewayMin: 2ms
+  warmUp: 4s
 bands: learned
 sampling:
   window: 1m

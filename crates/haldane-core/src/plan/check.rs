@@ -36,6 +36,15 @@ const RATIO_PERMILLE_MAX: u32 = 100_000;
 /// The largest share that may be added to stable's rate, parts per million.
 const ACCEPT_PPM_MAX: u32 = 500_000;
 
+/// The most that a latency may be above a bound without counting, parts per million of the bound.
+const LEEWAY_PPM_MAX: u32 = 1_000_000;
+
+/// The most that it always may be.
+const LEEWAY_MIN_MAX: Duration = Duration::from_secs(10);
+
+/// The longest warm-up: what takes longer is warmed up before the rollout.
+const WARM_UP_MAX: Duration = Duration::from_mins(10);
+
 /// One mistake in a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanProblem {
@@ -309,6 +318,18 @@ fn check_judge(judge: &Sequential, found: &mut Problems) {
     }
     if judge.accept_ppm > ACCEPT_PPM_MAX {
         found.add("judge.acceptPlus", "expected at most 50pp");
+    }
+    if judge.leeway_ppm > LEEWAY_PPM_MAX {
+        found.add(
+            "judge.leeway",
+            "a canary that takes twice as long is slower; expected at most 100%",
+        );
+    }
+    if judge.leeway_min > LEEWAY_MIN_MAX {
+        found.add("judge.leewayMin", "expected at most 10s");
+    }
+    if judge.warm_up > WARM_UP_MAX {
+        found.add("judge.warmUp", "expected at most 10m");
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use haldane_analysis::{
     Evidence, Series,
-    looks::{BATCHES_KEPT, Knowledge},
+    looks::{self, Knowledge},
 };
 use haldane_api::file::Service;
 use haldane_core::{
@@ -87,7 +87,7 @@ impl Home {
         Self {
             record,
             rollout: None,
-            series: Series::bounded(BATCHES_KEPT),
+            series: looks::series(),
             learning: Learning::new(now),
             stable_seen: Replicas {
                 wanted: 0,
@@ -125,7 +125,7 @@ impl Home {
 
     /// Forgets what was counted, and counts from now.
     pub(super) fn count_anew(&mut self, now: Timestamp) {
-        self.series = Series::bounded(BATCHES_KEPT);
+        self.series = looks::series();
         self.learning = Learning::new(now);
         self.batch_from = now;
     }

@@ -146,6 +146,7 @@ impl Arm {
             memory_bytes: Some(0),
             restarts: Some(0),
             ready_ppm: Some(1_000_000),
+            replicas: None,
         };
         Sample {
             requests,

@@ -204,3 +204,22 @@ fn an_analysis_step_judges_by_its_own_guards() {
         assert_eq!(summary.ends, BTreeMap::from([(end, 5)]), "{error_ppm} ppm");
     }
 }
+
+#[test]
+fn a_service_with_two_requests_a_second_is_promoted_in_reasonable_time() {
+    let plan = Plan::try_new(preset::shares(
+        &[10, 50, 100],
+        Duration::from_mins(5),
+        rules(&[ERROR_LIMIT]),
+    ));
+    let slow = Scenario {
+        requests_per_second: 2.0,
+        ..scenario(plan.unwrap(), 0)
+    };
+    let summary = forecast(&slow, 20);
+    assert_eq!(summary.ends, BTreeMap::from([(End::Promoted, 20)]));
+    // A hundred requests at a fifth of one a second, then five minutes twice.
+    let promoted = summary.promoted_after.unwrap();
+    assert!(promoted.p50 > Duration::from_secs(1_000), "{promoted:?}");
+    assert!(promoted.p95 < Duration::from_secs(1_500), "{promoted:?}");
+}

@@ -7,10 +7,10 @@ mod contest;
 
 pub use self::contest::{Contest, contests};
 use super::{
-    Judge, Latency, Run, Scenario, Schedule, summarize,
+    Clumps, Judge, Latency, Run, Scenario, Schedule, summarize,
     table::{
-        Crew, RATES, Row, changing_schedule, connected, errors_name, incident, kinds_of_clumps,
-        percent, slower, usual_schedule,
+        Crew, RATES, Row, changing_schedule, cold, connected, errors_name, incident,
+        kinds_of_clumps, narrow, percent, slower, usual_schedule,
     },
     wald_seconds,
 };
@@ -150,6 +150,7 @@ pub fn all() -> Vec<Gate> {
     gates.extend(robust());
     gates.extend(detection());
     gates.extend(latency());
+    gates.extend(warming());
     gates.extend(full_weight());
     gates.extend(adaptive());
     gates
@@ -206,6 +207,15 @@ fn robust() -> Vec<Gate> {
             few(),
         ),
     ];
+    // With one failure in 100 s and less there is nothing to learn clumps from.
+    for clumps in [Clumps::Of(3), Clumps::Of(10), Clumps::Geometric(3.0)] {
+        for (base, rps) in [(0.0005, 10), (0.001, 10), (0.003, 10), (0.001, 100)] {
+            let mut row = errors(base, base, rps);
+            row.scenario.clumps = clumps;
+            let name = format!("few failures, {clumps:?}");
+            gates.push(gate(named(row, &name), Judge::Sequential, few()));
+        }
+    }
     for (kind, clumps) in kinds_of_clumps() {
         for (canary, musts) in [(0.01, few()), (0.05, vec![Must::RolledBackAtLeast(0.99)])] {
             let mut row = errors(0.01, canary, 100);
@@ -306,6 +316,29 @@ fn latency() -> Vec<Gate> {
             vec![Must::RolledBackAtLeast(0.99)],
         ),
     ]
+}
+
+/// A canary that is only cold is not taken for slow, and one that is slow beyond all warming is found although it may be cold.
+fn warming() -> Vec<Gate> {
+    let mut gates = Vec::new();
+    for latency in [Latency::usual(Latency::istio()), narrow()] {
+        for rps in RATES {
+            for (judge, seconds) in [(Judge::Sequential, 1.0), (Judge::Patient, 5.0)] {
+                let row = cold(rps, seconds, latency.clone());
+                let row = named(row, "cold");
+                gates.push(gate(row, judge, vec![Must::StoppedAtMost(MISTAKES_MAX)]));
+            }
+        }
+    }
+    let slow = Latency {
+        scale: 20.0,
+        ..narrow()
+    };
+    for (rps, seconds) in RATES.into_iter().zip([35, 5, 2]) {
+        let row = named(cold(rps, 1.0, slow.clone()), "and × 20");
+        gates.push(gate(row, Judge::Patient, vec![Must::HalfWithin(seconds)]));
+    }
+    gates
 }
 
 /// At full weight there is nothing to compare: an alarm steps back, and only the comparison decides.

@@ -1,5 +1,6 @@
 //! Latencies: log-normal, slow in the tail, or slow by the connection, and seen in the buckets of a histogram.
 
+use super::fleet::Cold;
 use crate::{chance::Chance, variate::binomial};
 
 /// How quickly versions answer.
@@ -11,6 +12,10 @@ pub struct Latency {
     pub sigma: f64,
     /// The canary's latencies are this multiple of stable's.
     pub scale: f64,
+    /// And take so much longer.
+    pub shift_us: f64,
+    /// How cold the canary's replicas are at first.
+    pub cold: Option<Cold>,
     /// This share of the canary's requests takes ten times as long.
     pub tail: f64,
     /// The upper bounds of the histogram's buckets, ascending, without the last, unbounded one.
@@ -44,6 +49,8 @@ impl Latency {
             median_us: 100_000.0,
             sigma: 0.6,
             scale: 1.0,
+            shift_us: 0.0,
+            cold: None,
             tail: 0.0,
             bounds_us,
             connections: None,
@@ -66,42 +73,71 @@ impl Latency {
             .collect()
     }
 
+    /// Returns the bounds of Haldane's own proxy from 2 to 131 ms: sixteen to each power of two.
+    #[must_use]
+    pub fn proxy() -> Vec<u64> {
+        let powers = (11..17).map(|power: u32| 1_u64 << power);
+        let bounds =
+            powers.flat_map(|low| (0..16).map(move |part| low.saturating_add(low / 16 * part)));
+        bounds.chain([1 << 17]).collect()
+    }
+
     pub(super) fn stable_shares(&self) -> Shares {
-        self.shares(1.0, 0.0)
+        self.shares(Slowness::NONE)
     }
 
     pub(super) fn canary_shares(&self) -> Shares {
-        self.shares(self.scale, self.tail)
+        self.shares(self.canary())
     }
 
-    /// Returns the shares of stable's and of the canary's latencies above each bound, of all connections together.
-    pub(super) fn above(&self) -> Vec<(f64, f64)> {
-        let above = |bound: u64, scale: f64, tail: f64| {
-            let at = |scale: f64| 1.0 - self.up_to(bound, scale, tail);
-            self.connections.map_or_else(
-                || at(scale),
-                |slow| (1.0 - slow.slow) * at(scale) + slow.slow * at(scale * slow.factor),
-            )
-        };
-        self.bounds_us
-            .iter()
-            .map(|&bound| (above(bound, 1.0, 0.0), above(bound, self.scale, self.tail)))
-            .collect()
+    /// Returns the canary's shares so many seconds after replicas began, `None` once they are warm.
+    pub(super) fn cold_shares(&self, age: u32) -> Option<Shares> {
+        let canary = self.canary();
+        let factor = self.cold?.after(age)?;
+        Some(self.shares(canary.times(factor)))
     }
 
-    fn shares(&self, scale: f64, tail: f64) -> Shares {
-        Shares {
-            usual: self.buckets(scale, tail),
-            slow: self
-                .connections
-                .map(|slow| (slow, self.buckets(scale * slow.factor, tail))),
+    const fn canary(&self) -> Slowness {
+        Slowness {
+            scale: self.scale,
+            shift_us: self.shift_us,
+            tail: self.tail,
         }
     }
 
-    fn buckets(&self, scale: f64, tail: f64) -> Vec<f64> {
+    /// Returns the shares of stable's and of the canary's latencies above each bound, of all connections together: of a warm canary, and without
+    /// the shift, which is within the leeway.
+    pub(super) fn above(&self) -> Vec<(f64, f64)> {
+        let above = |bound: u64, slowness: Slowness| {
+            let at = |slowness: Slowness| 1.0 - self.up_to(bound, slowness);
+            self.connections.map_or_else(
+                || at(slowness),
+                |slow| {
+                    (1.0 - slow.slow) * at(slowness) + slow.slow * at(slowness.times(slow.factor))
+                },
+            )
+        };
+        let canary = Slowness {
+            shift_us: 0.0,
+            ..self.canary()
+        };
+        let both = |&bound: &u64| (above(bound, Slowness::NONE), above(bound, canary));
+        self.bounds_us.iter().map(both).collect()
+    }
+
+    fn shares(&self, slowness: Slowness) -> Shares {
+        Shares {
+            usual: self.buckets(slowness),
+            slow: self
+                .connections
+                .map(|slow| (slow, self.buckets(slowness.times(slow.factor)))),
+        }
+    }
+
+    fn buckets(&self, slowness: Slowness) -> Vec<f64> {
         let mut below = 0.0;
         let bounded = self.bounds_us.iter().map(|&bound| {
-            let upto = self.up_to(bound, scale, tail);
+            let upto = self.up_to(bound, slowness);
             let rest = 1.0 - below;
             let share = if rest > 0.0 {
                 ((upto - below) / rest).clamp(0.0, 1.0)
@@ -114,12 +150,42 @@ impl Latency {
         bounded.chain([1.0]).collect()
     }
 
-    fn up_to(&self, bound: u64, scale: f64, tail: f64) -> f64 {
+    fn up_to(&self, bound: u64, slowness: Slowness) -> f64 {
+        let Slowness {
+            scale,
+            shift_us,
+            tail,
+        } = slowness;
+        let left = (bound as f64 - shift_us).max(0.0);
         let of = |scale: f64| {
-            let deviations = libm::log(bound as f64 / (self.median_us * scale)) / self.sigma;
+            let deviations = libm::log(left / (self.median_us * scale)) / self.sigma;
             0.5 * libm::erfc(-deviations / std::f64::consts::SQRT_2)
         };
         (1.0 - tail) * of(scale) + tail * of(scale * 10.0)
+    }
+}
+
+/// What latencies are, compared with stable's.
+#[derive(Clone, Copy)]
+struct Slowness {
+    scale: f64,
+    shift_us: f64,
+    tail: f64,
+}
+
+impl Slowness {
+    /// Stable's own.
+    const NONE: Self = Self {
+        scale: 1.0,
+        shift_us: 0.0,
+        tail: 0.0,
+    };
+
+    fn times(self, factor: f64) -> Self {
+        Self {
+            scale: self.scale * factor,
+            ..self
+        }
     }
 }
 

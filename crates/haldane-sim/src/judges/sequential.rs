@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use haldane_analysis::{
-    Batch, Bucket, Sample,
+    Batch, Bucket, Gauges, Sample,
     sequential::{
         Against, Config, Counts as Tally, Metric, Observed, Question, Reading, Settings, State, Why,
     },
@@ -53,6 +53,8 @@ pub(super) struct Manner {
     pub(super) is_adaptive: bool,
     /// Whether each difference is harm, be it ever so small.
     pub(super) is_strict: bool,
+    /// How long the canary may be cold, seconds, if not as long as by default.
+    pub(super) warm_up: Option<u64>,
 }
 
 impl Manner {
@@ -61,6 +63,7 @@ impl Manner {
         batch: 1,
         is_adaptive: false,
         is_strict: false,
+        warm_up: None,
     };
 }
 
@@ -95,7 +98,7 @@ impl Sequential {
     /// Adds a second, and gives the judge the batch if that is full; says whether it was.
     fn gather(&mut self, ended: u32, second: &Second) -> bool {
         let (open, seconds) = &mut self.open;
-        open.weight = second.weight;
+        (open.weight, open.replicas) = (second.weight, second.replicas);
         open.stable.add(&second.stable);
         open.canary.add(&second.canary);
         *seconds = seconds.saturating_add(1);
@@ -113,13 +116,20 @@ impl Sequential {
             weight,
             stable,
             canary,
+            replicas,
             ..
         } = batch;
         let batch = Batch {
             from: moment(from),
             to: moment(to),
             stable: self.sample(stable),
-            canary: self.sample(canary),
+            canary: Sample {
+                gauges: Gauges {
+                    replicas: Some(*replicas),
+                    ..Gauges::default()
+                },
+                ..self.sample(canary)
+            },
             weight: *weight,
         };
         // Batches follow each other; none is refused.
@@ -220,6 +230,9 @@ impl Decider for Sequential {
 pub(super) fn settings(scenario: &Scenario, schedule: &Schedule, manner: Manner) -> Settings {
     let mut settings = Settings::standard();
     settings.horizon = Duration::from_secs(u64::from(schedule.length()));
+    if let Some(seconds) = manner.warm_up {
+        settings.warm_up = Duration::from_secs(seconds);
+    }
     for metric in &mut settings.metrics {
         // What is not drawn must not be waited for; its share of the error bound stays unused.
         metric.required &= scenario.latency.is_some() || metric.name == "errors";
@@ -260,7 +273,7 @@ fn observed(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judges::{Judge, Latency, play};
+    use crate::judges::{Judge, Latency, fleet::Fleet, play};
 
     fn schedule() -> Schedule {
         Schedule {
@@ -285,9 +298,12 @@ mod tests {
         let (scenario, schedule) = (scenario(), schedule());
         let mut judge = Sequential::new(&scenario, schedule.clone(), Manner::USUAL, 4);
         let traffic = Traffic::new(&scenario, 4);
+        let mut fleet = Fleet::NONE;
         let (mut largest, mut rolled_back) = (0, None);
         for at in 0..schedule.length() {
-            let second = traffic.second(at, judge.weight(at).unwrap());
+            let weight = judge.weight(at).unwrap();
+            fleet.serve(at, weight);
+            let second = traffic.second(at, weight, &fleet);
             let turn = judge.hear(at + 1, &second);
             let stored = serde_json::to_string(&judge.state).unwrap();
             largest = largest.max(stored.len());

@@ -4,8 +4,8 @@ mod catalog;
 
 pub(super) use self::catalog::PEERS;
 pub use self::catalog::{
-    RATES, all, changing_schedule, connected, errors_name, incident, kinds_of_clumps, regressed,
-    slower, usual_schedule,
+    RATES, all, changing_schedule, cold, connected, errors_name, incident, kinds_of_clumps, narrow,
+    regressed, slower, usual_schedule,
 };
 use super::{Figures, Judge, Run, Scenario, Schedule, play, summarize, wald_seconds};
 use crate::forecast::seed_of;

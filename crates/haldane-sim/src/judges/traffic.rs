@@ -3,6 +3,7 @@
 use haldane_core::Weight;
 
 use super::{
+    fleet::Fleet,
     latency::{Latency, Shares},
     pods::{Pods, Usage},
 };
@@ -82,6 +83,8 @@ pub(super) struct Second {
     pub(super) weight: Weight,
     pub(super) stable: Counts,
     pub(super) canary: Counts,
+    /// How many replicas the canary has.
+    pub(super) replicas: u64,
     /// What pods use, once a minute.
     pub(super) usage: Option<Usage>,
 }
@@ -174,11 +177,13 @@ impl<'a> Traffic<'a> {
     }
 
     /// Draws the second that begins at `at`.
-    pub(super) fn second(&self, at: u32, weight: Weight) -> Second {
+    pub(super) fn second(&self, at: u32, weight: Weight, fleet: &Fleet) -> Second {
         let share = share_of(weight);
         let (stable, canary) = self.scenario.shares(at);
         let requests = self.scenario.requests_per_second;
         let hits = self.scenario.conversion;
+        let latency = self.scenario.latency.as_ref();
+        let cold = latency.and_then(|latency| latency.cold_shares(fleet.age(at)));
         let stable = Arm {
             stream: STABLE,
             requests: requests * (1.0 - share),
@@ -191,7 +196,7 @@ impl<'a> Traffic<'a> {
             requests: requests * share,
             failures: canary,
             hits: hits.map_or(0.0, |hits| hits.canary),
-            latencies: self.canary_latencies.as_ref(),
+            latencies: cold.as_ref().or(self.canary_latencies.as_ref()),
         };
         let pods = self.scenario.pods.as_ref();
         let minute = at.saturating_add(1);
@@ -199,6 +204,7 @@ impl<'a> Traffic<'a> {
             weight,
             stable: self.draw(at, &stable),
             canary: self.draw(at, &canary),
+            replicas: fleet.replicas,
             usage: pods
                 .filter(|_| minute.is_multiple_of(60))
                 .map(|pods| pods.usage(minute / 60, self.seed)),
@@ -246,6 +252,7 @@ impl Second {
             weight,
             stable: Counts::default(),
             canary: Counts::default(),
+            replicas: 0,
             usage: None,
         }
     }

@@ -1,14 +1,22 @@
 //! Tests of the latency judge.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::sequential::chance::Chance;
+use crate::sequential::{Leeway, chance::Chance};
 
 const TIME: Time = Time {
     seconds: 1.0,
     horizon_seconds: 1_200.0,
 };
+
+/// As the default is.
+const WARM: Heat = Heat::Warm(Leeway {
+    share_ppm: 100_000,
+    least: Duration::from_millis(2),
+});
 
 /// Bounds of which nine tenths, a half, a tenth, a hundredth and a thousandth are above the last ones.
 const CLASSIC: [(u64, f64); 6] = [
@@ -40,7 +48,7 @@ fn latencies(chance: &mut Chance, n: u64, slower: f64) -> Vec<Bucket> {
 fn taught(chance: &mut Chance) -> Latency {
     let mut latency = Latency::new();
     for _ in 0..300 {
-        latency.add(&latencies(chance, 100, 0.0), &[], 1.0);
+        latency.add(&latencies(chance, 100, 0.0), &[], WARM, 1.0);
         latency.close(&Metric::latency(), Closing::Apart, TIME, 0.01);
     }
     latency
@@ -52,7 +60,7 @@ fn found(chance: &mut Chance, slower: f64, seconds: u64) -> Option<u64> {
     (0..seconds).find(|_| {
         let stable = latencies(chance, 90, 0.0);
         let canary = latencies(chance, 10, slower);
-        latency.add(&stable, &canary, 1.0);
+        latency.add(&stable, &canary, WARM, 1.0);
         latency.close(&Metric::latency(), Closing::Compare, TIME, 0.01);
         latency.worth() >= 100.0
     })
@@ -90,7 +98,7 @@ fn buckets_that_differ_cost_power_and_never_a_false_alarm() {
             upper_us: u64::MAX,
             count: 10,
         }];
-        latency.add(&stable, &canary, 1.0);
+        latency.add(&stable, &canary, WARM, 1.0);
         latency.close(&Metric::latency(), Closing::Compare, TIME, 0.01);
     }
     assert!(latency.worth() < 1.0, "{}", latency.worth());
@@ -105,11 +113,11 @@ fn too_little_is_known_of_few_latencies() {
     let mut chance = Chance::new(2);
     let mut latency = Latency::new();
     let few = latencies(&mut chance, 199, 0.0);
-    latency.add(&few, &[], 1.0);
+    latency.add(&few, &[], WARM, 1.0);
     let one = latencies(&mut chance, 1, 0.0);
-    latency.add(&one, &one, 1.0);
+    latency.add(&one, &one, WARM, 1.0);
     assert!(latency.bounds.is_empty(), "199 are too few");
-    latency.add(&one, &one, 1.0);
+    latency.add(&one, &one, WARM, 1.0);
     assert!(!latency.bounds.is_empty(), "200 are enough");
     assert_eq!(latency.open, (1, 1));
 }
@@ -123,7 +131,7 @@ fn a_sum_without_buckets_has_no_bounds() {
         count: 1_000,
     }];
     for _ in 0..5 {
-        latency.add(&all, &all, 100.0);
+        latency.add(&all, &all, WARM, 100.0);
     }
     assert!(latency.bounds.is_empty());
     assert_eq!(latency.worth().to_bits(), 1_f64.to_bits());
@@ -134,12 +142,12 @@ fn many_buckets_are_learned_in_little_space() {
     let mut latency = Latency::new();
     let fine = |count| Bucket::list((1..=500).map(|place| (place * 1_000, count)));
     for _ in 0..5 {
-        latency.add(&fine(1), &[], 1.0);
+        latency.add(&fine(1), &[], WARM, 1.0);
     }
     let learned = latency.learned.buckets();
     assert!(learned.len() <= 64, "{}", learned.len());
     assert_eq!(sum(learned), 2_500);
-    latency.add(&fine(1), &fine(1), 1.0);
+    latency.add(&fine(1), &fine(1), WARM, 1.0);
     assert_eq!(
         latency.bounds.len(),
         BOUNDS_MAX - 2,
@@ -182,7 +190,7 @@ fn a_shift_of_less_than_a_tenth_or_two_milliseconds_is_no_harm() {
             let stable = [bucket(7_680, 45), bucket(8_192, 45)];
             let canary = [bucket(canary_us, 10)];
             let canary = if second < 20 { &[][..] } else { &canary[..] };
-            latency.add(&stable, canary, 1.0);
+            latency.add(&stable, canary, WARM, 1.0);
             let closing = if second < 20 {
                 Closing::Apart
             } else {
@@ -194,4 +202,52 @@ fn a_shift_of_less_than_a_tenth_or_two_milliseconds_is_no_harm() {
         assert!(!latency.bounds.is_empty());
         assert_eq!(worth > 100.0, is_harm, "{canary_us}: {worth}");
     }
+}
+
+/// What the evidence is worth after ten seconds of a canary that is cold for three, and takes these times.
+fn cold_then_warm(cold_us: u64, warm_us: u64) -> (f64, f64) {
+    let bucket = |us: u64, count: u64| Bucket {
+        lower_us: us,
+        upper_us: us + us / 16,
+        count,
+    };
+    let mut latency = Latency::new();
+    let stable = [bucket(9_000, 85), bucket(15_000, 5)];
+    let leeway = |share_ppm| Leeway {
+        share_ppm,
+        least: Duration::from_millis(2),
+    };
+    for _ in 0..20 {
+        latency.add(&stable, &[], WARM, 1.0);
+        latency.close(&Metric::latency(), Closing::Apart, TIME, 0.01);
+    }
+    let mut worth = [0.0; 2];
+    for (place, heat, us, seconds) in [
+        (0, Heat::Cold(leeway(2_000_000)), cold_us, 3),
+        (1, WARM, warm_us, 7),
+    ] {
+        for _ in 0..seconds {
+            latency.add(&stable, &[bucket(us, 10)], heat, 1.0);
+            latency.close(&Metric::latency(), Closing::Compare, TIME, 0.01);
+            worth[place] = latency.worth();
+        }
+    }
+    let [cold, warm] = worth;
+    (cold, warm)
+}
+
+#[test]
+fn a_cold_canary_is_slow_only_beyond_all_warming() {
+    let (cold, warm) = cold_then_warm(25_000, 9_000);
+    assert!(cold < 1.0 && warm < 1.0, "{cold}, {warm}");
+    let (cold, _) = cold_then_warm(60_000, 9_000);
+    assert!(cold > 100.0, "six times as slow is found at once: {cold}");
+    let (cold, warm) = cold_then_warm(25_000, 25_000);
+    assert!(cold < 1.0 && warm > 100.0, "{cold}, {warm}");
+}
+
+#[test]
+fn what_a_cold_canary_lost_is_little() {
+    let (cold, _) = cold_then_warm(9_000, 9_000);
+    assert!(cold >= 0.8, "a fifth at most: {cold}");
 }

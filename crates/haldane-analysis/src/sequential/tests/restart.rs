@@ -174,6 +174,17 @@ fn every_form_that_was_ever_stored_is_read() {
 }
 
 #[test]
+fn what_was_stored_before_warm_ups_were_known_is_read() {
+    let mut stored: serde_json::Value = serde_json::from_str(FORM_1).unwrap();
+    let known = stored.as_object_mut().unwrap();
+    assert!(known.remove("warming").is_some());
+    let mut state: State = serde_json::from_value(stored).unwrap();
+    let config = errors();
+    feed(&mut state, &config, (120, 121), (10, (1, 90), (0, 10)));
+    assert_eq!(state.newest(), Some(at(121)));
+}
+
+#[test]
 fn the_form_is_what_it_is_said_to_be() {
     let config = errors();
     let mut state = State::new(&config);

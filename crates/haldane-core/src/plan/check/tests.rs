@@ -350,6 +350,30 @@ fn a_judge_bounds_its_errors_and_can_show_something_good() {
 }
 
 #[test]
+fn a_judge_overlooks_only_so_much() {
+    let check = |change: fn(&mut Sequential), expected: &[&str]| {
+        let mut judge = Sequential::default();
+        change(&mut judge);
+        check_rules_of(|rules| rules.judge = Some(judge), expected);
+    };
+    check(|judge| judge.leeway_ppm = 0, &[]);
+    check(|judge| judge.leeway_ppm = 1_000_000, &[]);
+    check(|judge| judge.leeway_ppm = 1_000_001, &["judge.leeway"]);
+    check(|judge| judge.leeway_min = Duration::ZERO, &[]);
+    check(|judge| judge.leeway_min = Duration::from_secs(10), &[]);
+    check(
+        |judge| judge.leeway_min = Duration::from_secs(11),
+        &["judge.leewayMin"],
+    );
+    check(|judge| judge.warm_up = Duration::ZERO, &[]);
+    check(|judge| judge.warm_up = Duration::from_mins(10), &[]);
+    check(
+        |judge| judge.warm_up = Duration::from_secs(601),
+        &["judge.warmUp"],
+    );
+}
+
+#[test]
 fn a_guards_limits_fit_its_metric() {
     check_rules_of(|rules| rules.guards = vec![error_rate(); GUARDS_MAX], &[]);
     check_rules_of(

@@ -48,6 +48,12 @@ pub fn contests() -> Vec<Contest> {
 }
 
 impl Contest {
+    /// Returns the name of the healthy canary's scenario.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.healthy.name
+    }
+
     /// Plays the contest.
     #[must_use]
     pub fn play(&self, runs: u32, seed: u64, crew: &Crew<'_>) -> Vec<Outcome> {

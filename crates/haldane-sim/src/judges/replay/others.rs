@@ -226,6 +226,7 @@ impl Recent {
             | Judge::Adaptive
             | Judge::Scraped
             | Judge::Strict
+            | Judge::Patient
             | Judge::Threshold
             | Judge::FlaggerTuned
             | Judge::Kayenta => return seen,
@@ -241,6 +242,7 @@ impl Recent {
             | Judge::Adaptive
             | Judge::Scraped
             | Judge::Strict
+            | Judge::Patient
             | Judge::Threshold
             | Judge::Flagger
             | Judge::FlaggerTuned

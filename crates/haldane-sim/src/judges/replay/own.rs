@@ -2,7 +2,7 @@
 
 use haldane_analysis::{
     Series,
-    looks::{BATCHES_KEPT, Knowledge},
+    looks::{self, Knowledge},
     panel::{self, Memory, Question},
     recording::{Moment, Second},
     sequential::Observed,
@@ -64,7 +64,7 @@ impl<'a> Own<'a> {
         Self {
             plan,
             asking,
-            series: Series::bounded(BATCHES_KEPT),
+            series: looks::series(),
             waiting: Knowledge::default(),
             seats,
             weight: (Weight::ZERO, None),
@@ -76,7 +76,7 @@ impl<'a> Own<'a> {
         for moment in moments {
             match moment {
                 Moment::Segment(segment) => {
-                    self.series = Series::bounded(BATCHES_KEPT);
+                    self.series = looks::series();
                     self.waiting.observed.clone_from(&segment.known.observed);
                     let own = self.seats.iter_mut().filter(|seat| seat.name == TOGETHER);
                     if self.asking == Asking::AsRecorded {

@@ -4,7 +4,7 @@ use haldane_core::Weight;
 
 use super::{Row, Shows, Table, percent};
 use crate::judges::{
-    Clumps, Connections, Conversion, Incident, Judge, Latency, Pods, Scenario, Schedule,
+    Clumps, Cold, Connections, Conversion, Incident, Judge, Latency, Pods, Scenario, Schedule,
 };
 
 /// Returns every table.
@@ -26,6 +26,7 @@ pub fn all() -> Vec<Table> {
         late(),
         clumps(),
         latency(),
+        cold_table(),
         connections(),
         adaptive(),
         conversion(),
@@ -285,6 +286,54 @@ fn latency() -> Table {
             Judge::Kayenta,
         ],
         rows: classic.chain(native).collect(),
+    }
+}
+
+/// Returns a canary that is slow at first, and again with each replica that is added, with steps of a minute.
+#[must_use]
+pub fn cold(rps: u32, seconds: f64, latency: Latency) -> Row {
+    let cold = Cold {
+        factor: 3.0,
+        seconds,
+    };
+    Row {
+        name: format!("{} ms, {seconds} s, {rps} rps", latency.median_us / 1_000.0),
+        scenario: Scenario {
+            latency: Some(Latency {
+                cold: Some(cold),
+                ..latency
+            }),
+            ..Scenario::errors(f64::from(rps), 0.0, 0.0)
+        },
+        schedule: held(&[5, 25, 50, 100], 60),
+    }
+}
+
+/// Returns latencies of a few milliseconds that hardly differ, of a canary that takes one more, in the proxy's buckets.
+#[must_use]
+pub fn narrow() -> Latency {
+    Latency {
+        median_us: 7_500.0,
+        sigma: 0.06,
+        shift_us: 1_000.0,
+        ..Latency::usual(Latency::proxy())
+    }
+}
+
+fn cold_table() -> Table {
+    let kinds = [Latency::usual(Latency::istio()), narrow()];
+    let rows = kinds.into_iter().flat_map(|latency| {
+        [1.0, 2.0, 5.0].into_iter().flat_map(move |seconds| {
+            let latency = latency.clone();
+            RATES.map(move |rps| cold(rps, seconds, latency.clone()))
+        })
+    });
+    Table {
+        name: "cold",
+        title: "Healthy canaries taken back because they are three times as slow at first, and a third of that after so many seconds",
+        shows: Shows::Mistakes,
+        judges: vec![Judge::Sequential, Judge::Patient, Judge::Kayenta],
+        rows: rows.collect(),
     }
 }
 

@@ -15,7 +15,9 @@ fn sum(seconds: &[Second], of: impl Fn(&Second) -> u64) -> f64 {
 
 fn seconds(scenario: &Scenario, weight: Weight, count: u32) -> Vec<Second> {
     let traffic = Traffic::new(scenario, 5);
-    (0..count).map(|at| traffic.second(at, weight)).collect()
+    (0..count)
+        .map(|at| traffic.second(at, weight, &Fleet::NONE))
+        .collect()
 }
 
 #[test]
@@ -77,15 +79,24 @@ fn two_judges_at_the_same_weight_see_the_same_second() {
     let weight = Weight::from_percent(25);
     for at in 0..50 {
         // What was drawn before at another weight changes nothing.
-        let _before = one.second(at, Weight::from_percent(5));
-        assert_eq!(one.second(at, weight), other.second(at, weight));
+        let _before = one.second(at, Weight::from_percent(5), &Fleet::NONE);
+        assert_eq!(
+            one.second(at, weight, &Fleet::NONE),
+            other.second(at, weight, &Fleet::NONE)
+        );
     }
-    assert_ne!(one.second(1, weight), one.second(2, weight));
     assert_ne!(
-        one.second(1, weight),
-        Traffic::new(&scenario, 10).second(1, weight)
+        one.second(1, weight, &Fleet::NONE),
+        one.second(2, weight, &Fleet::NONE)
     );
-    assert_ne!(one.history(1), one.second(1, Weight::ZERO).stable);
+    assert_ne!(
+        one.second(1, weight, &Fleet::NONE),
+        Traffic::new(&scenario, 10).second(1, weight, &Fleet::NONE)
+    );
+    assert_ne!(
+        one.history(1),
+        one.second(1, Weight::ZERO, &Fleet::NONE).stable
+    );
 }
 
 #[test]
@@ -149,7 +160,7 @@ fn an_incident_is_of_both_versions_and_of_its_time() {
 #[test]
 fn a_second_of_no_requests_is_empty() {
     let scenario = Scenario::errors(100.0, 0.5, 0.5);
-    let second = Traffic::new(&scenario, 1).second(0, Weight::FULL);
+    let second = Traffic::new(&scenario, 1).second(0, Weight::FULL, &Fleet::NONE);
     assert_eq!(second.stable, Counts::default());
     assert!(second.canary.requests > 0 && second.usage.is_none());
 }
