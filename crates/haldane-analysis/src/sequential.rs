@@ -74,7 +74,7 @@ mod chance;
 mod tests;
 
 pub use config::{
-    Against, Config, Direction, Kind, Leeway, METRICS_MAX, Margin, Metric, NAME_BYTES_MAX, Problem,
+    Against, Config, Direction, Kind, METRICS_MAX, Margin, Metric, NAME_BYTES_MAX, Problem,
     Problems, Settings, Source,
 };
 pub use evidence::{Detection, Estimate, Evidence, MetricEvidence, Value, Worth};
@@ -83,6 +83,7 @@ pub use latency::BOUNDS_MAX;
 pub use observed::{Observed, Reading};
 pub use state::{Refused, State};
 pub use tally::Counts;
+pub use warming::Leeway;
 
 use jiff::Timestamp;
 
