@@ -76,7 +76,7 @@ mod chance;
 mod tests;
 
 pub use config::{
-    Against, Config, Direction, Kind, Leeway, METRICS_MAX, Margin, Metric, NAME_BYTES_MAX, Problem,
+    Against, Config, Direction, Kind, METRICS_MAX, Margin, Metric, NAME_BYTES_MAX, Problem,
     Problems, Settings, Source,
 };
 pub use conversion::{Conversions, Counted, Routing};
@@ -86,6 +86,7 @@ pub use latency::BOUNDS_MAX;
 pub use observed::{Observed, Reading};
 pub use state::{Refused, State};
 pub use tally::Counts;
+pub use warming::Leeway;
 
 use jiff::Timestamp;
 

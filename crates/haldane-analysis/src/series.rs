@@ -195,7 +195,7 @@ impl Series {
 
     /// Returns the shortest window, of at least `window`, with enough in it; if there is not, one with all since `since`.
     ///
-    /// What is enough is asked of the sums so far, which have neither gauges nor latencies by bucket.
+    /// It never reaches to or beyond a batch that is longer than `window`: what came while nobody looked is not looked at by the way.
     pub(crate) fn reach(
         &self,
         (since, now): (Timestamp, Timestamp),
@@ -205,13 +205,13 @@ impl Series {
         let start = start(since, now, window);
         let mut held = Held::default();
         for batch in self.within(since, now).rev() {
-            if batch.from < start && is_enough(held) {
+            let is_before = batch.from < start;
+            if is_before && (batch.length() > window || is_enough(held)) {
                 break;
             }
             held.add(batch);
-            if batch.from < start {
-                let back = now.duration_since(batch.from).unsigned_abs();
-                held.window = back;
+            if is_before {
+                held.window = now.duration_since(batch.from).unsigned_abs();
             }
         }
         held.window.max(window)

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     count::Edge,
     real::{of_ppm, real},
-    warming::COLD,
+    warming::{COLD, Leeway},
 };
 
 /// The most metrics of one rollout: each takes up to 3 KiB of its state.
@@ -73,16 +73,6 @@ pub struct Metric {
     pub late: bool,
     /// Overrides [`Settings::stale_after`] for a slower source.
     pub stale_after: Option<Duration>,
-}
-
-/// By how much a latency may be above a bound without counting: a share of the bound, and at least some time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Leeway {
-    /// The share of the bound, in parts per million.
-    pub share_ppm: u32,
-    /// The least time.
-    pub least: Duration,
 }
 
 /// Where the data of a metric comes from.
@@ -158,33 +148,6 @@ impl Settings {
 impl Settings {
     fn warm_up_default() -> Duration {
         Sequential::default().warm_up
-    }
-}
-
-impl Default for Leeway {
-    fn default() -> Self {
-        Self::of(&Sequential::default())
-    }
-}
-
-impl Leeway {
-    /// Returns the leeway of a plan's judge.
-    #[must_use]
-    pub const fn of(judge: &Sequential) -> Self {
-        Self {
-            share_ppm: judge.leeway_ppm,
-            least: judge.leeway_min,
-        }
-    }
-
-    /// Returns what may be above the bound without counting, in microseconds.
-    pub(crate) fn us(self, bound_us: u64) -> u64 {
-        let share = u128::from(bound_us)
-            .saturating_mul(u128::from(self.share_ppm))
-            .checked_div(u128::from(WHOLE))
-            .unwrap_or_default();
-        let us = share.max(self.least.as_micros());
-        u64::try_from(us).unwrap_or(u64::MAX)
     }
 }
 

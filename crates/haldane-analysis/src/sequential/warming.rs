@@ -11,10 +11,9 @@
 
 use std::time::Duration;
 
+use haldane_core::plan::Sequential;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-
-use super::config::Leeway;
 
 /// What a cold canary may be slower: twice the bound, so that it may take three times as long, or 40 ms.
 pub(crate) const COLD: Leeway = Leeway {
@@ -22,12 +21,49 @@ pub(crate) const COLD: Leeway = Leeway {
     least: Duration::from_millis(40),
 };
 
+/// By how much a latency may be above a bound without counting: a share of the bound, and at least some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Leeway {
+    /// The share of the bound, in parts per million.
+    pub share_ppm: u32,
+    /// The least time.
+    pub least: Duration,
+}
+
 /// Since when the canary warms up, and with how many replicas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Warming {
     since: Option<Timestamp>,
     /// The most replicas that were ever ready.
     replicas: u64,
+}
+
+impl Default for Leeway {
+    fn default() -> Self {
+        Self::of(&Sequential::default())
+    }
+}
+
+impl Leeway {
+    /// Returns the leeway of a plan's judge.
+    #[must_use]
+    pub const fn of(judge: &Sequential) -> Self {
+        Self {
+            share_ppm: judge.leeway_ppm,
+            least: judge.leeway_min,
+        }
+    }
+
+    /// Returns what may be above the bound without counting, in microseconds.
+    pub(crate) fn us(self, bound_us: u64) -> u64 {
+        let share = u128::from(bound_us)
+            .saturating_mul(u128::from(self.share_ppm))
+            .checked_div(1_000_000)
+            .unwrap_or_default();
+        let us = share.max(self.least.as_micros());
+        u64::try_from(us).unwrap_or(u64::MAX)
+    }
 }
 
 impl Warming {

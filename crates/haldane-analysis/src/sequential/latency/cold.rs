@@ -6,9 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::sequential::{
-    config::Leeway,
     count::{self, Edge, Guess},
     tally::Pair,
+    warming::Leeway,
     wealth::{Cash, Wealth},
 };
 
