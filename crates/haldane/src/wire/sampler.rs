@@ -121,7 +121,7 @@ impl Sampler {
             memory_bytes: memory.checked_div(count),
             restarts: self.restarts.get(key).copied(),
             ready_ppm,
-            replicas: Some(u64::from(replicas.ready)),
+            replicas: (replicas.wanted > 0).then(|| u64::from(replicas.ready)),
         }
     }
 }
