@@ -162,6 +162,7 @@ impl Observer {
             };
             let watcher = Watcher {
                 service: service.clone(),
+                rollout: watch.trial.map(|trial| trial.rollout.clone()),
                 interval: interval(metric, watch),
                 metric: metric.clone(),
                 asker: self.asker.in_dir(watch.dir.map(PathBuf::from)),

@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use haldane_analysis::sequential::Observed;
 use haldane_core::{
-    ServiceName,
+    RolloutId, ServiceName,
     plan::metric::{Ask, Metric, Provider},
 };
 use haldane_source::{Reading, Retry};
 use jiff::Timestamp;
 use tokio::time::sleep;
-use tracing::{debug, info, warn};
+use tracing::{
+    debug,
+    field::{DisplayValue, display},
+    info, warn,
+};
 
 use super::{
     Shared,
@@ -29,6 +33,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// One metric of one service, while a rollout goes on or while none does.
 pub(super) struct Watcher {
     pub(super) service: ServiceName,
+    /// The rollout that goes on.
+    pub(super) rollout: Option<RolloutId>,
     /// The time between two questions.
     pub(super) interval: Duration,
     pub(super) metric: Metric,
@@ -70,7 +76,7 @@ impl Watcher {
                 Err(Silence::Gap(
                     gap @ (Gap::Beginning | Gap::Begun(_) | Gap::Repeated | Gap::Apart(_)),
                 )) => {
-                    debug!(service = %self.service, metric = self.metric.name, %gap, "Nothing was counted");
+                    debug!(service = %self.service, rollout = self.rollout(), metric = self.metric.name, %gap, "Nothing was counted");
                 }
                 Err(silence) => {
                     if let Retry::After(wanted) = silence.retry() {
@@ -115,7 +121,7 @@ impl Watcher {
             stable,
             canary,
         } = measured;
-        debug!(service = %self.service, metric = self.metric.name, %from, %to, ?stable, ?canary, "Metric was counted");
+        debug!(service = %self.service, rollout = self.rollout(), metric = self.metric.name, %from, %to, ?stable, ?canary, "Metric was counted");
         self.shared.tell(Observed {
             metric: self.metric.name.clone(),
             from,
@@ -127,6 +133,11 @@ impl Watcher {
         });
     }
 
+    /// Returns the rollout for the log.
+    fn rollout(&self) -> Option<DisplayValue<&RolloutId>> {
+        self.rollout.as_ref().map(display)
+    }
+
     /// Says when trouble begins, changes and ends, once each.
     fn note(&self, known: &mut Option<String>, trouble: Option<String>) {
         if *known == trouble {
@@ -134,10 +145,10 @@ impl Watcher {
         }
         match &trouble {
             Some(why) => {
-                warn!(service = %self.service, metric = self.metric.name, source = self.metric.source.name, %why, "Metric has no data")
+                warn!(service = %self.service, rollout = self.rollout(), metric = self.metric.name, source = self.metric.source.name, %why, "Metric has no data")
             }
             None => {
-                info!(service = %self.service, metric = self.metric.name, source = self.metric.source.name, "Metric has data again")
+                info!(service = %self.service, rollout = self.rollout(), metric = self.metric.name, source = self.metric.source.name, "Metric has data again")
             }
         }
         *known = trouble;
