@@ -35,7 +35,7 @@ pub(crate) fn stages(workspace: &Workspace) -> anyhow::Result<Vec<Stage>> {
         Stage::new("clippy", 5, Work::Program(clippy())),
         Stage::new(
             "clippy of the test plane's tests",
-            1,
+            3,
             Work::Program(plane::clippy()),
         ),
         Stage::new("docs", 5, Work::Program(docs())),

@@ -39,7 +39,7 @@ pub struct Settings {
     /// By how much the canary's latencies may be above a bound without counting as slower.
     #[serde(default)]
     pub leeway: Leeway,
-    /// How long a canary may be cold: see [`warming`](super::warming).
+    /// How long a canary may be cold.
     #[serde(default = "Settings::warm_up_default")]
     pub warm_up: Duration,
     /// The metrics.

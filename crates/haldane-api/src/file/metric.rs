@@ -118,14 +118,12 @@ fn read_metric(name: &str, at: &At<'_>, sources: &Sources, out: &mut Problems) -
     let interval = fields.get("interval").and_then(|at| at.wait(out));
     let stale_after = fields.get("staleAfter").and_then(|at| at.wait(out));
     let judging = read_judging(&fields, out);
-    let limit = fields
-        .get("limit")
-        .and_then(|at| limit::read(&at, kind?, out));
+    let limit = fields.get("limit");
+    let limit = limit.and_then(|at| limit::read(&at, kind?, out));
     let (kind, source, ask) = (kind?, source?, ask?);
     let provider = source.provider;
-    let standard_stale_after = standard_stale_after(&ask, provider);
+    let stale_after = stale_after.unwrap_or_else(|| standard_stale_after(&ask, provider));
     let direction = direction.flatten().unwrap_or_else(|| kind.direction());
-    let standard = Margin::standard(kind, direction);
     Some(Metric {
         name: name.to_owned(),
         kind,
@@ -135,17 +133,13 @@ fn read_metric(name: &str, at: &At<'_>, sources: &Sources, out: &mut Problems) -
         workload,
         unit,
         direction,
-        margin: Margin {
-            harm_permille: judging.harm.unwrap_or(standard.harm_permille),
-            accept_permille: judging.accept.unwrap_or(standard.accept_permille),
-            accept_ppm: judging.accept_plus.unwrap_or(standard.accept_ppm),
-        },
+        margin: judging.margin(Margin::standard(kind, direction)),
         limit,
         weight,
         critical: judging.critical.unwrap_or_else(|| kind.is_critical()),
         required: judging.required.unwrap_or_else(|| kind.is_required()),
         interval: interval.unwrap_or_else(|| provider.interval()),
-        stale_after: stale_after.unwrap_or(standard_stale_after),
+        stale_after,
     })
 }
 
@@ -164,6 +158,17 @@ struct Judging {
     accept_plus: Option<u32>,
     critical: Option<bool>,
     required: Option<bool>,
+}
+
+impl Judging {
+    /// Returns the margin, which is the standard one unless the declaration says otherwise.
+    fn margin(&self, standard: Margin) -> Margin {
+        Margin {
+            harm_permille: self.harm.unwrap_or(standard.harm_permille),
+            accept_permille: self.accept.unwrap_or(standard.accept_permille),
+            accept_ppm: self.accept_plus.unwrap_or(standard.accept_ppm),
+        }
+    }
 }
 
 fn read_judging(fields: &Fields<'_>, out: &mut Problems) -> Judging {

@@ -62,16 +62,16 @@ fn metric_long(metric: &Metric) -> Value {
         kind,
         source,
         ask,
-        variables,
-        workload,
-        unit,
+        variables: _,
+        workload: _,
+        unit: _,
         direction,
         margin,
         limit,
         weight,
         critical,
         required,
-        interval,
+        interval: _,
         stale_after,
     } = metric;
     let Margin {
@@ -96,17 +96,7 @@ fn metric_long(metric: &Metric) -> Value {
         "staleAfter": show_duration(*stale_after),
     });
     if !matches!(ask, Ask::Requests(_)) {
-        let unit = match unit {
-            Unit::Seconds => "s",
-            Unit::Milliseconds => "ms",
-            Unit::Microseconds => "us",
-        };
-        if let Some(map) = long.as_object_mut() {
-            map.insert("variables".to_owned(), json!(variables));
-        }
-        set(&mut long, "workload", Some(workload.clone()));
-        set(&mut long, "unit", Some(unit.to_owned()));
-        set(&mut long, "interval", Some(show_duration(*interval)));
+        set_asked(&mut long, metric);
     }
     let limit = limit.map(|limit| match kind {
         Kind::Gauge => show_milli(limit),
@@ -129,4 +119,19 @@ fn metric_long(metric: &Metric) -> Value {
         }
     }
     long
+}
+
+/// Adds what only those need who are asked.
+fn set_asked(long: &mut Value, metric: &Metric) {
+    let unit = match metric.unit {
+        Unit::Seconds => "s",
+        Unit::Milliseconds => "ms",
+        Unit::Microseconds => "us",
+    };
+    if let Some(map) = long.as_object_mut() {
+        map.insert("variables".to_owned(), json!(metric.variables));
+    }
+    set(long, "workload", Some(metric.workload.clone()));
+    set(long, "unit", Some(unit.to_owned()));
+    set(long, "interval", Some(show_duration(metric.interval)));
 }

@@ -263,7 +263,7 @@ fn release_file(listen: SocketAddr, run: &[String]) -> anyhow::Result<String> {
       hold: {{ min: 3s, max: 7s }}
       guards: {{ errorRate: 5%, p95: 250ms, restarts: 1 }}
       sampling: {{ window: 30s, requestsMin: 100 }}
-      deadlines: {{ evidence: 20s, lost: 10s, ready: 20s }}
+      deadlines: {{ evidence: 2m, lost: 10s, ready: 20s }}
 "
     ))
 }

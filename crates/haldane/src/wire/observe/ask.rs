@@ -203,11 +203,8 @@ fn query(
     let (address, text) = (source.address.clone(), text.to_owned());
     let option = |name: &str| source.options.get(name).cloned();
     let needed = |name: &str| option(name).unwrap_or_default();
-    let headers = headers.iter();
-    let headers = headers.map(|(name, value)| Header::new(name, value.expose()));
-    let headers = headers.collect();
+    let headers = sent(headers);
     Ok(match source.provider {
-        Provider::Proxy => return Err(unasked().into()),
         Provider::Prometheus => Query::Prometheus(prometheus::Query {
             address,
             expression: text,
@@ -220,10 +217,10 @@ fn query(
             address: Some(address),
             queries: text,
         }),
-        Provider::Datadog => Query::Datadog(datadog::Query {
-            address,
-            form: datadog::Form::V1(text),
-        }),
+        Provider::Datadog => {
+            let form = datadog::Form::V1(text);
+            Query::Datadog(datadog::Query { address, form })
+        }
         Provider::Dynatrace => Query::Dynatrace(dynatrace::Query {
             address,
             selector: text,
@@ -262,20 +259,28 @@ fn query(
             query: text,
         }),
         Provider::ExternalMetrics => Query::External(external::Query::parse(&address, &text)?),
-        Provider::Keptn => Query::Keptn(keptn::Query {
-            address,
-            subject: keptn_metric(&text)?,
-        }),
+        Provider::Keptn => {
+            let subject = keptn_metric(&text)?;
+            Query::Keptn(keptn::Query { address, subject })
+        }
         Provider::SkyWalking => Query::SkyWalking(skywalking::Query::parse(&address, &text)?),
         Provider::Web => Query::Web(web::Query::parse(&address, &text, headers)?),
-        Provider::Command => return Err(invalid("the command", "expected it to be run").into()),
+        Provider::Command | Provider::Proxy => return Err(unasked().into()),
     })
 }
 
+/// Returns headers as they are sent.
+fn sent(headers: &BTreeMap<String, Secret>) -> Vec<Header> {
+    let headers = headers.iter();
+    let headers = headers.map(|(name, value)| Header::new(name, value.expose()));
+    headers.collect()
+}
+
+/// Says that a source is no server: the proxy counts by itself, and commands are run.
 fn unasked() -> Error {
     Error::Invalid {
         what: "the source",
-        why: "the proxy counts by itself and is asked nothing".to_owned(),
+        why: "expected one that is asked over HTTP".to_owned(),
     }
 }
 
