@@ -149,7 +149,10 @@ fn read_file(at: &At<'_>, out: &mut Problems) -> Option<File> {
     }
     Some(File {
         notify,
-        sources,
+        sources: sources
+            .into_iter()
+            .filter_map(|(name, source)| Some((name, source?)))
+            .collect(),
         services: read,
     })
 }

@@ -33,10 +33,20 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: ", self.line, self.column)?;
         if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
+            write!(f, "{}: ", one_line(&self.path))?;
         }
         f.write_str(&self.message)
     }
+}
+
+/// Returns a path whose names break no line.
+fn one_line(path: &str) -> String {
+    let escaped = |c: char| {
+        let is_odd = c.is_control();
+        let odd = is_odd.then(|| c.escape_default().collect::<String>());
+        odd.unwrap_or_else(|| c.to_string())
+    };
+    path.chars().map(escaped).collect()
 }
 
 /// The mistakes found so far.

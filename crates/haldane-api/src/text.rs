@@ -290,7 +290,8 @@ pub fn parse_milli(text: &str) -> Result<u64, TextError> {
     let value = if unit.is_empty() {
         fixed(number, 1_000).map_err(|bad| NUMBER.error(text, bad))?
     } else {
-        u128::from(parse_bytes(text)?).saturating_mul(1_000)
+        let bytes = parse_bytes(text).map_err(|_| NUMBER.unreadable(text))?;
+        u128::from(bytes).saturating_mul(1_000)
     };
     u64::try_from(value).map_err(|_| NUMBER.too_large(text))
 }

@@ -31,8 +31,8 @@ const QUERY_BYTES_MAX: usize = 16 << 10;
 /// What fills the placeholders of every query.
 const KNOWN: [&str; 4] = ["service", "version", "workload", "window"];
 
-/// Sources by name.
-pub(super) type Sources = BTreeMap<String, Source>;
+/// Sources by name; `None` where one is declared, and wrong.
+pub(super) type Sources = BTreeMap<String, Option<Source>>;
 
 /// Reads the metrics of a service into its plan.
 pub(super) fn read_metrics(
@@ -225,7 +225,8 @@ fn find_source(at: &At<'_>, sources: &Sources, out: &mut Problems) -> Option<Sou
             ),
         );
     }
-    source.cloned()
+    // One that is wrong was told where it is declared.
+    source.cloned().flatten()
 }
 
 fn read_variables(at: &At<'_>, out: &mut Problems) -> Option<BTreeMap<String, String>> {

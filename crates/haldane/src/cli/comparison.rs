@@ -48,9 +48,12 @@ pub(crate) fn sentence(metric: &MetricView) -> String {
 
 /// Returns a metric in short: how near it is to either bound, and its ratio.
 pub(crate) fn short(metric: &MetricView) -> String {
+    let value = |value: &Option<String>| value.clone().unwrap_or_else(|| NOTHING.to_owned());
     format!(
-        "{}: harm {}, fine {}, {}",
+        "{}: {} against {}, harm {}, fine {}, {}",
         metric.name,
+        value(&metric.canary),
+        value(&metric.stable),
         percent(Some(metric.harm_percent)),
         percent(metric.fine_percent),
         metric.ratio.as_deref().unwrap_or("no ratio yet"),

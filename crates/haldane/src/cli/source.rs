@@ -12,6 +12,9 @@ use haldane_api::file::{self, File, Problem};
 /// The name that means standard input.
 const STDIN: &str = "-";
 
+/// The largest input: a week of seconds with a hundred columns.
+const BYTES_MAX: u64 = 256 << 20;
+
 /// A release file as text.
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -24,12 +27,19 @@ impl Source {
     /// Reads the file, or standard input for `-`.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
         let read = || -> io::Result<String> {
-            if path == Path::new(STDIN) {
-                let mut text = String::new();
-                io::stdin().read_to_string(&mut text)?;
-                return Ok(text);
+            let input: Box<dyn Read> = if path == Path::new(STDIN) {
+                Box::new(io::stdin())
+            } else {
+                Box::new(fs::File::open(path)?)
+            };
+            let mut text = String::new();
+            // One byte more than allowed shows that there is more.
+            let read = input.take(BYTES_MAX + 1).read_to_string(&mut text)?;
+            if u64::try_from(read).unwrap_or(u64::MAX) > BYTES_MAX {
+                let error = "it is larger than 256 MiB";
+                return Err(io::Error::new(io::ErrorKind::FileTooLarge, error));
             }
-            fs::read_to_string(path)
+            Ok(text)
         };
         let text = read().with_context(|| format!("reading {}", path.display()))?;
         Ok(Self {

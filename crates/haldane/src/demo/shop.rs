@@ -144,10 +144,10 @@ pub(crate) enum BehaviorError {
     )]
     Unknown(String),
     /// The share after `errors=` is none.
-    #[error("the behavior's share is wrong")]
+    #[error("{0}")]
     Share(#[from] ShareError),
     /// The multiple after `slow=` is none.
-    #[error("the behavior's multiple is wrong")]
+    #[error("{0}")]
     Factor(#[from] FactorError),
 }
 

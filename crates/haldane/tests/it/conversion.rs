@@ -160,7 +160,7 @@ fn visit_on(addr: SocketAddr, is_over: &AtomicBool) -> usize {
 }
 
 /// Plays a rollout of a canary that turns every `refused`-th buyer away, and returns its history and what the daemon says of it.
-fn play(refused: usize) -> (RolloutHistory, String, String) {
+fn play(refused: usize, hold: &str) -> (RolloutHistory, String, String) {
     let _calm = calm();
     let rig = Rig::new();
     let addr = free_addr();
@@ -171,7 +171,7 @@ fn play(refused: usize) -> (RolloutHistory, String, String) {
     listen: {addr}
     stable: {{ version: v1, url: \"http://{}\" }}
     health: {{ path: /health, interval: 100ms, timeout: 1s }}
-    rollout: {{ steps: [50%, 100%], hold: {{ min: 20s, max: 80s }}, guards: {{ errorRate: 5% }}, sampling: {{ window: 10s, requestsMin: 20 }} }}
+    rollout: {{ steps: [50%, 100%], hold: {hold}, guards: {{ errorRate: 5% }}, sampling: {{ window: 10s, requestsMin: 20 }} }}
     metrics:
       bought: {{ kind: conversion, hit: POST /checkout 2xx, of: GET /cart, within: 1s, required: true }}
 ",
@@ -198,7 +198,7 @@ fn play(refused: usize) -> (RolloutHistory, String, String) {
 
 #[test]
 fn a_canary_that_turns_half_of_the_buyers_away_is_rolled_back_for_it() {
-    let (history, metrics, check) = play(2);
+    let (history, metrics, check) = play(2, "{ min: 20s, max: 80s }");
     assert_eq!(history.phase, "RolledBack", "{history:?}");
     assert!(history.message.contains("bought: "), "{}", history.message);
     assert!(history.message.contains(" against "), "{}", history.message);
@@ -210,6 +210,6 @@ fn a_canary_that_turns_half_of_the_buyers_away_is_rolled_back_for_it() {
 
 #[test]
 fn a_canary_at_which_as_many_buy_is_promoted() {
-    let (history, _, _) = play(0);
+    let (history, _, _) = play(0, "20s");
     assert_eq!(history.phase, "Completed", "{history:?}");
 }

@@ -45,7 +45,7 @@ pub(in crate::file) fn read_sources(at: &At<'_>, out: &mut Problems) -> Option<S
             );
         }
         let source = read_source(&entry.key, &at, out);
-        sources.extend(source.map(|source| (entry.key.clone(), source)));
+        sources.insert(entry.key.clone(), source);
     }
     Some(sources)
 }

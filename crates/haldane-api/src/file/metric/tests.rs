@@ -329,7 +329,7 @@ fn what_a_provider_lacks_or_does_not_have_is_told() {
         (
             "graphite: http://a, prometheus: http://b",
             COUNTS,
-            &["both prometheus and graphite", "no source is named"],
+            &["both prometheus and graphite"],
         ),
         (
             "newRelic: https://a, account: mine, auth: { token: { env: T } }",

@@ -5,7 +5,8 @@ use haldane_analysis::{
     sequential::{Estimate, Evidence, MetricEvidence, Value, Worth},
 };
 use haldane_api::http::{BandFinding, BandView, ComparisonView, MetricView};
-use haldane_core::guard::Unit;
+use haldane_api::text::show_milli;
+use haldane_core::{guard::Unit, plan::metric::Kind};
 
 /// From here on a ratio is told without decimals, parts per million.
 const WHOLE_RATIO_PPM: u64 = 10_000_000;
@@ -38,10 +39,20 @@ pub(super) fn band(evidence: &band::Evidence) -> BandView {
 
 fn metric(evidence: &MetricEvidence) -> MetricView {
     let value = |value: &Value| {
-        let share = Unit::Share.show(value.value?);
-        Some(match evidence.bound_us {
-            Some(bound) => format!("{share} over {}", Unit::Micros.show(bound)),
-            None => share,
+        let value = value.value?;
+        let share = || Unit::Share.show(value);
+        Some(match (evidence.kind, evidence.bound_us) {
+            (Kind::Gauge, _) => show_milli(value),
+            (Kind::Counter, _) => {
+                format!(
+                    "{} an hour",
+                    show_milli(value.saturating_mul(3_600) / 1_000)
+                )
+            }
+            (Kind::Latency, Some(bound)) => {
+                format!("{} over {}", share(), Unit::Micros.show(bound))
+            }
+            (Kind::Ratio | Kind::Conversion | Kind::Latency, _) => share(),
         })
     };
     MetricView {

@@ -50,7 +50,10 @@ impl Proxy {
         };
         match (count("hits"), count("exposures")) {
             (Some(hits), Some(exposures)) => format!("{} so far", share(hits, exposures)),
-            _ => "the daemon does not count it; it does once this file is applied".to_owned(),
+            _ => {
+                "the daemon counts nothing of it: no such version runs, or this file is not applied"
+                    .to_owned()
+            }
         }
     }
 }

@@ -128,7 +128,7 @@ haldane_proxy_conversion_exposures_total{service="shop",version="v1",metric="bou
     assert_eq!(exit.unwrap(), Exit::Done, "{out}");
     for part in [
         "30.0000%: 3 of 10 so far",
-        "it does once this file is applied",
+        "no such version runs",
         "hit: POST /buy 2xx",
         "of: GET /cart",
     ] {

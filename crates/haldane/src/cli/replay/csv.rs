@@ -16,6 +16,9 @@ use self::columns::{Column, columns};
 use super::past::Row;
 use crate::cli::quantity::weight;
 
+/// How many columns it may have: all counts, and the bounds of both versions.
+const COLUMNS_MAX: usize = 2 * BOUNDS_MAX + 6;
+
 /// The most rows of a table: more than eleven days of seconds.
 const ROWS_MAX: usize = 1_000_000;
 
@@ -67,6 +70,8 @@ struct Arm {
 /// # Errors
 /// With every mistake, up to a screenful.
 pub(super) fn read(text: &str, is_cumulative: bool) -> Result<Vec<Row>, Vec<Problem>> {
+    // Spreadsheets put a mark before a text.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut lines = (1..).zip(text.lines()).filter(|(_, line)| {
         let line = line.trim();
         !line.is_empty() && !line.starts_with('#')
@@ -78,7 +83,14 @@ pub(super) fn read(text: &str, is_cumulative: bool) -> Result<Vec<Row>, Vec<Prob
         );
         return Err(vec![Problem::at(1, 1, expected)]);
     };
-    let columns = columns(&cells(number, header))?;
+    if count(header) > COLUMNS_MAX {
+        let expected = format!("more than {COLUMNS_MAX} columns");
+        return Err(vec![Problem::at(number, 1, expected)]);
+    }
+    let columns = columns(&cells(number, header)).map_err(|mut problems| {
+        problems.truncate(PROBLEMS_MAX);
+        problems
+    })?;
     let mut problems = Vec::new();
     let mut table: Vec<(usize, Counts)> = Vec::new();
     for (number, line) in lines {
@@ -86,13 +98,13 @@ pub(super) fn read(text: &str, is_cumulative: bool) -> Result<Vec<Row>, Vec<Prob
             problems.push(Problem::at(number, 1, format!("more than {ROWS_MAX} rows")));
             break;
         }
-        let cells = cells(number, line);
-        if cells.len() != columns.list.len() {
-            let (found, expected) = (cells.len(), columns.list.len());
+        let (found, expected) = (count(line), columns.list.len());
+        if found != expected {
             let text = format!("{found} cells; expected {expected}, as in the header");
             problems.push(Problem::at(number, 1, text));
             continue;
         }
+        let cells = cells(number, line);
         let mut counts = Counts::empty(columns.bounds_us.len());
         for (cell, column) in cells.iter().zip(&columns.list) {
             if let Err(text) = counts.set(*column, cell.text) {
@@ -162,6 +174,11 @@ fn misplaced(
     first
         .filter(|first| at.duration_since(*first) > SPAN_MAX)
         .map(|first| format!("{at} is more than {days} days after the first row, {first}"))
+}
+
+/// Returns how many cells a line has.
+fn count(line: &str) -> usize {
+    line.matches(',').count().saturating_add(1)
 }
 
 fn cells(number: usize, line: &str) -> Vec<Cell<'_>> {

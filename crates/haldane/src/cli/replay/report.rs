@@ -122,7 +122,9 @@ impl Report {
         for told in &self.judges {
             let (tone, verdict) = match told.verdict {
                 Verdict::Fail => (Tone::Bad, "roll back"),
-                Verdict::Pass => (Tone::Good, "pass"),
+                Verdict::Pass if told.shown_at.is_some() => (Tone::Good, "pass"),
+                // Nothing was found against it so far, which is no proof.
+                Verdict::Pass => (Tone::Plain, "goes on"),
                 Verdict::Inconclusive => (Tone::Warn, "pause"),
                 Verdict::NoData => (Tone::Warn, "no data"),
             };
