@@ -77,9 +77,7 @@ pub(crate) async fn run(
         of_prometheus(args, url).await?
     } else {
         let text = match (&args.recording, &args.name) {
-            (Some(path), _) => {
-                fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?
-            }
+            (Some(path), _) => Source::read(path)?.text,
             (None, Some(name)) => fetch(&globals.client(), name).await?,
             (None, None) => return Err(nothing_given().into()),
         };

@@ -6,7 +6,7 @@ use haldane_api::http::{RolloutView, VersionView};
 
 use super::{step_sign, step_text};
 use crate::cli::{
-    bands,
+    bands, comparison,
     globals::Globals,
     paint::Tone,
     snapshot::Snapshot,
@@ -158,6 +158,9 @@ fn write_judgement(
             .map(|line| line.replace('\n', " "))
             .collect::<Vec<_>>(),
     )?;
+    for metric in judgement.comparison.iter().flat_map(|known| &known.metrics) {
+        writeln!(out, "Compared: {}", comparison::short(metric))?;
+    }
     for (tone, text) in bands::unusual(judgement) {
         writeln!(out, "Unusual:  {}", globals.paint.tone(tone, &text))?;
     }

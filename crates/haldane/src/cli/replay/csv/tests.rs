@@ -32,6 +32,26 @@ fn counts_are_those_between_two_rows() {
 }
 
 #[test]
+fn a_header_without_end_is_one_mistake_and_many_wrong_columns_are_a_screenful() {
+    let told = |header: &str| {
+        let problems = read(header, false).unwrap_err();
+        (problems.len(), problems[0].to_string())
+    };
+    let (count, first) = told(&",".repeat(1_000_000));
+    assert_eq!(count, 1, "{first}");
+    assert!(first.contains("more than 262 columns"), "{first}");
+    let (count, first) = told(&",".repeat(200));
+    assert_eq!(count, PROBLEMS_MAX, "{first}");
+}
+
+#[test]
+fn the_mark_that_spreadsheets_put_first_is_no_column() {
+    let rows = format!("{HEADER}\n100,50,1,5,1\n110,50,1,5,1\n");
+    let marked = read(&format!("\u{feff}{rows}"), false).unwrap();
+    assert_eq!(marked.len(), read(&rows, false).unwrap().len());
+}
+
+#[test]
 fn totals_are_taken_from_each_other_and_may_begin_again() {
     let text = format!(
         "{HEADER},stable_le_1s,canary_le_1s\n100,50,1,5,1,49,5\n110,150,3,15,1,149,15\n120,20,0,30,2,20,29\n"
