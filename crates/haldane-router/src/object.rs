@@ -21,7 +21,7 @@ pub struct Kind {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectRef {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: &'static Kind,
     /// Its namespace.
     pub namespace: String,
     /// Its name.
@@ -54,7 +54,7 @@ impl Kind {
 
     /// Names an object of this kind.
     #[must_use]
-    pub fn named(self, namespace: &str, name: &str) -> ObjectRef {
+    pub fn named(&'static self, namespace: &str, name: &str) -> ObjectRef {
         ObjectRef {
             kind: self,
             namespace: namespace.to_owned(),
