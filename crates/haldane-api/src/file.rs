@@ -119,6 +119,29 @@ pub fn parse_rollout(text: &str) -> Result<Plan, Vec<Problem>> {
     }
 }
 
+/// Reads a plan with what it is judged by: the keys `rollout`, `metrics` and `sources` of a release file, as YAML or JSON.
+///
+/// # Errors
+/// Every mistake in it, in the order of the text.
+pub fn parse_judged_plan(text: &str) -> Result<Plan, Vec<Problem>> {
+    let mut out = Problems::default();
+    let plan = tree::read(text, &mut out).and_then(|root| {
+        let at = At {
+            node: &root,
+            path: String::new(),
+        };
+        let fields = at.fields(&keys::JUDGED_PLAN, &mut out)?;
+        let sources = fields.or("sources", BTreeMap::new(), |at| {
+            metric::read_sources(at, &mut out)
+        });
+        service::read_judged_plan(&fields, &sources, &mut out)
+    });
+    match (plan, out.into_list()) {
+        (Some(plan), problems) if problems.is_empty() => Ok(plan),
+        (_, problems) => Err(problems),
+    }
+}
+
 fn read_file(at: &At<'_>, out: &mut Problems) -> Option<File> {
     let fields = at.fields(&keys::FILE, out)?;
     fields

@@ -199,7 +199,11 @@ impl Service {
 }
 
 /// Reads the rollout with the metrics that it is judged by; without a rollout that can be read, the metrics' mistakes are found all the same.
-fn read_judged_plan(fields: &Fields<'_>, sources: &Sources, out: &mut Problems) -> Option<Plan> {
+pub(super) fn read_judged_plan(
+    fields: &Fields<'_>,
+    sources: &Sources,
+    out: &mut Problems,
+) -> Option<Plan> {
     let plan = match fields.get("rollout") {
         Some(at) => read_plan(&at, out),
         None => Some(default_plan()),

@@ -29,6 +29,30 @@ pub(crate) static FILE: Table = Table {
     exactly_one_of: &[],
 };
 
+/// What of a service's rollout a `Release` says by the same keys.
+pub(crate) static JUDGED_PLAN: Table = Table {
+    name: "JudgedPlan",
+    doc: "A plan, and what it is judged by.",
+    keys: &[
+        optional(
+            "sources",
+            Form::MapOf(&Form::Map(&SOURCE)),
+            "The metric systems by name.",
+        ),
+        optional(
+            "metrics",
+            Form::MapOf(&Form::Map(&METRIC)),
+            "What is measured beside requests, by name.",
+        ),
+        optional(
+            "rollout",
+            Form::Map(&ROLLOUT),
+            "How new versions are rolled out.",
+        ),
+    ],
+    exactly_one_of: &[],
+};
+
 const ONE_OR_MORE_NOTIFY: Form = Form::Any(&[Form::Map(&NOTIFY), Form::List(&Form::Map(&NOTIFY))]);
 
 /// Who is told.
