@@ -53,6 +53,6 @@ mod tests {
             .iter()
             .map(|problem| problem.path.as_str())
             .collect();
-        assert_eq!(paths, ["rollout.steps[0]", "rollout.holt"]);
+        assert_eq!(paths, ["rollout.holt", "rollout.steps[0]"]);
     }
 }
