@@ -7,4 +7,6 @@
 //! **Invariants:** a decision is in the status before anything follows from it, except that traffic may be taken from the canary first;
 //! nothing is written without the lease; nothing is read by polling.
 
+pub mod host;
+pub mod kinds;
 pub mod turn;
