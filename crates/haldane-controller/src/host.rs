@@ -17,6 +17,7 @@ mod memory;
 mod record;
 mod release;
 mod routes;
+mod share;
 mod site;
 mod status;
 mod version;

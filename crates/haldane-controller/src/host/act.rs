@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use haldane_api::release::Spec;
 use haldane_core::{
+    Weight,
     plan::Plan,
     rollout::{
-        self, Action, Actor, Command, Facts, Input, Phase, Refusal, State, TrafficSeen,
+        self, Action, Actor, CanaryWish, Command, Facts, Input, Phase, Refusal, State, TrafficSeen,
         Workloads, effect, invariants,
     },
 };
@@ -17,10 +18,11 @@ use tracing::{error, info};
 
 use super::{
     memory::{Memory, Save},
-    record::Record,
+    record::{Live, Record},
     release::Release,
-    routes::{Routes, is_repeater},
-    site::{Blocked, Rest, Scene, Site, View},
+    routes::{Looked, Routes, is_repeater},
+    share,
+    site::{Blocked, CanaryReplicas, Rest, Scene, Site, View},
     status,
 };
 use crate::turn::{Event, Key, Sight, Then, Turn, Write};
@@ -46,6 +48,10 @@ pub(super) struct Act<'a> {
     reads: BTreeSet<ObjectRef>,
     /// What is there to do while no rollout goes on.
     pub(super) rest: Option<Rest>,
+    /// Whether the canary was seen to have no replicas.
+    is_canary_gone: bool,
+    /// The canary's share of pods, where that is what splits the traffic.
+    pub(super) share: Option<Weight>,
     /// Why what is decided is not in force.
     pub(super) not_applied: Option<String>,
 }
@@ -83,6 +89,8 @@ impl<'a> Act<'a> {
             events: Vec::new(),
             reads: BTreeSet::new(),
             rest: None,
+            is_canary_gone: false,
+            share: None,
             not_applied: None,
         }
     }
@@ -137,7 +145,7 @@ impl<'a> Act<'a> {
         self.gather(setting, &scene)?;
         self.give_up();
         self.obey(&scene);
-        self.notice_hands(setting, &scene)?;
+        self.notice_hands(setting)?;
         self.follow(&scene);
         self.settle(setting, &scene)?;
         self.finish(setting);
@@ -152,10 +160,22 @@ impl<'a> Act<'a> {
         let (Some(live), Some(plan)) = (&mut self.record.live, self.memory.plan.clone()) else {
             return Ok(());
         };
-        let canary = scene.canary.unwrap_or_default();
+        let mut canary = scene.canary.unwrap_or_default();
         live.is_started |= canary.wanted > 0 && !matches!(live.state.phase, Phase::Pending(_));
+        self.is_canary_gone = canary.wanted == 0;
         let wanted = effect::traffic(&plan, &live.state);
-        let looked = setting.routes.look(&self.view, &wanted)?;
+        let mut looked = setting.routes.look(&self.view, &wanted)?;
+        if !self.view.is_routed {
+            let wish = effect::workloads(&plan, &live.state).canary;
+            let size = share::wanted(&live.state, &wanted, wish, scene.stable.wanted, scene.full);
+            // What we took away ourselves nobody else took.
+            live.is_started &= size != Some(0);
+            if size == Some(0) && canary.existing > 0 {
+                looked = Looked::still(&wanted, "pods of the canary still run");
+            }
+            self.share = Some(share::reached(canary.ready, scene.stable.ready));
+            canary = share::counted(canary, size, scene.full);
+        }
         if looked.applied == wanted {
             live.routed = wanted.weight.as_bps();
         }
@@ -180,7 +200,7 @@ impl<'a> Act<'a> {
     }
 
     /// Takes what somebody did by hand for what it means.
-    fn notice_hands(&mut self, setting: &Setting<'_>, scene: &Scene) -> Result<(), Blocked> {
+    fn notice_hands(&mut self, setting: &Setting<'_>) -> Result<(), Blocked> {
         let (Some(live), Some(plan)) = (self.record.live().cloned(), self.memory.plan.clone())
         else {
             return Ok(());
@@ -188,8 +208,11 @@ impl<'a> Act<'a> {
         if matches!(live.state.phase, Phase::Pending(_) | Phase::RollingBack(_)) {
             return Ok(());
         }
-        let gone = scene.canary.is_none_or(|canary| canary.wanted == 0);
-        if live.is_started && gone {
+        // Where pods are the traffic, a canary without traffic has none.
+        let wants_pods = self
+            .canary_size(&live, &plan)
+            .is_none_or(|size| size.count > 0);
+        if live.is_started && self.is_canary_gone && wants_pods {
             let how = setting.site.taken_away(&self.view, &live)?;
             self.by_hand(Action::Abort, "kubectl", how.unwrap_or_default());
             return Ok(());
@@ -268,7 +291,10 @@ impl<'a> Act<'a> {
         let is_clear = left.is_empty() && looked.why_not.is_none();
         self.not_applied = looked.why_not;
         self.memory.cleared = is_clear.then(|| self.memory.cleared.unwrap_or(self.view.now));
-        let spread = self.memory.cleared.and_then(|at| at.checked_add(SPREAD).ok());
+        let spread = self
+            .memory
+            .cleared
+            .and_then(|at| at.checked_add(SPREAD).ok());
         let is_drained = spread.is_some_and(|at| at <= self.view.now);
         let mut rest = setting
             .site
@@ -295,11 +321,7 @@ impl<'a> Act<'a> {
     }
 
     /// Ends the turn: with the write that makes the decision durable, or with those that follow from it.
-    fn end(
-        mut self,
-        setting: Option<&Setting<'_>>,
-        blocked: Option<&Blocked>,
-    ) -> (Turn, Memory) {
+    fn end(mut self, setting: Option<&Setting<'_>>, blocked: Option<&Blocked>) -> (Turn, Memory) {
         self.memory.put(self.record.clone());
         let save = self.memory.save(self.view.now);
         let follows = match setting {
@@ -362,7 +384,14 @@ impl<'a> Act<'a> {
         if !is_less {
             return Vec::new();
         }
-        setting.routes.toward(&self.view, &is).unwrap_or_default()
+        let mut writes = setting.routes.toward(&self.view, &is).unwrap_or_default();
+        if !self.view.is_routed {
+            let size = self.canary_size(new, plan);
+            let size = size.filter(|size| size.count == 0);
+            let shrunk = size.map(|size| setting.site.canary(&self.view, &self.record, new, &size));
+            writes.extend(shrunk.into_iter().flatten().flatten());
+        }
+        writes
     }
 
     /// Returns the writes that follow from what is decided and durable.
@@ -370,8 +399,9 @@ impl<'a> Act<'a> {
         if let (Some(live), Some(plan)) = (&self.record.live, &self.memory.plan) {
             let wanted = effect::traffic(plan, &live.state);
             let mut writes = setting.routes.toward(&self.view, &wanted)?;
-            let wish = effect::workloads(plan, &live.state).canary;
-            writes.extend(setting.site.canary(&self.view, &self.record, live, wish)?);
+            if let Some(size) = self.canary_size(live, plan) {
+                writes.extend(setting.site.canary(&self.view, &self.record, live, &size)?);
+            }
             return Ok(writes);
         }
         let mut writes = Vec::new();
@@ -383,6 +413,28 @@ impl<'a> Act<'a> {
             writes.append(&mut rest.writes);
         }
         Ok(writes)
+    }
+
+    /// Returns how large the canary is to be; `None` where it keeps its size.
+    fn canary_size(&self, live: &Live, plan: &Plan) -> Option<CanaryReplicas> {
+        let wish = effect::workloads(plan, &live.state).canary;
+        let seen = live.state.facts.workloads.as_ref()?;
+        let full = seen.canary_full;
+        let restart_since = live.state.restart_since;
+        let count = match wish {
+            _ if !self.view.is_routed => {
+                let traffic = effect::traffic(plan, &live.state);
+                share::wanted(&live.state, &traffic, wish, seen.stable.wanted, full)?
+            }
+            CanaryWish::Running(size) => size.replicas(full),
+            CanaryWish::Stopped | CanaryWish::Kept => return None,
+        };
+        let is_taken = live.is_started && self.is_canary_gone && count > 0;
+        // What somebody took away is not put back: that is told to the rollout, which ends by it.
+        (!is_taken).then_some(CanaryReplicas {
+            count,
+            restart_since,
+        })
     }
 
     /// Returns what still goes on while no rollout does.

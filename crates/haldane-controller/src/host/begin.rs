@@ -176,7 +176,12 @@ impl Act<'_> {
 
     /// Returns what puts an earlier version's template in place again, where somebody asked for that.
     pub(super) fn put_back(&self, setting: &Setting<'_>) -> Result<Vec<Write>, Blocked> {
-        match self.record.asked.as_ref().and_then(|asked| asked.to.as_ref()) {
+        match self
+            .record
+            .asked
+            .as_ref()
+            .and_then(|asked| asked.to.as_ref())
+        {
             Some(to) => setting.site.put_back(&self.view, to),
             None => Ok(Vec::new()),
         }

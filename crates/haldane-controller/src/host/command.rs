@@ -97,7 +97,9 @@ impl Act<'_> {
         let stable = self.record.stable.as_ref();
         let is_stable = stable.is_some_and(|one| one.version.hash == scene.offered.hash);
         if is_stable || !is_judged {
-            return Err("there is no version that was rolled back and is still asked for".to_owned());
+            return Err(
+                "there is no version that was rolled back and is still asked for".to_owned(),
+            );
         }
         self.record.asked = Some(Asked {
             kind: Kind::Retry,
@@ -117,7 +119,11 @@ impl Act<'_> {
         let Some(previous) = self.record.previous.clone() else {
             return Err("no version served before this one".to_owned());
         };
-        if note.to.as_ref().is_some_and(|to| to != previous.name.as_str()) {
+        if note
+            .to
+            .as_ref()
+            .is_some_and(|to| to != previous.name.as_str())
+        {
             return Err(format!(
                 "only {} can be gone back to; set another template in the Deployment",
                 previous.name
@@ -127,10 +133,7 @@ impl Act<'_> {
             Some(plan) => plan,
             None => at_once()?,
         };
-        let said = format!(
-            "goes back to {}; what Git says must follow",
-            previous.name
-        );
+        let said = format!("goes back to {}; what Git says must follow", previous.name);
         self.record.judged = None;
         self.record.asked = Some(Asked {
             kind: Kind::Undo,

@@ -1,9 +1,13 @@
 //! Reading Deployments.
 
 use haldane_core::rollout::{Replicas, Trouble, TroubleKind};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::json;
+
+/// The annotation by which a template is made another one without being changed.
+const RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
 
 /// A Deployment whose progress deadline is over counts as this many failed starts in a row: the core gives up at five, which the
 /// Deployment controller has waited out already.
@@ -73,10 +77,11 @@ impl Deployment {
             said,
         });
         failed.or_else(|| {
-            self.condition("ReplicaFailure", "True").map(|said| Trouble {
-                kind: TroubleKind::NotReady,
-                said,
-            })
+            self.condition("ReplicaFailure", "True")
+                .map(|said| Trouble {
+                    kind: TroubleKind::NotReady,
+                    said,
+                })
         })
     }
 
@@ -93,13 +98,21 @@ impl Deployment {
     }
 }
 
+/// Has the pods of a Deployment replaced that are older than this, as `kubectl rollout restart` does.
+pub(super) fn restart(wanted: &mut Value, since: Option<Timestamp>) {
+    if let Some(since) = since {
+        let path = ["spec", "template", "metadata", "annotations", RESTARTED];
+        json::set(wanted, &path, Value::String(since.to_string()));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
 
-    fn deployment(spec: Value, status: Value) -> Deployment {
+    fn deployment(spec: &Value, status: &Value) -> Deployment {
         Deployment(json!({
             "metadata": {"name": "shop", "generation": 3},
             "spec": spec,
@@ -122,10 +135,10 @@ mod tests {
             for (key, value) in change.as_object().unwrap() {
                 status[key] = value.clone();
             }
-            let seen = deployment(json!({"replicas": 2}), status);
+            let seen = deployment(&json!({"replicas": 2}), &status);
             assert_eq!(seen.is_rolled_out(), expected, "{change}");
         }
-        let none = deployment(json!({"replicas": 0}), json!({"observedGeneration": 3}));
+        let none = deployment(&json!({"replicas": 0}), &json!({"observedGeneration": 3}));
         assert!(none.is_rolled_out());
     }
 
@@ -133,8 +146,8 @@ mod tests {
     fn a_deployment_that_gave_up_says_why() {
         let said = |kind: &str, status: &str, reason: &str| {
             deployment(
-                json!({}),
-                json!({"observedGeneration": 3, "conditions": [
+                &json!({}),
+                &json!({"observedGeneration": 3, "conditions": [
                     {"type": kind, "status": status, "reason": reason, "message": "because"},
                 ]}),
             )

@@ -22,12 +22,31 @@ pub(super) fn map(object: &Value, pointer: &str) -> Map<String, Value> {
     found.cloned().unwrap_or_default()
 }
 
+/// Returns a map within, to be changed.
+pub(super) fn map_mut<'a>(
+    object: &'a mut Value,
+    pointer: &str,
+) -> Option<&'a mut Map<String, Value>> {
+    object.pointer_mut(pointer)?.as_object_mut()
+}
+
+/// Sets a field, with the maps on the way to it; what is no map there is replaced by one.
+pub(super) fn set(object: &mut Value, path: &[&str], value: Value) {
+    let Some((key, rest)) = path.split_first() else {
+        *object = value;
+        return;
+    };
+    if !object.is_object() {
+        *object = Value::Object(Map::new());
+    }
+    if let Some(map) = object.as_object_mut() {
+        set(map.entry(*key).or_insert(Value::Null), rest, value);
+    }
+}
+
 /// Returns an annotation.
 pub(super) fn annotation<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
-    object
-        .pointer("/metadata/annotations")?
-        .get(name)?
-        .as_str()
+    object.pointer("/metadata/annotations")?.get(name)?.as_str()
 }
 
 /// Returns the uid, empty where there is none.
@@ -48,7 +67,9 @@ pub(super) fn by_whom(object: &Value) -> String {
 /// Returns who wrote an object last other than its status, as far as it tells.
 pub(super) fn last_manager(object: &Value) -> Option<&str> {
     let fields = object.pointer("/metadata/managedFields")?.as_array()?;
-    let own = fields.iter().filter(|one| text(one, "/subresource").is_none());
+    let own = fields
+        .iter()
+        .filter(|one| text(one, "/subresource").is_none());
     let last = own.max_by_key(|one| text(one, "/time"))?;
     text(last, "/manager")
 }

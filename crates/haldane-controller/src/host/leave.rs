@@ -13,9 +13,8 @@ use crate::turn::Write;
 impl Act<'_> {
     /// Ends the rollout of a release that is being deleted.
     pub(super) fn give_up(&mut self) {
-        let is_ending = |live: &super::record::Live| {
-            matches!(live.state.phase, Phase::RollingBack(_))
-        };
+        let is_ending =
+            |live: &super::record::Live| matches!(live.state.phase, Phase::RollingBack(_));
         if self.release.is_deleted() && self.record.live().is_some_and(|live| !is_ending(live)) {
             let actor = Actor {
                 name: "kubernetes".to_owned(),
@@ -23,7 +22,11 @@ impl Act<'_> {
             };
             // An abort is possible in every live phase.
             if self.command(Action::Abort, actor).is_ok() {
-                self.tell(true, "Deleted", "the rollout ends with its Release".to_owned());
+                self.tell(
+                    true,
+                    "Deleted",
+                    "the rollout ends with its Release".to_owned(),
+                );
             }
         }
     }

@@ -178,11 +178,17 @@ mod tests {
 
     #[test]
     fn a_record_of_a_later_release_is_not_read() {
-        assert_eq!(Record::read(&Record::new().to_text()).unwrap(), Record::new());
+        assert_eq!(
+            Record::read(&Record::new().to_text()).unwrap(),
+            Record::new()
+        );
         let later = r#"{"form": 2, "strange": true}"#;
         assert!(matches!(Record::read(later), Err(RecordError::Later(2))));
         for text in ["", "{}", "{\"form\":1}", "[1"] {
-            assert!(matches!(Record::read(text), Err(RecordError::Form(_))), "{text}");
+            assert!(
+                matches!(Record::read(text), Err(RecordError::Form(_))),
+                "{text}"
+            );
         }
     }
 }

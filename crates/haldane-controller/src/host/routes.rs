@@ -43,6 +43,13 @@ pub(super) struct Looked {
     pub by: Option<String>,
 }
 
+impl Looked {
+    /// Returns that a routing which takes all traffic away is not in force yet.
+    pub(super) fn still(wanted: &Traffic, why: &str) -> Self {
+        differing(wanted, wanted.weight, why.to_owned(), None)
+    }
+}
+
 impl<'a> Routes<'a> {
     /// Returns the routers of a release, for its backends.
     pub(super) fn of(
@@ -117,11 +124,7 @@ impl<'a> Routes<'a> {
     }
 
     /// Returns what must be written for this routing.
-    pub(super) fn toward(
-        &self,
-        view: &View<'_>,
-        traffic: &Traffic,
-    ) -> Result<Vec<Write>, Blocked> {
+    pub(super) fn toward(&self, view: &View<'_>, traffic: &Traffic) -> Result<Vec<Write>, Blocked> {
         let objects = self.objects(view)?;
         let split = self.split_by(traffic);
         let mut writes = Vec::new();
@@ -129,7 +132,9 @@ impl<'a> Routes<'a> {
             if is_untouched(*router, &split, &objects) {
                 continue;
             }
-            let changes = router.desired(&split, &objects).map_err(blocked)?;
+            let changes = router
+                .desired(&split, &objects)
+                .map_err(|error| blocked(&error))?;
             writes.extend(written(changes, &objects));
         }
         Ok(writes)
@@ -140,7 +145,9 @@ impl<'a> Routes<'a> {
         let objects = self.objects(view)?;
         let mut writes = Vec::new();
         for router in &self.routers {
-            let changes = router.cleared(&self.split, &objects).map_err(blocked)?;
+            let changes = router
+                .cleared(&self.split, &objects)
+                .map_err(|error| blocked(&error))?;
             writes.extend(written(changes, &objects));
         }
         Ok(writes)
@@ -154,8 +161,13 @@ impl<'a> Routes<'a> {
             if is_untouched(*router, &split, &objects) {
                 continue;
             }
-            let seen = router.seen(&split, &objects).map_err(blocked)?.weight;
-            let changes = router.desired(&split, &objects).map_err(blocked)?;
+            let seen = router
+                .seen(&split, &objects)
+                .map_err(|error| blocked(&error))?
+                .weight;
+            let changes = router
+                .desired(&split, &objects)
+                .map_err(|error| blocked(&error))?;
             if !changes.is_empty() {
                 let said = format!("{} shows {seen}", router.capabilities().name);
                 return Ok(differing(wanted, seen, said, by(&changes, &objects)));
@@ -241,7 +253,7 @@ fn written(changes: Vec<Change>, objects: &Objects) -> Vec<Write> {
     changes.into_iter().filter_map(write).collect()
 }
 
-fn blocked(error: RouteError) -> Blocked {
+fn blocked(error: &RouteError) -> Blocked {
     Blocked {
         reason: match error {
             RouteError::Missing(_) => "Missing",

@@ -6,7 +6,7 @@ mod pairs;
 use std::collections::BTreeSet;
 
 use haldane_api::release::Workload;
-use haldane_core::rollout::{CanaryWish, Replicas, Trouble};
+use haldane_core::rollout::{Replicas, Trouble};
 use haldane_router::{Backend, Kind, ObjectRef};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -58,6 +58,15 @@ pub(super) struct Scene {
     pub trouble: Option<Trouble>,
     /// The version that the user's objects ask for.
     pub offered: Version,
+}
+
+/// How large the canary is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CanaryReplicas {
+    /// How many replicas.
+    pub count: u32,
+    /// Those that are older than this are to be replaced.
+    pub restart_since: Option<Timestamp>,
 }
 
 /// What there is to do while no rollout goes on.
@@ -142,17 +151,17 @@ impl Site {
         }
     }
 
-    /// Returns what makes the canary as it is wished.
+    /// Returns what makes the canary as large as it is to be.
     pub(super) fn canary(
         &self,
         view: &View<'_>,
         record: &Record,
         live: &Live,
-        wish: CanaryWish,
+        size: &CanaryReplicas,
     ) -> Result<Vec<Write>, Blocked> {
         match self {
-            Self::Alone(site) => site.canary(view, record, live, wish),
-            Self::Pairs(site) => site.canary(view, live, wish),
+            Self::Alone(site) => site.canary(view, record, live, size),
+            Self::Pairs(site) => site.canary(view, size),
         }
     }
 
@@ -193,7 +202,11 @@ impl Site {
     }
 
     /// Tells how somebody took a canary away that was running, if somebody did.
-    pub(super) fn taken_away(&self, view: &View<'_>, live: &Live) -> Result<Option<String>, Blocked> {
+    pub(super) fn taken_away(
+        &self,
+        view: &View<'_>,
+        live: &Live,
+    ) -> Result<Option<String>, Blocked> {
         match self {
             Self::Alone(site) => site.taken_away(view, live),
             Self::Pairs(site) => site.taken_away(view),

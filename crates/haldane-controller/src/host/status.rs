@@ -111,6 +111,8 @@ fn standing(act: &Act<'_>, blocked: Option<&Blocked>) -> Standing {
         } else {
             standing.stalled = Some(blocked.reason);
         }
+    } else if let Some(share) = act.share.filter(|_| act.record.live().is_some()) {
+        standing.message = format!("{}; {share} of the pods are the canary's", standing.message);
     } else if let Some(why) = &act.not_applied {
         standing.message = format!("{}; not in force yet: {why}", standing.message);
     }
@@ -158,7 +160,10 @@ fn at_rest(act: &Act<'_>) -> Standing {
 /// Returns why a rollout stands where it stands.
 fn message(state: &State) -> String {
     if state.lost.is_some() {
-        return with_trouble("no replica of the canary is ready; stable serves alone", state);
+        return with_trouble(
+            "no replica of the canary is ready; stable serves alone",
+            state,
+        );
     }
     match &state.phase {
         Phase::Pending(_) => "waits for its window".to_owned(),
@@ -221,31 +226,39 @@ fn conditions(act: &Act<'_>, standing: &Standing, blocked: Option<&Blocked>) -> 
         (
             "Valid",
             invalid.is_none(),
-            if invalid.is_some() { "Invalid" } else { "Valid" },
+            if invalid.is_some() {
+                "Invalid"
+            } else {
+                "Valid"
+            },
             invalid.map_or("", |blocked| blocked.message.as_str()),
         ),
         (
             "Applied",
             not_applied.is_none(),
-            if not_applied.is_some() { "NotYet" } else { "Applied" },
+            if not_applied.is_some() {
+                "NotYet"
+            } else {
+                "Applied"
+            },
             not_applied.unwrap_or_default(),
         ),
     ];
-    let old = &act.release.status.conditions;
-    all.into_iter()
-        .map(|(name, is_true, reason, message)| {
-            let status = if is_true { "True" } else { "False" };
-            let before = old.iter().find(|one| one.r#type == name);
-            let since = before.filter(|one| one.status == status);
-            Condition {
-                r#type: name.to_owned(),
-                status: status.to_owned(),
-                reason: reason.to_owned(),
-                message: message.chars().take(MESSAGE_CHARS_MAX).collect(),
-                last_transition_time: since
-                    .map_or(act.view.now, |one| one.last_transition_time),
-                observed_generation: act.release.generation(),
-            }
-        })
-        .collect()
+    let dated = |(name, is_true, reason, message)| dated(act, name, is_true, reason, message);
+    all.into_iter().map(dated).collect()
+}
+
+/// Returns a condition with the time since when it is so.
+fn dated(act: &Act<'_>, name: &str, is_true: bool, reason: &str, message: &str) -> Condition {
+    let status = if is_true { "True" } else { "False" };
+    let mut old = act.release.status.conditions.iter();
+    let since = old.find(|one| one.r#type == name && one.status == status);
+    Condition {
+        r#type: name.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: message.chars().take(MESSAGE_CHARS_MAX).collect(),
+        last_transition_time: since.map_or(act.view.now, |one| one.last_transition_time),
+        observed_generation: act.release.generation(),
+    }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::json;
+use super::json::{self, set};
 
 /// The label that the Deployment controller gives its pods.
 pub(super) const POD_HASH: &str = "pod-template-hash";
@@ -102,7 +102,7 @@ pub(super) fn transplanted(template: &Value, from: &Value, old: &Value, to: &Val
         exchange_variables(spec, &filled);
     }
     for (key, value) in labels.iter().filter(|(key, _)| demanded.contains_key(*key)) {
-        new["metadata"]["labels"][key] = value.clone();
+        set(&mut new, &["metadata", "labels", key], value.clone());
     }
     new
 }
@@ -136,7 +136,11 @@ fn exchange_variables(spec: &mut Value, with: &impl Fn(&Value) -> Option<Value>)
         let containers = spec.get_mut(containers).and_then(Value::as_array_mut);
         for container in containers.into_iter().flatten() {
             let variables = container.get_mut("env").and_then(Value::as_array_mut);
-            for value in variables.into_iter().flatten().filter_map(|one| one.get_mut("value")) {
+            for value in variables
+                .into_iter()
+                .flatten()
+                .filter_map(|one| one.get_mut("value"))
+            {
                 if let Some(new) = with(value) {
                     *value = new;
                 }
@@ -251,8 +255,14 @@ mod tests {
 
     #[test]
     fn labels_that_select_make_no_version() {
-        let stable = Version::of(&[(&template("shop:v1", "stable"), &selector("stable"))], None);
-        let canary = Version::of(&[(&template("shop:v1", "canary"), &selector("canary"))], None);
+        let stable = Version::of(
+            &[(&template("shop:v1", "stable"), &selector("stable"))],
+            None,
+        );
+        let canary = Version::of(
+            &[(&template("shop:v1", "canary"), &selector("canary"))],
+            None,
+        );
         assert_eq!(stable, canary);
         let mut made = template("shop:v1", "stable");
         made["metadata"]["labels"][POD_HASH] = json!("abc");

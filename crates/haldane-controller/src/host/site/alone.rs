@@ -7,21 +7,25 @@
 //!
 //! **Invariant:** the user's Deployment is not paused only while its template is the version that serves.
 
+mod service;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use haldane_api::release::{DeploymentWorkload, mark};
-use haldane_core::rollout::{CanarySize, CanaryWish};
 use haldane_router::{Backend, ObjectRef};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
-use super::{Blocked, Deployment, Live, Record, Rest, Scene, Stable, Version, View};
+use super::{
+    Blocked, CanaryReplicas, Deployment, Live, Record, Rest, Scene, Stable, Version, View,
+};
 use crate::{
     host::{
-        json::{self as read, put},
+        deployment::restart,
+        json::{self as read, map_mut, put, set},
         version::{POD_HASH, labels},
     },
-    kinds::{DEPLOYMENT, ENDPOINT_SLICE, REPLICA_SET, SERVICE},
+    kinds::{DEPLOYMENT, REPLICA_SET, SERVICE},
     turn::{Key, Urgency, What, Write},
 };
 
@@ -30,15 +34,6 @@ const VERSION: &str = "haldane.dev/version";
 
 /// The value of the label `haldane.dev/role` on what is on trial.
 const CANARY: &str = "canary";
-
-/// How long a router may take to hear of new endpoints after they are seen here.
-const SPREAD: SignedDuration = SignedDuration::from_secs(2);
-
-/// When endpoints are taken for changed although their pods can't be told by name.
-const SPREAD_MAX: SignedDuration = SignedDuration::from_secs(15);
-
-/// How often endpoints are looked at while they are waited for.
-const LOOK: SignedDuration = SignedDuration::from_millis(500);
 
 /// How much of a Deployment's name goes into that of its canary.
 const NAME_MAX: usize = 48;
@@ -201,29 +196,24 @@ impl Alone {
         view: &View<'_>,
         record: &Record,
         live: &Live,
-        wish: CanaryWish,
+        size: &CanaryReplicas,
     ) -> Result<Vec<Write>, Blocked> {
-        let size = match wish {
-            CanaryWish::Stopped | CanaryWish::Kept => return Ok(Vec::new()),
-            CanaryWish::Running(size) => size,
-        };
         let deployment = view.deployment(&self.name)?;
-        let full = live.full.max(deployment.replicas());
         let name = self.beside(&live.canary);
         let target = view.name(&DEPLOYMENT, &name);
         let Some(seen) = view.find(&DEPLOYMENT, &name)? else {
             if live.is_started || self.offered(&deployment, None).hash != live.canary.hash {
                 return Ok(Vec::new());
             }
-            let wanted = self.beside_object(view, &deployment, &live.canary, size.replicas(full));
+            if size.count == 0 {
+                return Ok(Vec::new());
+            }
+            let wanted = self.beside_object(view, &deployment, &live.canary, size.count);
             let mut writes = self.canary_service(view, Some((record, &live.canary)))?;
             writes.extend(put(&target, None, &wanted, Urgency::Rest));
             return Ok(writes);
         };
-        if live.is_started && Deployment(seen.clone()).replicas() == 0 {
-            return Ok(Vec::new());
-        }
-        let wanted = resized(&seen, size, full);
+        let wanted = resized(&seen, size);
         Ok(put(&target, Some(&seen), &wanted, Urgency::Rest)
             .into_iter()
             .collect())
@@ -243,7 +233,7 @@ impl Alone {
         all.extend(marks.clone());
         if let Some(template) = template.as_object_mut() {
             let metadata = template.entry("metadata").or_insert_with(|| json!({}));
-            metadata["labels"] = Value::Object(all.clone());
+            set(metadata, &["labels"], Value::Object(all.clone()));
         }
         let mut spec = json!({
             "replicas": replicas,
@@ -253,7 +243,7 @@ impl Alone {
         });
         for key in ["minReadySeconds", "progressDeadlineSeconds"] {
             if let Some(value) = deployment.0.pointer(&format!("/spec/{key}")) {
-                spec[key] = value.clone();
+                set(&mut spec, &[key], value.clone());
             }
         }
         json!({
@@ -280,71 +270,6 @@ impl Alone {
         marks
             .map(|(key, value)| ((*key).to_owned(), json!(value)))
             .collect()
-    }
-
-    /// Returns what makes the canary's Service, leading to this version; or to whatever is on trial, while nothing else runs beside.
-    fn canary_service(
-        &self,
-        view: &View<'_>,
-        on_trial: Option<(&Record, &Version)>,
-    ) -> Result<Vec<Write>, Blocked> {
-        if !view.is_routed {
-            return Ok(Vec::new());
-        }
-        let target = view.name(&SERVICE, &self.canary_service);
-        let seen = view.find(&SERVICE, &self.canary_service)?;
-        let is_crowded = on_trial.is_some_and(|(record, _)| {
-            let stable = record.stable.as_ref();
-            stable.is_some_and(|stable| stable.beside.is_some())
-        });
-        let mut selector = json!({mark::RELEASE: view.key.name, mark::ROLE: CANARY});
-        if let Some((_, version)) = on_trial.filter(|_| is_crowded) {
-            selector[VERSION] = json!(version.hash);
-        }
-        let wanted = match &seen {
-            Some(seen) => {
-                let mut wanted = seen.clone();
-                wanted["spec"]["selector"] = selector;
-                wanted
-            }
-            None => {
-                let stable = view.need(&SERVICE, &self.service)?;
-                self.canary_service_object(view, &stable, selector)
-            }
-        };
-        Ok(put(&target, seen.as_ref(), &wanted, Urgency::Rest)
-            .into_iter()
-            .collect())
-    }
-
-    fn canary_service_object(&self, view: &View<'_>, stable: &Value, selector: Value) -> Value {
-        let ports = stable.pointer("/spec/ports").and_then(Value::as_array);
-        let ports: Vec<Value> = ports
-            .into_iter()
-            .flatten()
-            .map(|port| {
-                let mut port = port.clone();
-                if let Some(port) = port.as_object_mut() {
-                    port.remove("nodePort");
-                }
-                port
-            })
-            .collect();
-        let mut spec = json!({"ports": ports, "selector": selector});
-        if read::text(stable, "/spec/clusterIP") == Some("None") {
-            spec["clusterIP"] = json!("None");
-        }
-        json!({
-            "apiVersion": SERVICE.api_version(),
-            "kind": SERVICE.kind,
-            "metadata": {
-                "name": self.canary_service,
-                "namespace": view.key.namespace,
-                "labels": {mark::RELEASE: view.key.name},
-                "ownerReferences": [view.owner()],
-            },
-            "spec": spec,
-        })
     }
 
     pub(super) fn rest(
@@ -399,93 +324,24 @@ impl Alone {
     fn held(&self, view: &View<'_>, deployment: &Deployment, is_paused: bool) -> Vec<Write> {
         let mut wanted = deployment.0.clone();
         if is_paused {
-            wanted["spec"]["paused"] = json!(true);
-        } else if let Some(spec) = wanted["spec"].as_object_mut() {
+            set(&mut wanted, &["spec", "paused"], json!(true));
+        } else if let Some(spec) = map_mut(&mut wanted, "/spec") {
             spec.remove("paused");
         }
-        wanted["metadata"]["annotations"][mark::CLAIM] = json!(view.key.name);
+        set(
+            &mut wanted,
+            &["metadata", "annotations", mark::CLAIM],
+            json!(view.key.name),
+        );
         let target = view.name(&DEPLOYMENT, &self.name);
         put(&target, Some(&deployment.0), &wanted, Urgency::Rest)
             .into_iter()
             .collect()
     }
 
-    /// Leads the user's Service to the pods of stable, and tells whether it does.
-    fn lead(&self, view: &View<'_>, stable: &Stable, rest: &mut Rest) -> Result<(), Blocked> {
-        rest.writes.extend(self.canary_service(view, None)?);
-        let service = view.need(&SERVICE, &self.service)?;
-        let mut wanted = service.clone();
-        wanted["spec"]["selector"][POD_HASH] = json!(self.pods(view, stable)?);
-        let target = view.name(&SERVICE, &self.service);
-        if let Some(write) = put(&target, Some(&service), &wanted, Urgency::Traffic) {
-            rest.writes.insert(0, write);
-            rest.is_stable_reached = false;
-            rest.at = Some(later(view.now, LOOK));
-        } else if !self.is_led(view, &service, stable)? {
-            rest.is_stable_reached = false;
-            rest.at = Some(later(view.now, LOOK));
-        }
-        if !rest.is_stable_reached {
-            let said = format!("Service {} is led to {}", self.service, stable.version.name);
-            rest.goes_on.get_or_insert(said);
-        }
-        Ok(())
-    }
-
-    /// Returns the label of stable's pods.
-    fn pods(&self, view: &View<'_>, stable: &Stable) -> Result<String, Blocked> {
-        match &stable.beside {
-            Some(name) if stable.pods.is_empty() => {
-                let deployment = view.deployment(name)?;
-                let sets = view.sight.owned(
-                    &REPLICA_SET,
-                    &view.key.namespace,
-                    read::uid(&deployment.0),
-                );
-                let hash = sets.last().and_then(|set| {
-                    read::text(set, &format!("/metadata/labels/{POD_HASH}"))
-                });
-                hash.map(str::to_owned).ok_or_else(|| Blocked {
-                    reason: "Waiting",
-                    message: format!("waits for the ReplicaSet of Deployment {name}"),
-                })
-            }
-            Some(_) | None => Ok(stable.pods.clone()),
-        }
-    }
-
-    /// Whether all endpoints of a Service are pods of stable, for long enough that routers know.
-    fn is_led(&self, view: &View<'_>, service: &Value, stable: &Stable) -> Result<bool, Blocked> {
-        let age = view.now.duration_since(stable.since);
-        if age < SPREAD {
-            return Ok(false);
-        }
-        if age >= SPREAD_MAX {
-            return Ok(true);
-        }
-        let uid = read::uid(service);
-        let slices = view.sight.owned(&ENDPOINT_SLICE, &view.key.namespace, uid);
-        let infix = format!("-{}-", self.pods(view, stable)?);
-        let endpoints = slices.iter().flat_map(|slice| {
-            let endpoints = slice.pointer("/endpoints").and_then(Value::as_array);
-            endpoints.cloned().unwrap_or_default()
-        });
-        let ready: Vec<String> = endpoints
-            .filter(|one| one.pointer("/conditions/ready") != Some(&Value::Bool(false)))
-            .map(|one| {
-                read::text(&one, "/targetRef/name")
-                    .unwrap_or_default()
-                    .to_owned()
-            })
-            .collect();
-        Ok(!ready.is_empty() && ready.iter().all(|pod| pod.contains(&infix)))
-    }
-
     /// Removes our Deployments that nobody needs any more.
     fn clear_away(&self, view: &View<'_>, stable: &Stable, rest: &mut Rest) {
-        let ours = view
-            .sight
-            .owned(&DEPLOYMENT, &view.key.namespace, view.uid);
+        let ours = view.sight.owned(&DEPLOYMENT, &view.key.namespace, view.uid);
         for object in &ours {
             let name = read::text(object, "/metadata/name").unwrap_or_default();
             let is_needed = stable.beside.as_deref() == Some(name);
@@ -505,7 +361,7 @@ impl Alone {
         let mut writes = Vec::new();
         if let Some(service) = view.find(&SERVICE, &self.service)? {
             let mut wanted = service.clone();
-            if let Some(selector) = wanted["spec"]["selector"].as_object_mut() {
+            if let Some(selector) = map_mut(&mut wanted, "/spec/selector") {
                 selector.remove(POD_HASH);
             }
             let target = view.name(&SERVICE, &self.service);
@@ -518,11 +374,11 @@ impl Alone {
         let offered = self.offered(&deployment, stable);
         let is_serving = stable.is_none_or(|stable| stable.version.hash == offered.hash);
         let mut wanted = deployment.0.clone();
-        if let Some(annotations) = wanted["metadata"]["annotations"].as_object_mut() {
+        if let Some(annotations) = map_mut(&mut wanted, "/metadata/annotations") {
             annotations.remove(mark::CLAIM);
         }
         // What was not judged or was found bad is not let loose by taking Haldane away.
-        if is_serving && let Some(spec) = wanted["spec"].as_object_mut() {
+        if is_serving && let Some(spec) = map_mut(&mut wanted, "/spec") {
             spec.remove("paused");
         }
         let target = view.name(&DEPLOYMENT, &self.name);
@@ -552,11 +408,11 @@ impl Alone {
                 ),
             });
         };
-        if let Some(labels) = template["metadata"]["labels"].as_object_mut() {
+        if let Some(labels) = map_mut(&mut template, "/metadata/labels") {
             labels.remove(POD_HASH);
         }
         let mut wanted = deployment.0.clone();
-        wanted["spec"]["template"] = template;
+        set(&mut wanted, &["spec", "template"], template);
         let target = view.name(&DEPLOYMENT, &self.name);
         Ok(put(&target, Some(&deployment.0), &wanted, Urgency::Rest)
             .into_iter()
@@ -564,7 +420,11 @@ impl Alone {
     }
 
     /// Tells who took the canary away, and how, if somebody did.
-    pub(super) fn taken_away(&self, view: &View<'_>, live: &Live) -> Result<Option<String>, Blocked> {
+    pub(super) fn taken_away(
+        &self,
+        view: &View<'_>,
+        live: &Live,
+    ) -> Result<Option<String>, Blocked> {
         let name = self.beside(&live.canary);
         let Some(canary) = view.find(&DEPLOYMENT, &name)? else {
             return Ok(Some(format!("Deployment {name} was deleted")));
@@ -586,13 +446,10 @@ impl Alone {
 }
 
 /// Returns our Deployment at another size.
-fn resized(seen: &Value, size: CanarySize, full: u32) -> Value {
+fn resized(seen: &Value, size: &CanaryReplicas) -> Value {
     let mut wanted = seen.clone();
-    wanted["spec"]["replicas"] = json!(size.replicas(full));
-    if let Some(since) = size.restart_since {
-        wanted["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] =
-            json!(since.to_string());
-    }
+    set(&mut wanted, &["spec", "replicas"], json!(size.count));
+    restart(&mut wanted, size.restart_since);
     wanted
 }
 

@@ -8,14 +8,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use haldane_api::release::Pair;
-use haldane_core::rollout::{CanaryWish, Replicas, Trouble};
+use haldane_core::rollout::{Replicas, Trouble};
 use haldane_router::{Backend, ObjectRef};
 use serde_json::{Value, json};
 
-use super::{Blocked, Deployment, Live, Record, Rest, Scene, Stable, Version, View};
+use super::{
+    Blocked, CanaryReplicas, Deployment, Live, Record, Rest, Scene, Stable, Version, View,
+};
 use crate::{
     host::{
-        json::{self as read, put},
+        deployment::restart,
+        json::{self as read, put, set},
         version::transplanted,
     },
     kinds::{DEPLOYMENT, SERVICE},
@@ -87,7 +90,12 @@ impl Pairs {
         let canary: Option<Vec<Replicas>> = sides.iter().map(seen).collect();
         let full = sides.iter().map(Sides::full).min().unwrap_or(1);
         Ok(Scene {
-            stable: worst(&sides.iter().map(|side| side.stable.seen()).collect::<Vec<_>>()),
+            stable: worst(
+                &sides
+                    .iter()
+                    .map(|side| side.stable.seen())
+                    .collect::<Vec<_>>(),
+            ),
             canary: canary.map(|all| worst(&all)),
             full,
             trouble: sides.iter().find_map(Sides::trouble),
@@ -114,25 +122,20 @@ impl Pairs {
     pub(super) fn canary(
         &self,
         view: &View<'_>,
-        live: &Live,
-        wish: CanaryWish,
+        size: &CanaryReplicas,
     ) -> Result<Vec<Write>, Blocked> {
-        let CanaryWish::Running(size) = wish else {
-            return Ok(Vec::new());
-        };
         let mut writes = Vec::new();
         for side in self.sides(view)? {
             let Some(canary) = &side.canary else { continue };
-            if live.is_started && canary.replicas() == 0 {
-                continue;
-            }
             let mut wanted = canary.0.clone();
             // Who runs more canaries than we would keeps them.
-            wanted["spec"]["replicas"] = json!(canary.replicas().max(size.replicas(side.full())));
-            if let Some(since) = size.restart_since {
-                wanted["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] =
-                    json!(since.to_string());
-            }
+            let count = if size.count == 0 {
+                0
+            } else {
+                canary.replicas().max(size.count)
+            };
+            set(&mut wanted, &["spec", "replicas"], json!(count));
+            restart(&mut wanted, size.restart_since);
             let target = view.name(&DEPLOYMENT, &side.pair.canary);
             writes.extend(put(&target, Some(&canary.0), &wanted, Urgency::Rest));
         }
@@ -159,7 +162,7 @@ impl Pairs {
             for side in sides.iter().filter(|side| !side.is_stopped()) {
                 let Some(canary) = &side.canary else { continue };
                 let mut wanted = canary.0.clone();
-                wanted["spec"]["replicas"] = json!(0);
+                set(&mut wanted, &["spec", "replicas"], json!(0));
                 let target = view.name(&DEPLOYMENT, &side.pair.canary);
                 rest.writes
                     .extend(put(&target, Some(&canary.0), &wanted, Urgency::Rest));
@@ -229,8 +232,8 @@ fn take_in(view: &View<'_>, sides: &[Sides<'_>], stable: &Stable) -> Rest {
     }
     let canaries: Option<Vec<&Deployment>> =
         sides.iter().map(|side| side.canary.as_ref()).collect();
-    let is_there = canaries
-        .is_some_and(|canaries| version(&canaries, None).hash == stable.version.hash);
+    let is_there =
+        canaries.is_some_and(|canaries| version(&canaries, None).hash == stable.version.hash);
     if !is_copied && !is_there {
         // What was judged is nowhere any more: stable goes on with what it has.
         return own(version(&stables(sides), None));
@@ -243,8 +246,11 @@ fn take_in(view: &View<'_>, sides: &[Sides<'_>], stable: &Stable) -> Rest {
         let Some(canary) = &side.canary else { continue };
         let mut wanted = side.stable.0.clone();
         let (from, to) = (canary.selector(), side.stable.selector());
-        wanted["spec"]["template"] =
-            transplanted(canary.template(), from, side.stable.template(), to);
+        set(
+            &mut wanted,
+            &["spec", "template"],
+            transplanted(canary.template(), from, side.stable.template(), to),
+        );
         let target = view.name(&DEPLOYMENT, &side.pair.stable);
         let write = put(&target, Some(&side.stable.0), &wanted, Urgency::Rest);
         rest.writes.extend(write);

@@ -65,7 +65,13 @@ impl World {
         self.apply_by("kubectl", kind, name, object);
     }
 
-    pub(super) fn apply_by(&mut self, by: &str, kind: &'static Kind, name: &str, mut object: Value) {
+    pub(super) fn apply_by(
+        &mut self,
+        by: &str,
+        kind: &'static Kind,
+        name: &str,
+        mut object: Value,
+    ) {
         let target = kind.named(NS, name);
         object["apiVersion"] = json!(kind.api_version());
         object["kind"] = json!(kind.kind);
@@ -96,13 +102,15 @@ impl World {
         }
         let number = self.next();
         let metadata = object["metadata"].as_object_mut().unwrap();
-        metadata.entry("uid").or_insert_with(|| json!(format!("uid-{number}")));
+        metadata
+            .entry("uid")
+            .or_insert_with(|| json!(format!("uid-{number}")));
         metadata.insert("resourceVersion".to_owned(), json!(number.to_string()));
         let spec_of = |object: &Value| object.get("spec").cloned();
         let is_changed = old.as_ref().and_then(&spec_of) != spec_of(&object);
-        let generation = old.as_ref().map_or(0, |old| {
-            old["metadata"]["generation"].as_u64().unwrap_or(0)
-        });
+        let generation = old
+            .as_ref()
+            .map_or(0, |old| old["metadata"]["generation"].as_u64().unwrap_or(0));
         object["metadata"]["generation"] = json!(generation + u64::from(is_changed && !is_status));
         if !is_status {
             object["metadata"]["managedFields"] =
@@ -141,7 +149,12 @@ impl World {
             .is_some_and(|all| !all.is_empty());
         if has_finalizers {
             let now = self.now.to_string();
-            self.patch("kubectl", kind, name, &json!({"metadata": {"deletionTimestamp": now}}));
+            self.patch(
+                "kubectl",
+                kind,
+                name,
+                &json!({"metadata": {"deletionTimestamp": now}}),
+            );
         } else {
             self.objects.remove(&target);
         }
@@ -168,6 +181,14 @@ impl World {
         }
         let last = &self.log[self.log.len().saturating_sub(12)..];
         panic!("no end of writes: {last:#?}\n{:#}", self.status());
+    }
+
+    /// Takes the writes of one turn.
+    pub(super) fn turn(&mut self) {
+        self.follow();
+        let turn = self.host.turn(&Self::key(), &Eyes(&self.objects), self.now);
+        self.take(&turn.writes);
+        self.follow();
     }
 
     /// Lets time pass, looking whenever the host wants to.
@@ -215,14 +236,28 @@ impl World {
                 self.log.push(format!("create {target}"));
                 self.store(target, object.clone(), "haldane-controller", false);
             }
-            What::Merge { patch, resource_version } | What::MergeStatus { patch, resource_version } => {
+            What::Merge {
+                patch,
+                resource_version,
+            }
+            | What::MergeStatus {
+                patch,
+                resource_version,
+            } => {
                 let mut object = seen.ok_or("missing")?;
                 let version = object["metadata"]["resourceVersion"].as_str();
-                if resource_version.as_deref().is_some_and(|wanted| Some(wanted) != version) {
+                if resource_version
+                    .as_deref()
+                    .is_some_and(|wanted| Some(wanted) != version)
+                {
                     return Err("conflict".to_owned());
                 }
                 let is_status = matches!(write.what, What::MergeStatus { .. });
-                self.log.push(format!("{} {target} {}", if is_status { "status" } else { "merge" }, short(patch)));
+                self.log.push(format!(
+                    "{} {target} {}",
+                    if is_status { "status" } else { "merge" },
+                    short(patch)
+                ));
                 merge(&mut object, patch);
                 self.store(target, object, "haldane-controller", is_status);
             }
@@ -296,7 +331,11 @@ impl World {
             self.apply_by("kube-controller-manager", &REPLICA_SET, &name, set);
         }
         // A paused Deployment scales the one that is active; else the new one has all.
-        for (set, object) in self.of(&REPLICA_SET).into_iter().filter(|(_, set)| mine(set)) {
+        for (set, object) in self
+            .of(&REPLICA_SET)
+            .into_iter()
+            .filter(|(_, set)| mine(set))
+        {
             let is_new = set.name == name;
             let is_active = object["spec"]["replicas"].as_u64() > Some(0);
             let size = match (is_paused, is_new, is_active) {
@@ -343,7 +382,12 @@ impl World {
             "metadata": {"ownerReferences": [{"uid": service["metadata"]["uid"], "controller": true}]},
             "endpoints": endpoints,
         });
-        self.apply_by("kube-controller-manager", &ENDPOINT_SLICE, &format!("{}-x", target.name), slice);
+        self.apply_by(
+            "kube-controller-manager",
+            &ENDPOINT_SLICE,
+            &format!("{}-x", target.name),
+            slice,
+        );
     }
 }
 
