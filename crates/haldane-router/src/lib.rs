@@ -7,11 +7,20 @@
 //! **Invariants:** what a router did not put into an object it does not touch; after `cleared` an object is to the byte what it was
 //! before, but that a canary which was there already gets no traffic.
 
+pub mod gateway;
 pub mod object;
 pub mod route;
 pub mod split;
 
+mod before;
+#[cfg(test)]
+mod case;
+mod edit;
+mod rules;
+mod weighted;
+
 pub use crate::{
+    gateway::Gateway,
     object::{Change, Kind, ObjectRef, Objects},
     route::{Accepted, Capabilities, Proof, Route, RouteError, Router, Seen},
     split::{Backend, Split},

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    gateway::{self, Gateway},
     object::{Change, ObjectRef, Objects},
     split::Split,
 };
@@ -15,7 +16,11 @@ pub const BEFORE: &str = "haldane.dev/before";
 /// A router with its objects; exactly one member is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Route {}
+pub struct Route {
+    /// Gateway API: HTTPRoute, GRPCRoute, TCPRoute or TLSRoute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Gateway>,
+}
 
 /// What every router answers; all of it from data.
 pub trait Router {
@@ -132,11 +137,17 @@ impl Route {
     /// # Errors
     /// When none is set, or more than one.
     pub fn router(&self) -> Result<&dyn Router, RouteError> {
-        let all: [Option<&dyn Router>; 0] = [];
+        let all = [self.gateway.as_ref().map(|one| one as &dyn Router)];
         let set: Vec<&dyn Router> = all.into_iter().flatten().collect();
         match set.as_slice() {
             [one] => Ok(*one),
             others => Err(RouteError::NotOne(others.len())),
         }
     }
+}
+
+/// Returns what each router can do, in the order in which they are told to people.
+#[must_use]
+pub fn catalog() -> Vec<Capabilities> {
+    vec![gateway::CAPABILITIES]
 }
