@@ -8,6 +8,7 @@
 //! before, but that a canary which was there already gets no traffic.
 
 pub mod gateway;
+pub mod istio;
 pub mod object;
 pub mod route;
 pub mod split;
@@ -21,6 +22,7 @@ mod weighted;
 
 pub use crate::{
     gateway::Gateway,
+    istio::Istio,
     object::{Change, Kind, ObjectRef, Objects},
     route::{Accepted, Capabilities, Proof, Route, RouteError, Router, Seen},
     split::{Backend, Split},

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     gateway::{self, Gateway},
+    istio::{self, Istio},
     object::{Change, ObjectRef, Objects},
     split::Split,
 };
@@ -20,6 +21,9 @@ pub struct Route {
     /// Gateway API: HTTPRoute, GRPCRoute, TCPRoute or TLSRoute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<Gateway>,
+    /// Istio: a VirtualService, by Service or by subset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub istio: Option<Istio>,
 }
 
 /// What every router answers; all of it from data.
@@ -137,7 +141,10 @@ impl Route {
     /// # Errors
     /// When none is set, or more than one.
     pub fn router(&self) -> Result<&dyn Router, RouteError> {
-        let all = [self.gateway.as_ref().map(|one| one as &dyn Router)];
+        let all: [Option<&dyn Router>; 2] = [
+            self.gateway.as_ref().map(|one| one as &dyn Router),
+            self.istio.as_ref().map(|one| one as &dyn Router),
+        ];
         let set: Vec<&dyn Router> = all.into_iter().flatten().collect();
         match set.as_slice() {
             [one] => Ok(*one),
@@ -149,5 +156,5 @@ impl Route {
 /// Returns what each router can do, in the order in which they are told to people.
 #[must_use]
 pub fn catalog() -> Vec<Capabilities> {
-    vec![gateway::CAPABILITIES]
+    vec![gateway::CAPABILITIES, istio::CAPABILITIES]
 }
