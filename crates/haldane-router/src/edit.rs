@@ -121,13 +121,11 @@ pub(crate) fn set(value: &mut Value, keys: &[&str], new: Value, at: &Place<'_>) 
     if value.is_null() {
         *value = Value::Object(Map::new());
     }
-    match value {
-        Value::Object(members) => {
-            let member = members.entry((*key).to_owned()).or_insert(Value::Null);
-            set(member, rest, new, &at.key(key))
-        }
-        other => Err(at.wrong("a map", Some(&*other))),
+    if let Value::Object(members) = value {
+        let member = members.entry((*key).to_owned()).or_insert(Value::Null);
+        return set(member, rest, new, &at.key(key));
     }
+    Err(at.wrong("a map", Some(value)))
 }
 
 /// Removes a member and returns it.

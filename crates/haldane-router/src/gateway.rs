@@ -184,9 +184,7 @@ impl Router for Gateway {
         self.check_named()?;
         let shares = self.each(split, |route| route.shares(objects))?;
         let shares: Vec<Share> = shares.into_iter().flatten().collect();
-        Ok(rules::told(split.traffic.weight, &shares).unwrap_or(Seen {
-            weight: Weight::ZERO,
-        }))
+        Ok(rules::told(split.traffic.weight, &shares).unwrap_or_default())
     }
 
     fn accepted(&self, split: &Split, objects: &Objects) -> Accepted {
@@ -270,7 +268,6 @@ impl RouteRules<'_> {
         Ok(shares)
     }
 
-    #[expect(clippy::type_complexity, reason = "read once, taken apart at once")]
     fn read<'o>(
         &'o self,
         objects: &'o Objects,

@@ -9,8 +9,11 @@
 
 pub mod gateway;
 pub mod istio;
+pub mod linkerd;
+pub mod nginx;
 pub mod object;
 pub mod route;
+pub mod smi;
 pub mod split;
 
 mod before;
@@ -23,7 +26,10 @@ mod weighted;
 pub use crate::{
     gateway::Gateway,
     istio::Istio,
+    linkerd::Linkerd,
+    nginx::Nginx,
     object::{Change, Kind, ObjectRef, Objects},
     route::{Accepted, Capabilities, Proof, Route, RouteError, Router, Seen},
+    smi::Smi,
     split::{Backend, Split},
 };
