@@ -20,6 +20,8 @@ mod before;
 #[cfg(test)]
 mod case;
 mod edit;
+#[cfg(test)]
+mod property;
 mod rules;
 mod weighted;
 

@@ -258,7 +258,7 @@ fn is_ours(form: &dyn Rules, rule: &Value, before: Option<&Before>) -> bool {
     is_canarys && before.is_some_and(|before| before.ours.contains(&print))
 }
 
-/// Returns for each rule what it was before, as far as it is kept.
+/// Returns for each rule that names the canary what it was before, as far as it is kept.
 fn aligned(
     form: &dyn Rules,
     users: &[(usize, &Value)],
@@ -269,27 +269,36 @@ fn aligned(
         return Ok(vec![None; users.len()]);
     };
     let mut kept: Vec<Option<&RuleBefore>> = before.rules.iter().map(Some).collect();
-    let mut take = |is_it: &dyn Fn(&RuleBefore) -> bool| {
-        let slot = kept.iter_mut().find(|slot| slot.is_some_and(is_it));
-        slot.and_then(Option::take).cloned()
-    };
-    let prints: Vec<String> = users
-        .iter()
-        .map(|(_, rule)| fingerprint(form, rule))
-        .collect();
-    let mut found: Vec<Option<RuleBefore>> = prints
-        .iter()
-        .map(|print| take(&|kept| kept.rule == *print))
-        .collect();
-    let is_all_added = before.rules.iter().all(|rule| rule.record.added);
-    for (((place, rule), print), slot) in users.iter().zip(prints).zip(&mut found) {
+    let mut found: Vec<Option<RuleBefore>> = vec![None; users.len()];
+    let mut split = Vec::new();
+    for (slot, (place, rule)) in users.iter().enumerate() {
         let entries = edit::list(rule, &[form.entries_key()], &at.item(*place))?;
-        let names_canary = entries.iter().any(|entry| form.side(entry) == Side::Canary);
-        if slot.is_some() || !names_canary {
-            continue;
+        if entries.iter().any(|entry| form.side(entry) == Side::Canary) {
+            split.push((slot, fingerprint(form, rule), entries));
         }
-        *slot = take(&|kept| kept.record.fits(form, &entries));
-        if slot.is_none() && is_all_added && !before.rules.is_empty() {
+    }
+    // The surest signs first: a rule may be changed, moved or doubled, but seldom all at once.
+    for (by_print, by_entries) in [(true, true), (true, false), (false, true)] {
+        for (slot, print, entries) in &split {
+            let is_it = |kept: &RuleBefore| {
+                (!by_print || kept.rule == *print)
+                    && (!by_entries || kept.record.fits(form, entries))
+            };
+            if let Some(slot) = found.get_mut(*slot)
+                && slot.is_none()
+            {
+                let one = kept.iter_mut().find(|kept| kept.is_some_and(is_it));
+                *slot = one.and_then(Option::take).cloned();
+            }
+        }
+    }
+    let is_all_added = before.rules.iter().all(|rule| rule.record.added);
+    for (slot, print, _) in split {
+        if let Some(slot) = found.get_mut(slot)
+            && slot.is_none()
+            && is_all_added
+            && !before.rules.is_empty()
+        {
             *slot = Some(RuleBefore {
                 rule: print,
                 record: Record::of_unknown(),
