@@ -40,7 +40,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(15);
 const LOG_LINES_MAX: usize = 12;
 
 /// All components, quick ones first.
-pub(crate) const COMPONENTS: [Component; 3] = [
+pub(crate) const COMPONENTS: [Component; 4] = [
     Component {
         name: "etcd",
         version: "3.6.6",
@@ -57,6 +57,15 @@ pub(crate) const COMPONENTS: [Component; 3] = [
         programs: &[Program {
             name: "kwok",
             package: "sigs.k8s.io/kwok/cmd/kwok",
+        }],
+    },
+    Component {
+        name: "helm",
+        version: "3.19.5",
+        ldflags: "-s -w -X helm.sh/helm/v3/internal/version.version=v3.19.5",
+        programs: &[Program {
+            name: "helm",
+            package: "helm.sh/helm/v3/cmd/helm",
         }],
     },
     Component {
