@@ -27,6 +27,10 @@ const GENERATED: &[Generated] = &[
         path: "deploy/helm/haldane/files/haldane.dev_releases.yaml",
         argv: &["generate", "crds"],
     },
+    Generated {
+        path: "deploy/argocd/argocd-cm.yaml",
+        argv: &["generate", "argocd"],
+    },
 ];
 
 /// What to do with stale files.

@@ -3,6 +3,7 @@
 //! The keys `rollout`, `metrics` and `sources` are those of a service in the release file, with the same short forms; they are data
 //! here and are read by [`Spec::to_plan`], which tells every mistake with its path.
 
+pub mod argocd;
 mod command;
 mod plan;
 pub mod schema;

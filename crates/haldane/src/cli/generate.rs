@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use haldane_api::release::schema::definition;
+use haldane_api::release::{argocd, schema::definition};
 
 use super::{
     exit::Exit,
@@ -18,9 +18,15 @@ pub(crate) enum Target {
 Examples:
   haldane generate crds | kubectl apply --server-side -f -")]
     Crds,
+    /// Write what Argo CD must be told to show the health of a Release and to offer its commands
+    #[command(after_help = "\
+Examples:
+  haldane generate argocd > argocd-cm.yaml
+  kubectl patch configmap argocd-cm -n argocd --patch-file argocd-cm.yaml")]
+    Argocd,
 }
 
-/// Runs the command; a definition is YAML, unless JSON was asked for.
+/// Runs the command; a definition is YAML, unless JSON was asked for, and what is for Argo CD is YAML.
 pub(crate) fn run(
     target: &Target,
     globals: &Globals,
@@ -36,6 +42,7 @@ pub(crate) fn run(
     };
     match target {
         Target::Crds => result::write(&globals, out, &definition(), |_| Ok(()))?,
+        Target::Argocd => out.write_all(argocd::config_map().as_bytes())?,
     }
     Ok(Exit::Done)
 }
@@ -55,5 +62,14 @@ mod tests {
         let (_, out) = Daemon::start([]).run("generate crds -o json").await;
         let definition: serde_json::Value = serde_json::from_str(&out).unwrap();
         assert_eq!(definition["metadata"]["name"], "releases.haldane.dev");
+    }
+
+    #[tokio::test]
+    async fn argo_cd_is_told_health_and_actions() {
+        let (_, out) = Daemon::start([]).run("generate argocd").await;
+        for part in ["health", "actions"] {
+            let key = format!("  resource.customizations.{part}.haldane.dev_Release: |\n");
+            assert!(out.contains(&key), "{out}");
+        }
     }
 }

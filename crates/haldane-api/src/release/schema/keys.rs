@@ -71,10 +71,10 @@ fn form_schema(form: &Form) -> Map<String, Value> {
         }
         Form::Any(forms) => return Union::of(forms).into_schema(),
     };
-    match schema {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
+    let Value::Object(schema) = schema else {
+        return Map::new();
+    };
+    schema
 }
 
 fn text(pattern: &str) -> Value {
