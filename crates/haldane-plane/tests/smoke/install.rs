@@ -87,6 +87,22 @@ fn the_chart_has_the_version_of_the_program() {
 }
 
 #[test]
+fn the_image_is_what_the_chart_expects() {
+    let image = file("deploy/Containerfile");
+    let pod = &find(&render("haldane", PLAIN), "Deployment")["spec"]["template"]["spec"];
+    let security = &pod["securityContext"];
+    let user = format!(
+        "USER {}:{}\n",
+        security["runAsUser"], security["runAsGroup"]
+    );
+    assert!(image.contains(&user), "{user}");
+    let port = &pod["containers"][0]["ports"][0]["containerPort"];
+    assert!(image.contains(&format!("EXPOSE {port}\n")), "{port}");
+    let args = &pod["containers"][0]["args"];
+    assert_eq!(args[1], format!("--listen=0.0.0.0:{port}"));
+}
+
+#[test]
 fn the_definition_stays_when_the_chart_goes() {
     let manifest = render("haldane", "shadow=false");
     let mut definition = find(&manifest, "CustomResourceDefinition");
