@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use haldane_router::Kind;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::cache::{Name, Readiness, Size};
+use crate::{
+    api::FIELD_MANAGER,
+    cache::{Name, Readiness, Size},
+};
 
 /// What `kubectl apply` keeps for itself; it doubles an object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -51,7 +54,8 @@ impl Object {
             .entry("apiVersion")
             .or_insert_with(|| Value::from(kind.api_version()));
         let metadata = fields.get_mut("metadata")?.as_object_mut()?;
-        metadata.remove("managedFields");
+        let last = metadata.remove("managedFields").as_ref().and_then(last_writer);
+        metadata.extend(last.map(|last| ("managedFields".to_owned(), last)));
         if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
             annotations.remove(LAST_APPLIED);
         }
@@ -75,6 +79,16 @@ impl Object {
             text: object.to_string().into(),
         })
     }
+}
+
+/// Returns who wrote an object last, its status aside, in the form of `managedFields` without the fields. Times are whole seconds:
+/// within the same one it is somebody else rather than us.
+fn last_writer(fields: &Value) -> Option<Value> {
+    let text = |one: &Value, key: &str| one.get(key).and_then(Value::as_str).map(str::to_owned);
+    let own = fields.as_array()?.iter();
+    let own = own.filter(|one| one.get("subresource").is_none());
+    let last = own.max_by_key(|one| (text(one, "time"), text(one, "manager") != Some(FIELD_MANAGER.to_owned())))?;
+    Some(json!([{"manager": text(last, "manager"), "time": text(last, "time")}]))
 }
 
 impl Shelf {

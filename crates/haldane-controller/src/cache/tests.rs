@@ -112,12 +112,22 @@ fn a_list_takes_away_what_it_does_not_name_but_not_what_is_newer() {
 fn what_nobody_reads_is_dropped_and_what_a_list_leaves_out_is_added() {
     let cache = synced();
     let mut fat = object("a", "1", 1, "x");
-    fat["metadata"]["managedFields"] = json!([{"manager": "kubectl"}]);
+    let by = |manager: &str, time: &str| json!({"manager": manager, "time": time, "fieldsV1": {}});
+    let mut status = by("kubelet", "2026-11-21T12:00:00Z");
+    status["subresource"] = json!("status");
+    fat["metadata"]["managedFields"] = json!([
+        by("kubectl", "2026-11-21T10:00:00Z"),
+        by("haldane-controller", "2026-11-21T10:00:00Z"),
+        by("helm", "2026-11-21T09:00:00Z"),
+        status,
+    ]);
     fat["metadata"]["annotations"] =
         json!({"kubectl.kubernetes.io/last-applied-configuration": "{}", "keep": "me"});
     cache.put(&MAP, fat);
     let mut expected = object("a", "1", 1, "x");
     expected["metadata"]["annotations"] = json!({"keep": "me"});
+    expected["metadata"]["managedFields"] =
+        json!([{"manager": "kubectl", "time": "2026-11-21T10:00:00Z"}]);
     expected["kind"] = json!("ConfigMap");
     expected["apiVersion"] = json!("v1");
     assert_eq!(
