@@ -419,17 +419,20 @@ impl Rules for RouteRules<'_> {
         }
         let mut filters = edit::list(rule, &["filters"], at)?;
         let had_filters = ours.unwrap_or_else(|| rule.get("filters").is_some());
-        if ours.is_some() {
-            let is_mirror = |filter: &Value| {
-                edit::get(filter, &["requestMirror", "backendRef"])
-                    .is_some_and(|backend| self.side(backend) == Side::Canary)
-            };
-            if let Some(place) = filters.iter().rposition(is_mirror) {
-                filters.remove(place);
+        let is_mirror = |filter: &Value| {
+            edit::get(filter, &["requestMirror", "backendRef"])
+                .is_some_and(|backend| self.side(backend) == Side::Canary)
+        };
+        let present = ours.and_then(|_| filters.iter().rposition(is_mirror));
+        match (present, share.is_zero()) {
+            (Some(place), true) => drop(filters.remove(place)),
+            (Some(place), false) => {
+                if let Some(filter) = filters.get_mut(place) {
+                    *filter = self.mirror_filter(rule, share);
+                }
             }
-        }
-        if !share.is_zero() {
-            filters.push(self.mirror_filter(rule, share));
+            (None, true) => {}
+            (None, false) => filters.push(self.mirror_filter(rule, share)),
         }
         if filters.is_empty() && !had_filters {
             edit::remove(rule, "filters");

@@ -402,8 +402,13 @@ impl Rules for RouteList<'_> {
         if self.list != "http" {
             return Ok(None);
         }
+        let (destination, percent) = (self.mirrored(rule), json!({"value": percent(share)}));
         match ours {
-            Some(true) => self.drop_from_mirrors(rule, at)?,
+            Some(true) => {
+                let new = json!({"destination": destination, "percentage": percent});
+                self.mirror_in_list(rule, (!share.is_zero()).then_some(new), true, at)?;
+                return Ok((!share.is_zero()).then_some(true));
+            }
             Some(false) => {
                 edit::remove(rule, "mirror");
                 edit::remove(rule, "mirrorPercentage");
@@ -413,15 +418,9 @@ impl Rules for RouteList<'_> {
         if share.is_zero() {
             return Ok(None);
         }
-        let mut entries = edit::list(rule, &["route"], at)?.into_iter();
-        let canary = entries.find(|entry| self.side(entry) == Side::Canary);
-        let to = canary.and_then(|mut entry| edit::remove(&mut entry, "destination"));
-        let to = to.unwrap_or_else(|| json!({"host": self.split.canary.service}));
-        let percent = json!({"value": percent(share)});
         if rule.get("mirrors").is_some() {
-            let mut mirrors = edit::list(rule, &["mirrors"], at)?;
-            mirrors.push(json!({"destination": to, "percentage": percent}));
-            edit::set(rule, &["mirrors"], Value::Array(mirrors), at)?;
+            let new = json!({"destination": destination, "percentage": percent});
+            self.mirror_in_list(rule, Some(new), false, at)?;
             return Ok(Some(true));
         }
         if rule.get("mirror").is_some() {
@@ -433,23 +432,47 @@ impl Rules for RouteList<'_> {
                 ),
             });
         }
-        edit::set(rule, &["mirror"], to, at)?;
+        edit::set(rule, &["mirror"], destination, at)?;
         edit::set(rule, &["mirrorPercentage"], percent, at)?;
         Ok(Some(false))
     }
 }
 
 impl RouteList<'_> {
-    fn drop_from_mirrors(&self, rule: &mut Value, at: &Place<'_>) -> Result<()> {
+    /// Returns the destination of the canary in a route that is split.
+    fn mirrored(&self, rule: &Value) -> Value {
+        let entries = rule.get("route").and_then(Value::as_array);
+        let canary = entries
+            .into_iter()
+            .flatten()
+            .find(|entry| self.side(entry) == Side::Canary);
+        let destination = canary.and_then(|entry| entry.get("destination"));
+        destination.cloned().unwrap_or(Value::Null)
+    }
+
+    /// Puts our mirror into the list of them in the place of the one that is there, or takes it out.
+    fn mirror_in_list(
+        &self,
+        rule: &mut Value,
+        new: Option<Value>,
+        is_there: bool,
+        at: &Place<'_>,
+    ) -> Result<()> {
         let mut mirrors = edit::list(rule, &["mirrors"], at)?;
         let ours = mirrors
             .iter()
             .rposition(|mirror| self.side(mirror) == Side::Canary);
-        if let Some(ours) = ours {
-            mirrors.remove(ours);
-            edit::set(rule, &["mirrors"], Value::Array(mirrors), at)?;
+        match (ours.filter(|_| is_there), new) {
+            (Some(place), None) => drop(mirrors.remove(place)),
+            (Some(place), Some(new)) => {
+                if let Some(mirror) = mirrors.get_mut(place) {
+                    *mirror = new;
+                }
+            }
+            (None, Some(new)) => mirrors.push(new),
+            (None, None) => {}
         }
-        Ok(())
+        edit::set(rule, &["mirrors"], Value::Array(mirrors), at)
     }
 }
 

@@ -88,17 +88,17 @@ pub(crate) fn desired(
     let mut after = Before::default();
     let mut wanted = Vec::new();
     let mut sources = Vec::new();
-    for (index, ((place, rule), known)) in users.into_iter().zip(known).enumerate() {
+    for ((place, rule), known) in users.into_iter().zip(known) {
         let at = at.item(place);
         let mut rule = rule.clone();
         if form.covers(&rule)
             && let Some((record, canary)) = divide(form, split, &mut rule, known.as_ref(), &at)?
         {
             let mirrored = known.and_then(|known| known.mirror);
-            form.mirror(&mut rule, Weight::ZERO, mirrored, &at)?;
-            sources.push((index, rule.clone(), canary));
-            // The mirror is taken out and put in again, so that the copies above have none.
-            let mirror = form.mirror(&mut rule, split.traffic.mirror, None, &at)?;
+            let mut source = rule.clone();
+            form.mirror(&mut source, Weight::ZERO, mirrored, &at)?;
+            sources.push((place, source, canary));
+            let mirror = form.mirror(&mut rule, split.traffic.mirror, mirrored, &at)?;
             after.rules.push(RuleBefore {
                 rule: fingerprint(form, &rule),
                 record,
@@ -112,7 +112,12 @@ pub(crate) fn desired(
     }
     let ours = header_rules(form, split, &sources, at)?;
     after.ours = ours.iter().map(|rule| fingerprint(form, rule)).collect();
-    Ok(Some((ours.into_iter().chain(wanted).collect(), after)))
+    let first = sources.first().map_or(0, |(place, _, _)| *place);
+    let places: Vec<bool> = rules
+        .iter()
+        .map(|rule| is_ours(form, rule, before))
+        .collect();
+    Ok(Some((merged(ours, wanted, &places, first), after)))
 }
 
 /// Returns the rules without what was done to them.
@@ -231,6 +236,21 @@ fn header_rules(
         }
     }
     Ok(ours)
+}
+
+/// Returns our rules and the user's in one list. Ours keep their places if these are before the first rule that they are copies of: two
+/// releases that share an object would else push each other aside for ever. Otherwise they come first.
+fn merged(ours: Vec<Value>, users: Vec<Value>, places: &[bool], first: usize) -> Vec<Value> {
+    let are_placed = places.iter().filter(|is_ours| **is_ours).count() == ours.len()
+        && places.iter().skip(first).all(|is_ours| !is_ours);
+    if !are_placed {
+        return ours.into_iter().chain(users).collect();
+    }
+    let (mut ours, mut users) = (ours.into_iter(), users.into_iter());
+    places
+        .iter()
+        .filter_map(|is_ours| if *is_ours { ours.next() } else { users.next() })
+        .collect()
 }
 
 /// Returns the rules that are not ours, with their places.
