@@ -7,8 +7,10 @@
 //! **Invariants:** a decision is in the status before anything follows from it, except that traffic may be taken from the canary first;
 //! nothing is written without the lease; nothing is read by polling.
 
+pub mod asker;
 pub mod host;
 pub mod kinds;
+pub mod meter;
 pub mod turn;
 
 mod api;
