@@ -7,14 +7,17 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use tokio::signal::{
-    ctrl_c,
-    unix::{SignalKind, signal},
+use tokio::{
+    process,
+    signal::{
+        ctrl_c,
+        unix::{SignalKind, signal},
+    },
 };
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    components::{COMPONENTS, Cache},
+    components::{self, COMPONENTS, Cache},
     fault::{Rule, RuleId, RuleReport},
     host,
     plane::{self, Plane},
@@ -63,6 +66,17 @@ enum Command {
         named: Named,
         /// The program and its arguments.
         #[arg(last = true, required = true)]
+        line: Vec<String>,
+    },
+    /// Runs Helm, which needs no plane to render the chart: `helm template haldane deploy/helm/haldane`.
+    #[command(disable_help_flag = true)]
+    Helm {
+        /// What Helm is told.
+        #[arg(
+            env = "HALDANE_PLANE_HELM",
+            trailing_var_arg = true,
+            allow_hyphen_values = true
+        )]
         line: Vec<String>,
     },
     /// Lets requests through the fault injector go wrong.
@@ -149,6 +163,10 @@ async fn run(command: &Command, out: &mut dyn Write) -> anyhow::Result<ExitCode>
             writeln!(out, "{}", path.display())?;
         }
         Command::Exec { named, line } => return exec(&named.name, line).await,
+        Command::Helm { line } => {
+            let helm = components::program("helm")?;
+            return finish(process::Command::new(helm).args(line)).await;
+        }
         Command::Fault(command) => fault(command, out).await?,
         Command::Host(args) => host::run(args).await?,
     }
@@ -234,11 +252,15 @@ async fn status(out: &mut dyn Write) -> anyhow::Result<()> {
 async fn exec(name: &str, line: &[String]) -> anyhow::Result<ExitCode> {
     let (program, args) = line.split_first().context("nothing to run")?;
     let mut command = Plane::attach(name).await?.command(program).await?;
-    let status = command
-        .args(args)
-        .status()
-        .await
-        .context("running `nsenter` (Debian's package util-linux)")?;
+    finish(command.args(args)).await
+}
+
+/// Runs a program to its end and passes its exit code on.
+async fn finish(command: &mut process::Command) -> anyhow::Result<ExitCode> {
+    let status = command.status().await.with_context(|| {
+        let program = command.as_std().get_program();
+        format!("running {}", program.to_string_lossy())
+    })?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }

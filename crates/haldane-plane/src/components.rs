@@ -40,7 +40,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(15);
 const LOG_LINES_MAX: usize = 12;
 
 /// All components, quick ones first.
-pub(crate) const COMPONENTS: [Component; 3] = [
+pub(crate) const COMPONENTS: [Component; 4] = [
     Component {
         name: "etcd",
         version: "3.6.6",
@@ -57,6 +57,18 @@ pub(crate) const COMPONENTS: [Component; 3] = [
         programs: &[Program {
             name: "kwok",
             package: "sigs.k8s.io/kwok/cmd/kwok",
+        }],
+    },
+    Component {
+        name: "helm",
+        version: "3.19.5",
+        // Without these it takes the cluster for one of version 1.20.
+        ldflags: "-s -w -X helm.sh/helm/v3/internal/version.version=v3.19.5 \
+                  -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=34 \
+                  -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=34",
+        programs: &[Program {
+            name: "helm",
+            package: "helm.sh/helm/v3/cmd/helm",
         }],
     },
     Component {
@@ -270,6 +282,11 @@ impl Cache {
             source,
         }
     }
+}
+
+/// Returns the path of a program that was built with the control plane, such as `helm`.
+pub fn program(name: &str) -> Result<PathBuf, ComponentError> {
+    Cache::of_user()?.program(name)
 }
 
 impl Component {

@@ -20,7 +20,7 @@ mod stages;
 
 pub use crate::{
     cli::main,
-    components::ComponentError,
+    components::{ComponentError, program},
     control::{ControlError, Status},
     fault::{Fault, Matcher, Refusal, Rule, RuleId, RuleReport, Verb},
     plane::{Plane, PlaneError, Reply, RequestError},

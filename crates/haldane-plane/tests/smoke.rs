@@ -3,8 +3,10 @@
 // Only code under this attribute counts as test code for the lints.
 #[cfg(test)]
 mod smoke {
+    mod definition;
     mod end;
     mod faults;
+    mod install;
     mod life;
     mod rig;
     mod traffic;

@@ -14,6 +14,7 @@ mod down;
 pub(crate) mod exit;
 mod explain;
 mod figure;
+mod generate;
 mod get;
 pub(crate) mod globals;
 mod history;
@@ -274,6 +275,9 @@ one. Exit code: 0 pass, 3 fail, 5 marginal, 1 no data.")]
     /// Write the JSON Schema of the release file
     #[command(after_help = "Examples:\n  haldane schema > haldane.schema.json")]
     Schema,
+    /// Write what is installed beside Haldane
+    #[command(subcommand)]
+    Generate(generate::Target),
     /// Write completions for a shell
     #[command(after_help = "\
 Examples:
@@ -332,6 +336,7 @@ pub(crate) async fn run(
         Command::Judge(args) => judge::run(&args, globals, out),
         Command::Metrics(args) => metrics::run(&args, globals, out).await,
         Command::Schema => schema::run(globals, out),
+        Command::Generate(target) => generate::run(&target, globals, out),
         Command::Completions(args) => completions::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, globals, out).await,
         Command::HelpMarkdown => reference::run(out),
