@@ -5,7 +5,9 @@
 mod smoke {
     mod end;
     mod faults;
+    mod kinds;
     mod life;
     mod rig;
+    mod routers;
     mod traffic;
 }
