@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     addon::Addon,
     components::{COMPONENTS, Cache, Component, Need},
+    control::InstalledAddon,
     fault::{Rule, RuleId, RuleReport},
     host,
     plane::{self, Plane},
@@ -239,10 +240,9 @@ async fn stay(name: &str, addons: &[Addon], out: &mut dyn Write) -> anyhow::Resu
 async fn install(plane: &Plane, addons: &[Addon], out: &mut dyn Write) -> anyhow::Result<()> {
     for addon in addons {
         plane.install(*addon).await?;
-        match plane.address(*addon).await {
-            Ok(address) => writeln!(out, "{addon} is ready: http://{address}")?,
-            Err(_) => writeln!(out, "{addon} is ready")?,
-        }
+        let all = plane.status().await?.addons;
+        let mut found = all.iter().filter(|installed| installed.addon == *addon);
+        found.try_for_each(|installed| write_addon(installed, out))?;
         out.flush()?;
     }
     Ok(())
@@ -277,15 +277,26 @@ async fn status(out: &mut dyn Write) -> anyhow::Result<()> {
             Err(error) => Err(error.into()),
         };
         match status {
-            Ok(status) => writeln!(
-                out,
-                "{name}: API server {}, fault injector {} ({} rules), {} containers, files in {directory}",
-                status.api, status.faults, status.rules, status.containers
-            )?,
+            Ok(status) => {
+                writeln!(
+                    out,
+                    "{name}: API server {}, fault injector {} ({} rules), {} containers, files in {directory}",
+                    status.api, status.faults, status.rules, status.containers
+                )?;
+                let mut addons = status.addons.iter();
+                addons.try_for_each(|installed| write_addon(installed, out))?;
+            }
             Err(error) => writeln!(out, "{name}: not ready ({error:#}), files in {directory}")?,
         }
     }
     Ok(())
+}
+
+fn write_addon(installed: &InstalledAddon, out: &mut dyn Write) -> io::Result<()> {
+    match installed.address {
+        Some(address) => writeln!(out, "  {}: http://{address}", installed.addon),
+        None => writeln!(out, "  {}", installed.addon),
+    }
 }
 
 async fn exec(name: &str, line: &[String]) -> anyhow::Result<ExitCode> {
