@@ -50,7 +50,7 @@ const NEEDS: &[(&[&[&str]], &str)] = &[
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
-    /// What is passed on: `up`, `down`, `status`, `kubeconfig`, `exec`, `fault`; `--help` tells more.
+    /// What is passed on: `up`, `down`, `install`, `status`, `kubeconfig`, `exec`, `fault`; `--help` tells more.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     passed_on: Vec<String>,
 }
@@ -76,7 +76,18 @@ pub(crate) fn stages(workspace: &Workspace) -> Vec<Stage> {
         Some(reason) => Work::Skip(reason.to_owned()),
         None => work,
     };
-    let tests = ["test", "-p", PROGRAM, "--test", "smoke", "--no-fail-fast"];
+    // What tests need that set-up does not build is left to whoever asks for it.
+    let tests = [
+        "test",
+        "-p",
+        PROGRAM,
+        "--test",
+        "smoke",
+        "--no-fail-fast",
+        "--",
+        "--skip",
+        "on_request",
+    ];
     vec![
         Stage::new(
             "build of the test plane",
