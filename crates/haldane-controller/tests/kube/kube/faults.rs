@@ -105,6 +105,7 @@ async fn writes_that_fail_are_made_again_and_none_is_made_twice() {
         (Fault::Refuse(Refusal::Forbidden), 3, 1, 0),
         (Fault::DoneBut(Refusal::Timeout), 1, 1, 1),
         (Fault::Lost, 1, 1, 1),
+        (Fault::Silence, 1, 1, 1),
     ];
     for (number, (fault, times, reach, reads)) in (1..).zip(faults) {
         let id = rig.rule(fault, Verb::Patch, Some(times)).await;
