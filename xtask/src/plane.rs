@@ -12,6 +12,9 @@ use crate::{
 /// The crate, and the binary in it, that runs planes.
 const PROGRAM: &str = "haldane-plane";
 
+/// The crate whose tests need one.
+const CONTROLLER: &str = "haldane-controller";
+
 /// How long asking the kernel for a namespace may take.
 const PROBE_MAX: Duration = Duration::from_secs(10);
 
@@ -88,6 +91,7 @@ pub(crate) fn stages(workspace: &Workspace) -> Vec<Stage> {
         "--skip",
         "on_request",
     ];
+    let controller = ["test", "-p", CONTROLLER, "--test", "kube", "--no-fail-fast"];
     vec![
         Stage::new(
             "build of the test plane",
@@ -96,8 +100,13 @@ pub(crate) fn stages(workspace: &Workspace) -> Vec<Stage> {
         ),
         Stage::new(
             "tests of the test plane",
-            4,
+            3,
             work(Work::Tests(Invocation::cargo(&tests))),
+        ),
+        Stage::new(
+            "tests of the controller on the test plane",
+            1,
+            work(Work::Tests(Invocation::cargo(&controller))),
         ),
     ]
 }
@@ -105,7 +114,8 @@ pub(crate) fn stages(workspace: &Workspace) -> Vec<Stage> {
 /// Returns the check of those tests' lints: cargo leaves them out of all targets, as it does when it tests.
 pub(crate) fn clippy() -> Invocation {
     Invocation::cargo(&[
-        "clippy", "-p", PROGRAM, "--test", "smoke", "--", "-D", "warnings",
+        "clippy", "-p", PROGRAM, "--test", "smoke", "-p", CONTROLLER, "--test", "kube", "--", "-D",
+        "warnings",
     ])
 }
 
