@@ -7,9 +7,15 @@
 //! **Invariants:** what a router did not put into an object it does not touch; after `cleared` an object is to the byte what it was
 //! before, but that a canary which was there already gets no traffic.
 
+pub mod contour;
 pub mod object;
 pub mod route;
+mod rules;
+mod shape;
+mod shares;
 pub mod split;
+#[cfg(test)]
+mod trial;
 
 pub use crate::{
     object::{Change, Kind, ObjectRef, Objects},

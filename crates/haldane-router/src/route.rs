@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    contour::{self, Contour},
     object::{Change, ObjectRef, Objects},
     split::Split,
 };
@@ -15,7 +16,11 @@ pub const BEFORE: &str = "haldane.dev/before";
 /// A router with its objects; exactly one member is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Route {}
+pub struct Route {
+    /// Contour's HTTPProxy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contour: Option<Contour>,
+}
 
 /// What every router answers; all of it from data.
 pub trait Router {
@@ -132,11 +137,21 @@ impl Route {
     /// # Errors
     /// When none is set, or more than one.
     pub fn router(&self) -> Result<&dyn Router, RouteError> {
-        let all: [Option<&dyn Router>; 0] = [];
+        let all = [member(self.contour.as_ref())];
         let set: Vec<&dyn Router> = all.into_iter().flatten().collect();
         match set.as_slice() {
             [one] => Ok(*one),
             others => Err(RouteError::NotOne(others.len())),
         }
     }
+}
+
+fn member<R: Router>(router: Option<&R>) -> Option<&dyn Router> {
+    router.map(|router| router as &dyn Router)
+}
+
+/// Returns what each router can do, in the order of their names.
+#[must_use]
+pub fn catalog() -> Vec<Capabilities> {
+    vec![contour::CAPABILITIES]
 }
