@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
+    forms::{Edit, Form, Head, Mirror},
     object::{Change, Kind, ObjectRef, Objects},
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
-    rules::{Edit, Form, Head, Mirror},
     shape::{Part, Wrong, entry, part, quoted, text},
-    shares::{Members, Scale, Unset},
+    shares::{LARGEST, Members, Scale, Unset},
     split::Split,
 };
 
@@ -68,6 +68,7 @@ impl Contour {
         };
         Edit {
             router: CAPABILITIES.name,
+            release: split.release.clone(),
             target: HTTP_PROXY.named(&split.namespace, &self.http_proxy),
             forms: vec![
                 form(&["spec", "routes"], &["services"], Some(head), Some(mirror)),
@@ -112,7 +113,7 @@ fn members(split: &Split) -> Members<'static> {
     Members {
         weight: "weight",
         unset: Unset::NoneUnlessAll,
-        scale: Scale::Free(10_000),
+        scale: Scale::Free(LARGEST),
         name: Box::new(|member| {
             if member.get("mirror") == Some(&json!(true)) {
                 return None;

@@ -8,12 +8,13 @@
 //! before, but that a canary which was there already gets no traffic.
 
 pub mod contour;
+mod forms;
 pub mod object;
 pub mod route;
-mod rules;
 mod shape;
 mod shares;
 pub mod split;
+pub mod traefik;
 #[cfg(test)]
 mod trial;
 

@@ -8,6 +8,7 @@ use crate::{
     contour::{self, Contour},
     object::{Change, ObjectRef, Objects},
     split::Split,
+    traefik::{self, Traefik},
 };
 
 /// The annotation that keeps what an object said before Haldane changed it; gone when nothing of the change is left.
@@ -20,6 +21,9 @@ pub struct Route {
     /// Contour's HTTPProxy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contour: Option<Contour>,
+    /// Traefik's TraefikService and IngressRoute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traefik: Option<Traefik>,
 }
 
 /// What every router answers; all of it from data.
@@ -137,7 +141,10 @@ impl Route {
     /// # Errors
     /// When none is set, or more than one.
     pub fn router(&self) -> Result<&dyn Router, RouteError> {
-        let all = [member(self.contour.as_ref())];
+        let all = [
+            self.contour.as_ref().map(|one| one as &dyn Router),
+            self.traefik.as_ref().map(|one| one as &dyn Router),
+        ];
         let set: Vec<&dyn Router> = all.into_iter().flatten().collect();
         match set.as_slice() {
             [one] => Ok(*one),
@@ -146,12 +153,8 @@ impl Route {
     }
 }
 
-fn member<R: Router>(router: Option<&R>) -> Option<&dyn Router> {
-    router.map(|router| router as &dyn Router)
-}
-
-/// Returns what each router can do, in the order of their names.
+/// Returns what each router can do, in the order in which they are told to people.
 #[must_use]
 pub fn catalog() -> Vec<Capabilities> {
-    vec![contour::CAPABILITIES]
+    vec![contour::CAPABILITIES, traefik::CAPABILITIES]
 }

@@ -49,6 +49,9 @@ pub(crate) enum Scale {
     Hundredths,
 }
 
+/// The largest weight that is written where a router sets no bound that matters: room for a small share of a list with others.
+pub(crate) const LARGEST: u64 = 1_000_000;
+
 /// What a list said before it was changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Was {

@@ -286,6 +286,32 @@ pub(crate) struct Rule {
     pub(crate) backends: Vec<(String, Option<u16>)>,
 }
 
+impl Rule {
+    /// Returns the backends as a list, each made by a function of its name, with its weight in a field.
+    pub(crate) fn list(&self, member: impl Fn(&str) -> Value, field: &str) -> Vec<Value> {
+        let backends = self.backends.iter();
+        backends
+            .map(|(name, weight)| {
+                let mut member = member(name);
+                if let Some(weight) = weight {
+                    member[field] = json!(weight);
+                }
+                member
+            })
+            .collect()
+    }
+
+    /// Whether every backend tells its weight, or none does.
+    pub(crate) fn is_even(&self) -> bool {
+        let told = self
+            .backends
+            .iter()
+            .filter(|(_, weight)| weight.is_some())
+            .count();
+        told == 0 || told == self.backends.len()
+    }
+}
+
 /// Generates rules, at least one of them with the Service `shop`.
 pub(crate) fn rules(most: u16) -> impl Strategy<Value = Vec<Rule>> {
     let weight = prop_oneof![Just(None), (1..=most).prop_map(Some)];
@@ -354,6 +380,14 @@ pub(crate) fn splits(has_headers: bool, has_mirror: bool) -> impl Strategy<Value
             split(weight, mirror, routes, asks.then(|| "x-canary".to_owned()))
         },
     )
+}
+
+/// How properties are tried: a failing case becomes a case of the table, not a file of seeds.
+pub(crate) fn config() -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 /// Checks the laws of all routers for two splits after each other.

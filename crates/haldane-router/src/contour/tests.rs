@@ -16,14 +16,7 @@ fn object(rules: &[Rule]) -> Value {
         .iter()
         .enumerate()
         .map(|(index, rule)| {
-            let services: Vec<Value> = rule
-                .backends
-                .iter()
-                .map(|(name, weight)| match weight {
-                    Some(weight) => json!({ "name": name, "port": 80, "weight": weight }),
-                    None => json!({ "name": name, "port": 80 }),
-                })
-                .collect();
+            let services = rule.list(|name| json!({ "name": name, "port": 80 }), "weight");
             json!({ "conditions": [{ "prefix": format!("/{index}") }], "services": services })
         })
         .collect();
@@ -36,14 +29,12 @@ fn object(rules: &[Rule]) -> Value {
 }
 
 proptest! {
+    #![proptest_config(trial::config())]
     #[test]
     fn the_laws_hold(rules in trial::rules(100), one in trial::splits(true, true), two in trial::splits(true, true)) {
         let router = Contour { http_proxy: "shop".to_owned() };
         // A list in which only some tell a weight gives the others none: there is nothing of stable's to split.
-        prop_assume!(rules.iter().all(|rule| {
-            let told = rule.backends.iter().filter(|(_, weight)| weight.is_some()).count();
-            told == 0 || told == rule.backends.len()
-        }));
+        prop_assume!(rules.iter().all(Rule::is_even));
         trial::laws(&router, &[object(&rules)], &[one, two], 50);
     }
 }

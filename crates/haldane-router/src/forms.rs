@@ -76,28 +76,45 @@ pub(crate) struct Before {
 }
 
 impl Before {
-    /// Reads what is remembered with an object. What can't be read counts as nothing: an abort must not fail over it.
-    pub(crate) fn of(object: &Value) -> Self {
-        annotation(object, BEFORE)
-            .and_then(|text| serde_json::from_str(text).ok())
+    /// Reads what is remembered of a release with an object. What can't be read counts as nothing: an abort must not fail over it.
+    pub(crate) fn of(object: &Value, release: &str) -> Self {
+        all(object)
+            .remove(release)
+            .and_then(|before| serde_json::from_value(before).ok())
             .unwrap_or_default()
     }
 
     /// Keeps this with an object; nothing leaves nothing there.
-    pub(crate) fn keep(&self, object: &mut Value) -> Part<()> {
+    pub(crate) fn keep(&self, object: &mut Value, release: &str) -> Part<()> {
+        let mut all = all(object);
         if *self == Self::default() {
+            all.remove(release);
+        } else {
+            let before = serde_json::to_value(self);
+            let before = before.map_err(|error| Wrong::Cannot(error.to_string()))?;
+            all.insert(release.to_owned(), before);
+        }
+        if all.is_empty() {
             unannotate(object, BEFORE);
             return Ok(());
         }
-        let text = serde_json::to_string(self).map_err(|error| Wrong::Cannot(error.to_string()))?;
-        annotate(object, BEFORE, text)
+        annotate(object, BEFORE, Value::Object(all).to_string())
     }
+}
+
+/// What every release remembers with an object: several may share one, each with backends of its own.
+fn all(object: &Value) -> Map<String, Value> {
+    annotation(object, BEFORE)
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default()
 }
 
 /// One object whose rules are changed.
 pub(crate) struct Edit<'a> {
     /// The router's name for people.
     pub(crate) router: &'static str,
+    /// The release.
+    pub(crate) release: String,
     /// The object.
     pub(crate) target: ObjectRef,
     /// Its rules.
@@ -121,15 +138,16 @@ impl Edit<'_> {
         let Some(object) = objects.get(&self.target) else {
             return Ok(Vec::new());
         };
-        let next =
-            self.told(strip(object, &self.forms).and_then(|(next, _)| rest(next, &self.forms)))?;
+        let next = self.told(
+            strip(object, &self.forms, &self.release).and_then(|(next, _)| rest(next, &self.forms)),
+        )?;
         Ok(self.change(object, next))
     }
 
     /// Returns what the object says.
     pub(crate) fn seen(&self, split: &Split, objects: &Objects) -> Result<Seen, RouteError> {
         let object = find(objects, &self.target)?;
-        let weight = self.told(seen(object, &self.forms, split.traffic.weight))?;
+        let weight = self.told(seen(object, &self.forms, split))?;
         Ok(Seen { weight })
     }
 
@@ -148,35 +166,18 @@ impl Edit<'_> {
     }
 
     fn desired_value(&self, split: &Split, object: &Value) -> Part<Value> {
-        let (mut next, _) = strip(object, &self.forms)?;
+        let (mut next, _) = strip(object, &self.forms, &self.release)?;
         let before = apply(&mut next, &self.forms, split)?;
-        before.keep(&mut next)?;
+        before.keep(&mut next, &self.release)?;
         Ok(next)
     }
 }
 
-/// Returns the header rules that a split asks for, oldest first; that by which a request asks for the canary comes last.
-pub(crate) fn header_routes(split: &Split) -> Vec<HeaderRoute> {
-    let ask_by = split
-        .ask_by
-        .iter()
-        .filter(|_| split.traffic.is_open_to_override)
-        .map(|ask_by| HeaderRoute {
-            name: "ask-by".to_owned(),
-            matches: vec![ask_by.clone()],
-        });
-    let routes = split.traffic.header_routes.iter().cloned();
-    routes
-        .filter(|route| !route.matches.is_empty())
-        .chain(ask_by)
-        .collect()
-}
-
 /// Returns the object without anything of ours, and what was remembered with it.
-pub(crate) fn strip(object: &Value, forms: &[Form<'_>]) -> Part<(Value, Before)> {
-    let before = Before::of(object);
+pub(crate) fn strip(object: &Value, forms: &[Form<'_>], release: &str) -> Part<(Value, Before)> {
+    let before = Before::of(object, release);
     let mut next = object.clone();
-    unannotate(&mut next, BEFORE);
+    Before::default().keep(&mut next, release)?;
     let mut memory = before.lists.clone();
     let is_canary_ours = memory.iter().any(|was| was.is_added);
     for form in forms {
@@ -236,8 +237,9 @@ pub(crate) fn rest(mut object: Value, forms: &[Form<'_>]) -> Part<Value> {
 }
 
 /// Returns the canary's share: of several that differ the one that is farthest from what is wished.
-pub(crate) fn seen(object: &Value, forms: &[Form<'_>], wish: Weight) -> Part<Weight> {
-    let before = Before::of(object);
+pub(crate) fn seen(object: &Value, forms: &[Form<'_>], split: &Split) -> Part<Weight> {
+    let before = Before::of(object, &split.release);
+    let wish = split.traffic.weight;
     let mut object = object.clone();
     let mut shares = Vec::new();
     let mut count = 0_usize;
@@ -328,7 +330,7 @@ impl Form<'_> {
         before: &mut Before,
     ) -> Part<Vec<Value>> {
         let mut made = Vec::new();
-        for route in header_routes(split) {
+        for route in split.canary_routes() {
             let Some(head) = &self.head else {
                 if self.has_weights {
                     return Err(Wrong::Cannot("route by headers".to_owned()));
