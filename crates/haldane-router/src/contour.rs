@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use crate::{
     forms::{Edit, Form, Head, Mirror},
     object::{Change, Kind, ObjectRef, Objects},
+    report::condition,
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
-    shape::{Part, Wrong, entry, part, quoted, text},
-    shares::{LARGEST, Members, Scale, Unset},
+    shape::{Part, Wrong, entry, quoted, text},
+    shares::{LARGEST, Members, Mirrored, Scale, Unset},
     split::Split,
 };
 
@@ -64,7 +65,7 @@ impl Contour {
         let canary = split.canary.service.clone();
         let mirror = Mirror {
             add: Box::new(|rule, member, share| add_mirror(rule, member, share.as_bps())),
-            remove: Box::new(move |rule| remove_mirror(rule, &canary)),
+            remove: Box::new(move |rule, _| remove_mirror(rule, &canary)),
         };
         Edit {
             router: CAPABILITIES.name,
@@ -99,7 +100,10 @@ impl Router for Contour {
         let target = HTTP_PROXY.named(&split.namespace, &self.http_proxy);
         objects.get(&target).map_or_else(
             || Accepted::Pending(format!("{target} does not exist")),
-            |object| accepted(object),
+            |object| {
+                let silent = Accepted::Pending("Contour has not reported on it yet".to_owned());
+                condition(object, &["Valid"], CAPABILITIES.name, silent)
+            },
         )
     }
 
@@ -151,7 +155,7 @@ fn add_head(rule: &mut Value, matches: &[HeaderMatch]) -> Part<()> {
     Ok(())
 }
 
-fn add_mirror(rule: &mut Value, mut member: Value, share_bps: u16) -> Part<()> {
+fn add_mirror(rule: &mut Value, mut member: Value, share_bps: u16) -> Part<Mirrored> {
     let services = entry(rule, "spec.routes[]", "services", json!([]))?;
     let Value::Array(list) = services else {
         return Err(Wrong::found("spec.routes[].services", "a list", services));
@@ -178,7 +182,7 @@ fn add_mirror(rule: &mut Value, mut member: Value, share_bps: u16) -> Part<()> {
         Value::Null,
     )? = json!(share_bps.saturating_add(50).div_euclid(100).clamp(1, 100));
     list.push(member);
-    Ok(())
+    Ok(Mirrored::Added)
 }
 
 fn remove_mirror(rule: &mut Value, canary: &str) {
@@ -187,31 +191,6 @@ fn remove_mirror(rule: &mut Value, canary: &str) {
             service.get("mirror") != Some(&json!(true)) || text(service, &["name"]) != Some(canary)
         });
     }
-}
-
-/// Reads the condition `Valid`; it counts once it is of the present generation.
-fn accepted(object: &Value) -> Accepted {
-    let conditions = part(object, &["status", "conditions"]).and_then(Value::as_array);
-    let valid = conditions.and_then(|list| {
-        list.iter()
-            .find(|condition| text(condition, &["type"]) == Some("Valid"))
-    });
-    let Some(valid) = valid else {
-        return Accepted::Pending("Contour has not reported on it yet".to_owned());
-    };
-    let number = |value: &Value, path: &[&str]| part(value, path).and_then(Value::as_i64);
-    if number(valid, &["observedGeneration"]) < number(object, &["metadata", "generation"]) {
-        return Accepted::Pending("Contour reports on an older generation".to_owned());
-    }
-    if text(valid, &["status"]) == Some("True") {
-        return Accepted::Yes;
-    }
-    let errors = part(valid, &["errors"]).and_then(Value::as_array);
-    let first = errors.and_then(|errors| text(errors.first()?, &["message"]));
-    let why = first
-        .or_else(|| text(valid, &["message"]))
-        .unwrap_or("not valid");
-    Accepted::No(why.to_owned())
 }
 
 #[cfg(test)]

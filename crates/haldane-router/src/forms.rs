@@ -13,7 +13,7 @@ use crate::{
     object::{Change, ObjectRef, Objects},
     route::{BEFORE, RouteError, Seen},
     shape::{Part, Wrong, annotate, annotation, covers, find, lists, part_mut, unannotate},
-    shares::{Members, Was},
+    shares::{Members, Mirrored, Was},
     split::Split,
 };
 
@@ -48,9 +48,9 @@ pub(crate) struct Head<'a> {
 /// How a rule copies requests.
 pub(crate) struct Mirror<'a> {
     /// Adds a mirror to a rule that has none of ours: to this member, for this share.
-    pub(crate) add: Box<dyn Fn(&mut Value, Value, Weight) -> Part<()> + 'a>,
+    pub(crate) add: Box<dyn Fn(&mut Value, Value, Weight) -> Part<Mirrored> + 'a>,
     /// Takes ours out.
-    pub(crate) remove: Box<dyn Fn(&mut Value) + 'a>,
+    pub(crate) remove: Box<dyn Fn(&mut Value, Mirrored) + 'a>,
 }
 
 /// How a rule without a list gets one.
@@ -309,10 +309,10 @@ impl Form<'_> {
         };
         if self.has_weights {
             let was = self.members.split(&path, list, split.traffic.weight)?;
-            let is_mirrored = self.mirror(rule, &stable, split.traffic.mirror)?;
+            let mirrored = self.mirror(rule, &stable, split.traffic.mirror)?;
             if let Some(mut was) = was {
                 was.is_single = is_single;
-                was.is_mirrored = is_mirrored;
+                was.mirror = mirrored;
                 before.lists.push(was);
             }
         }
@@ -351,15 +351,14 @@ impl Form<'_> {
         Ok(made)
     }
 
-    fn mirror(&self, rule: &mut Value, stable: &Value, share: Weight) -> Part<bool> {
+    fn mirror(&self, rule: &mut Value, stable: &Value, share: Weight) -> Part<Option<Mirrored>> {
         if share.is_zero() {
-            return Ok(false);
+            return Ok(None);
         }
         let Some(mirror) = &self.mirror else {
             return Err(Wrong::Cannot("copy requests to the canary".to_owned()));
         };
-        (mirror.add)(rule, self.members.canary_like(stable), share)?;
-        Ok(true)
+        (mirror.add)(rule, self.members.canary_like(stable), share).map(Some)
     }
 
     fn restore(
@@ -378,10 +377,8 @@ impl Form<'_> {
         };
         let was = self.members.restore(&path, list, memory, is_canary_ours)?;
         if let Some(was) = was {
-            if was.is_mirrored
-                && let Some(mirror) = &self.mirror
-            {
-                (mirror.remove)(rule);
+            if let (Some(mirrored), Some(mirror)) = (was.mirror, &self.mirror) {
+                (mirror.remove)(rule, mirrored);
             }
             self.close(rule, was.is_single);
         }

@@ -7,9 +7,14 @@
 //! **Invariants:** what a router did not put into an object it does not touch; after `cleared` an object is to the byte what it was
 //! before, but that a canary which was there already gets no traffic.
 
+pub mod apisix;
 pub mod contour;
 mod forms;
+pub mod gloo;
+pub mod knative;
+pub mod kuma;
 pub mod object;
+mod report;
 pub mod route;
 mod shape;
 mod shares;

@@ -5,7 +5,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    apisix::{self, Apisix},
     contour::{self, Contour},
+    gloo::{self, Gloo},
+    knative::{self, Knative},
+    kuma::{self, Kuma},
     object::{Change, ObjectRef, Objects},
     split::Split,
     traefik::{self, Traefik},
@@ -18,9 +22,21 @@ pub const BEFORE: &str = "haldane.dev/before";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Route {
+    /// Apache APISIX's ApisixRoute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apisix: Option<Apisix>,
     /// Contour's HTTPProxy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contour: Option<Contour>,
+    /// Gloo's RouteTable or VirtualService.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gloo: Option<Gloo>,
+    /// Knative's Service or Route.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub knative: Option<Knative>,
+    /// Kuma's MeshHTTPRoute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kuma: Option<Kuma>,
     /// Traefik's TraefikService and IngressRoute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traefik: Option<Traefik>,
@@ -142,7 +158,11 @@ impl Route {
     /// When none is set, or more than one.
     pub fn router(&self) -> Result<&dyn Router, RouteError> {
         let all = [
+            self.apisix.as_ref().map(|one| one as &dyn Router),
             self.contour.as_ref().map(|one| one as &dyn Router),
+            self.gloo.as_ref().map(|one| one as &dyn Router),
+            self.knative.as_ref().map(|one| one as &dyn Router),
+            self.kuma.as_ref().map(|one| one as &dyn Router),
             self.traefik.as_ref().map(|one| one as &dyn Router),
         ];
         let set: Vec<&dyn Router> = all.into_iter().flatten().collect();
@@ -156,5 +176,12 @@ impl Route {
 /// Returns what each router can do, in the order in which they are told to people.
 #[must_use]
 pub fn catalog() -> Vec<Capabilities> {
-    vec![contour::CAPABILITIES, traefik::CAPABILITIES]
+    vec![
+        apisix::CAPABILITIES,
+        contour::CAPABILITIES,
+        gloo::CAPABILITIES,
+        knative::CAPABILITIES,
+        kuma::CAPABILITIES,
+        traefik::CAPABILITIES,
+    ]
 }

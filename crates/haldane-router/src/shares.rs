@@ -66,9 +66,19 @@ pub(crate) struct Was {
     /// Whether the rule had no list, but a place for a single backend.
     #[serde(default, rename = "single", skip_serializing_if = "is_false")]
     pub(crate) is_single: bool,
-    /// Whether a mirror was added.
-    #[serde(default, rename = "mirror", skip_serializing_if = "is_false")]
-    pub(crate) is_mirrored: bool,
+    /// Whether a mirror was added, and with it the list in which it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mirror: Option<Mirrored>,
+}
+
+/// Where a mirror was added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Mirrored {
+    /// In a list that was there.
+    Added,
+    /// In a list that was made for it.
+    Alone,
 }
 
 const fn one() -> u64 {
@@ -173,7 +183,7 @@ impl Members<'_> {
             by: parts.by,
             is_added: before.canary.is_none(),
             is_single: false,
-            is_mirrored: false,
+            mirror: None,
         };
         // Where no member had a weight all of them get one, lest the others be left with none.
         let is_all_unset = self.unset == Unset::NoneUnlessAll
