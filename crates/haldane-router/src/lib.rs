@@ -8,12 +8,14 @@
 //! before, but that a canary which was there already gets no traffic.
 
 pub mod apisix;
+pub mod consul;
 pub mod contour;
 mod forms;
 pub mod gloo;
 pub mod knative;
 pub mod kuma;
 pub mod object;
+pub mod ratio;
 mod report;
 pub mod route;
 mod shape;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     apisix::{self, Apisix},
+    consul::{self, Consul},
     contour::{self, Contour},
     gloo::{self, Gloo},
     knative::{self, Knative},
@@ -25,6 +26,9 @@ pub struct Route {
     /// Apache APISIX's ApisixRoute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apisix: Option<Apisix>,
+    /// Consul's ServiceSplitter and ServiceRouter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consul: Option<Consul>,
     /// Contour's HTTPProxy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contour: Option<Contour>,
@@ -159,6 +163,7 @@ impl Route {
     pub fn router(&self) -> Result<&dyn Router, RouteError> {
         let all = [
             self.apisix.as_ref().map(|one| one as &dyn Router),
+            self.consul.as_ref().map(|one| one as &dyn Router),
             self.contour.as_ref().map(|one| one as &dyn Router),
             self.gloo.as_ref().map(|one| one as &dyn Router),
             self.knative.as_ref().map(|one| one as &dyn Router),
@@ -178,6 +183,7 @@ impl Route {
 pub fn catalog() -> Vec<Capabilities> {
     vec![
         apisix::CAPABILITIES,
+        consul::CAPABILITIES,
         contour::CAPABILITIES,
         gloo::CAPABILITIES,
         knative::CAPABILITIES,
