@@ -66,10 +66,10 @@ pub(crate) struct Single<'a> {
 pub(crate) struct Before {
     /// The lists, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    lists: Vec<Was>,
+    pub(crate) lists: Vec<Was>,
     /// The marks of the rules that were added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    rules: Vec<Value>,
+    pub(crate) rules: Vec<Value>,
     /// What else a router has to remember.
     #[serde(flatten)]
     pub(crate) more: Map<String, Value>,
@@ -225,6 +225,9 @@ pub(crate) fn apply(object: &mut Value, forms: &[Form<'_>], split: &Split) -> Pa
     if count == 0 {
         return Err(without_stable(forms));
     }
+    if before.rules.is_empty() && !split.canary_routes().is_empty() {
+        return Err(Wrong::Cannot("route by headers".to_owned()));
+    }
     Ok(before)
 }
 
@@ -332,9 +335,6 @@ impl Form<'_> {
         let mut made = Vec::new();
         for route in split.canary_routes() {
             let Some(head) = &self.head else {
-                if self.has_weights {
-                    return Err(Wrong::Cannot("route by headers".to_owned()));
-                }
                 continue;
             };
             let mut copy = rule.clone();

@@ -7,6 +7,8 @@
 //! **Invariants:** what a router did not put into an object it does not touch; after `cleared` an object is to the byte what it was
 //! before, but that a canary which was there already gets no traffic.
 
+pub mod alb;
+pub mod ambassador;
 pub mod apisix;
 pub mod consul;
 pub mod contour;

@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    alb::{self, Alb},
+    ambassador::{self, Ambassador},
     apisix::{self, Apisix},
     consul::{self, Consul},
     contour::{self, Contour},
@@ -23,6 +25,12 @@ pub const BEFORE: &str = "haldane.dev/before";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Route {
+    /// AWS Load Balancer Controller's annotations on an Ingress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alb: Option<Alb>,
+    /// Ambassador's (Emissary's) Mapping.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ambassador: Option<Ambassador>,
     /// Apache APISIX's ApisixRoute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apisix: Option<Apisix>,
@@ -162,6 +170,8 @@ impl Route {
     /// When none is set, or more than one.
     pub fn router(&self) -> Result<&dyn Router, RouteError> {
         let all = [
+            self.alb.as_ref().map(|one| one as &dyn Router),
+            self.ambassador.as_ref().map(|one| one as &dyn Router),
             self.apisix.as_ref().map(|one| one as &dyn Router),
             self.consul.as_ref().map(|one| one as &dyn Router),
             self.contour.as_ref().map(|one| one as &dyn Router),
@@ -182,6 +192,8 @@ impl Route {
 #[must_use]
 pub fn catalog() -> Vec<Capabilities> {
     vec![
+        alb::CAPABILITIES,
+        ambassador::CAPABILITIES,
         apisix::CAPABILITIES,
         consul::CAPABILITIES,
         contour::CAPABILITIES,
