@@ -22,6 +22,7 @@ mod report;
 pub mod route;
 mod shape;
 mod shares;
+pub mod skipper;
 pub mod split;
 pub mod traefik;
 #[cfg(test)]

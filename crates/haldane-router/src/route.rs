@@ -14,6 +14,7 @@ use crate::{
     knative::{self, Knative},
     kuma::{self, Kuma},
     object::{Change, ObjectRef, Objects},
+    skipper::{self, Skipper},
     split::Split,
     traefik::{self, Traefik},
 };
@@ -49,6 +50,9 @@ pub struct Route {
     /// Kuma's MeshHTTPRoute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kuma: Option<Kuma>,
+    /// Skipper's RouteGroup, or its annotation on an Ingress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipper: Option<Skipper>,
     /// Traefik's TraefikService and IngressRoute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traefik: Option<Traefik>,
@@ -178,6 +182,7 @@ impl Route {
             self.gloo.as_ref().map(|one| one as &dyn Router),
             self.knative.as_ref().map(|one| one as &dyn Router),
             self.kuma.as_ref().map(|one| one as &dyn Router),
+            self.skipper.as_ref().map(|one| one as &dyn Router),
             self.traefik.as_ref().map(|one| one as &dyn Router),
         ];
         let set: Vec<&dyn Router> = all.into_iter().flatten().collect();
@@ -200,6 +205,7 @@ pub fn catalog() -> Vec<Capabilities> {
         gloo::CAPABILITIES,
         knative::CAPABILITIES,
         kuma::CAPABILITIES,
+        skipper::CAPABILITIES,
         traefik::CAPABILITIES,
     ]
 }
