@@ -411,7 +411,7 @@ fn lower(value: Value) -> Value {
             Value::Object(lowered.collect::<Map<String, Value>>())
         }
         Value::Array(list) => Value::Array(list.into_iter().map(lower).collect()),
-        other => other,
+        plain @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => plain,
     }
 }
 
@@ -432,6 +432,7 @@ fn restored(key: &str, now: &str, was: &str, before: &mut Before, split: &Split)
         &place(key),
         groups(key, &mut action)?,
         &mut before.lists,
+        "",
         false,
     )?;
     let mut original = parsed(key, was)?;

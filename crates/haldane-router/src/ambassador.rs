@@ -94,7 +94,7 @@ impl Ambassador {
             Some(_) | None => {
                 let mut spec = spec.clone();
                 *entry(&mut spec, "spec", "weight", Value::Null).map_err(told)? = percent;
-                keep_made(&target, split, spec, objects)?
+                keep_made(&target, split, &spec, objects)?
             }
         };
         Ok(next.map(|next| Change::Put(target.clone(), next)))
@@ -129,7 +129,7 @@ impl Router for Ambassador {
                     let spec = with_headers(&spec, route).map_err(|wrong| {
                         wrong.of(CAPABILITIES.name, &self.base(&split.namespace))
                     })?;
-                    let next = keep_made(&target, split, spec, objects)?;
+                    let next = keep_made(&target, split, &spec, objects)?;
                     changes.extend(next.map(|next| Change::Put(target, next)));
                 }
                 None => changes.extend(gone(target, split, objects)),

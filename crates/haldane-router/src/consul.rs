@@ -176,7 +176,7 @@ impl Consul {
             Some(_) if conditions.is_empty() => Ok(Some(Change::Delete(target))),
             Some(_) | None => {
                 let spec = json!({ "routes": self.everywhere(split, conditions) });
-                Ok(keep_made(&target, split, spec, objects)?.map(put))
+                Ok(keep_made(&target, split, &spec, objects)?.map(put))
             }
         }
     }
@@ -289,7 +289,10 @@ impl Router for Consul {
                 what: "route by headers without `router: true`".to_owned(),
             });
         }
-        self.check(split, objects)?;
+        // Going back to stable must not fail over what only the canary needs.
+        if !split.traffic.is_stable_only() {
+            self.check(split, objects)?;
+        }
         let mut weighed = split.clone();
         weighed.traffic.header_routes.clear();
         weighed.traffic.is_open_to_override = false;

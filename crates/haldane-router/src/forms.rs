@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::{
     object::{Change, ObjectRef, Objects},
     route::{BEFORE, RouteError, Seen},
-    shape::{Part, Wrong, annotate, annotation, covers, find, lists, part_mut, unannotate},
+    shape::{Part, Wrong, annotate, annotation, covers, digest, find, lists, part_mut, unannotate},
     shares::{Members, Mirrored, Was},
     split::Split,
 };
@@ -37,20 +37,24 @@ pub(crate) struct Form<'a> {
     pub(crate) single: Option<Single<'a>>,
 }
 
+type AddHead<'a> = Box<dyn Fn(&mut Value, &HeaderRoute, usize) -> Part<()> + 'a>;
+type AddMirror<'a> = Box<dyn Fn(&mut Value, Value, Weight) -> Part<Mirrored> + 'a>;
+type RemoveMirror<'a> = Box<dyn Fn(&mut Value, Mirrored) + 'a>;
+
 /// How a rule is made to match headers too.
 pub(crate) struct Head<'a> {
     /// The member of a rule by which one of ours is known again.
     pub(crate) mark: &'static str,
     /// Adds the conditions to a copy of a rule; the number tells the copies of an object apart.
-    pub(crate) add: Box<dyn Fn(&mut Value, &HeaderRoute, usize) -> Part<()> + 'a>,
+    pub(crate) add: AddHead<'a>,
 }
 
 /// How a rule copies requests.
 pub(crate) struct Mirror<'a> {
     /// Adds a mirror to a rule that has none of ours: to this member, for this share.
-    pub(crate) add: Box<dyn Fn(&mut Value, Value, Weight) -> Part<Mirrored> + 'a>,
+    pub(crate) add: AddMirror<'a>,
     /// Takes ours out.
-    pub(crate) remove: Box<dyn Fn(&mut Value, Mirrored) + 'a>,
+    pub(crate) remove: RemoveMirror<'a>,
 }
 
 /// How a rule without a list gets one.
@@ -314,6 +318,7 @@ impl Form<'_> {
             let was = self.members.split(&path, list, split.traffic.weight)?;
             let mirrored = self.mirror(rule, &stable, split.traffic.mirror)?;
             if let Some(mut was) = was {
+                was.mark = self.mark(rule);
                 was.is_single = is_single;
                 was.mirror = mirrored;
                 before.lists.push(was);
@@ -372,10 +377,13 @@ impl Form<'_> {
             return Ok(());
         }
         let path = format!("{at}{}", self.backends.join("."));
+        let mark = self.mark(rule);
         let Some(list) = self.list(&path, rule)? else {
             return Ok(());
         };
-        let was = self.members.restore(&path, list, memory, is_canary_ours)?;
+        let was = self
+            .members
+            .restore(&path, list, memory, &mark, is_canary_ours)?;
         if let Some(was) = was {
             if let (Some(mirrored), Some(mirror)) = (was.mirror, &self.mirror) {
                 (mirror.remove)(rule, mirrored);
@@ -420,6 +428,18 @@ impl Form<'_> {
             Some(Value::Array(list)) => Ok(Some(list)),
             Some(other) => Err(Wrong::found(path, "a list", other)),
         }
+    }
+
+    /// Returns a mark of what a rule says beside its backends; a router of a single list needs none.
+    fn mark(&self, rule: &Value) -> String {
+        if self.rules.is_empty() {
+            return String::new();
+        }
+        let mut rule = rule.clone();
+        if let Some(list) = part_mut(&mut rule, self.backends) {
+            *list = Value::Null;
+        }
+        digest(&rule).chars().take(8).collect()
     }
 
     fn is_meant(&self, rule: &Value) -> bool {

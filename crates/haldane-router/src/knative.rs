@@ -128,9 +128,10 @@ impl Router for Knative {
         let target = self.target(&split.namespace);
         let object = target.and_then(|target| objects.get(&target));
         let silent = Accepted::Pending("Knative has not reported on it yet".to_owned());
-        object.map_or(silent.clone(), |object| {
-            condition(object, &["Ready"], CAPABILITIES.name, silent)
-        })
+        match object {
+            Some(object) => condition(object, &["Ready"], CAPABILITIES.name, silent),
+            None => silent,
+        }
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -64,7 +64,7 @@ impl Kuma {
                     add: Box::new(|rule, route, _| add_head(rule, &route.matches)),
                 }),
                 mirror: Some(Mirror {
-                    add: Box::new(add_mirror),
+                    add: Box::new(|rule, member, share| add_mirror(rule, &member, share)),
                     remove: Box::new(move |rule, mirrored| {
                         remove_mirror(rule, mirrored, &is_canary)
                     }),
@@ -187,7 +187,7 @@ fn add_head(rule: &mut Value, wanted: &[HeaderMatch]) -> Part<()> {
     Ok(())
 }
 
-fn add_mirror(rule: &mut Value, canary: Value, share: Weight) -> Part<Mirrored> {
+fn add_mirror(rule: &mut Value, canary: &Value, share: Weight) -> Part<Mirrored> {
     let Some(default) = part_mut(rule, &["default"]) else {
         return Err(Wrong::at(
             "spec.to[].rules[].default",

@@ -32,7 +32,7 @@ pub struct ObjectRef {
 pub type Objects = BTreeMap<ObjectRef, Value>;
 
 /// One object as it should be.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// It should be this; where it does not exist yet it is created.
     Put(ObjectRef, Value),

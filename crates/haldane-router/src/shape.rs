@@ -92,7 +92,9 @@ pub(crate) fn entry<'a>(
 ) -> Part<&'a mut Value> {
     match value {
         Value::Object(map) => Ok(map.entry(key).or_insert(made)),
-        other => Err(Wrong::found(path, "a mapping", other)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err(Wrong::found(path, "a mapping", value))
+        }
     }
 }
 
@@ -202,8 +204,8 @@ pub(crate) fn unannotate(object: &mut Value, key: &str) {
 }
 
 /// Returns an object that belongs to the release of a split.
-pub(crate) fn made(kind: &Kind, name: &str, split: &Split, spec: Value) -> Value {
-    let before = json!({ "created": digest(&spec) });
+pub(crate) fn made(kind: &Kind, name: &str, split: &Split, spec: &Value) -> Value {
+    let before = json!({ "created": digest(spec) });
     json!({
         "apiVersion": kind.api_version(),
         "kind": kind.kind,
@@ -232,7 +234,7 @@ pub(crate) fn is_made(object: &Value, split: &Split) -> bool {
 pub(crate) fn keep_made(
     target: &ObjectRef,
     split: &Split,
-    spec: Value,
+    spec: &Value,
     objects: &Objects,
 ) -> Result<Option<Value>, RouteError> {
     let wanted = made(target.kind, &target.name, split, spec);
@@ -262,7 +264,7 @@ pub(crate) fn keep_made(
 }
 
 /// Returns a short mark of a value (FNV-1a): another one for another value, as far as it goes.
-fn digest(value: &Value) -> String {
+pub(crate) fn digest(value: &Value) -> String {
     let mark = value
         .to_string()
         .bytes()

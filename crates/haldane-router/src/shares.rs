@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use crate::shape::{Part, Wrong, entry, remove};
 
+type NameOf<'a> = Box<dyn Fn(&Value) -> Option<String> + 'a>;
+
 /// How the members of a list are read and written.
 pub(crate) struct Members<'a> {
     /// The field with the weight.
@@ -20,7 +22,7 @@ pub(crate) struct Members<'a> {
     /// Which numbers a list may have.
     pub(crate) scale: Scale,
     /// Returns a member's name; nothing for a member that takes no part, such as a mirror.
-    pub(crate) name: Box<dyn Fn(&Value) -> Option<String> + 'a>,
+    pub(crate) name: NameOf<'a>,
     /// Makes a copy of stable's member the canary's.
     pub(crate) rename: Box<dyn Fn(&mut Value) + 'a>,
     /// The name of stable's member.
@@ -57,6 +59,9 @@ pub(crate) const LARGEST: u64 = 1_000_000;
 pub(crate) struct Was {
     /// The members with their weights as they were written.
     of: Vec<(String, Option<Value>)>,
+    /// The mark of the rule, by which its list is told from others with the same members.
+    #[serde(default, rename = "rule", skip_serializing_if = "String::is_empty")]
+    pub(crate) mark: String,
     /// By how much the weights of the others were multiplied.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     by: u64,
@@ -180,6 +185,7 @@ impl Members<'_> {
         })?;
         let was = Was {
             of: self.written(list),
+            mark: String::new(),
             by: parts.by,
             is_added: before.canary.is_none(),
             is_single: false,
@@ -213,6 +219,7 @@ impl Members<'_> {
         at: &str,
         list: &mut Vec<Value>,
         memory: &mut Vec<Was>,
+        mark: &str,
         is_canary_ours: bool,
     ) -> Part<Option<Was>> {
         let now = self.seats(at, list)?;
@@ -226,9 +233,21 @@ impl Members<'_> {
                 .collect()
         };
         let here = names(&self.written(list));
+        let both = now
+            .weight_at(now.stable)
+            .saturating_add(now.weight_at(now.canary));
+        // Several lists may have the same members: the likeliest is taken, and of equals the first.
+        let likeness = |was: &Was| {
+            u8::from(was.mark != mark) * 4
+                + u8::from(!self.is_as_left(&now, was)) * 2
+                + u8::from(self.share_of(was).saturating_mul(was.by) != both)
+        };
         let found = memory
             .iter()
-            .position(|was| names(&was.of) == here)
+            .enumerate()
+            .filter(|(_, was)| names(&was.of) == here)
+            .min_by_key(|(_, was)| likeness(was))
+            .map(|(index, _)| index)
             .map(|index| memory.remove(index));
         let Some(canary) = now.canary else {
             return Ok(found);
@@ -292,6 +311,16 @@ impl Members<'_> {
                 .and_then(|(_, raw)| self.effective(raw.as_ref(), is_all_unset))
                 .is_some_and(|before| before.saturating_mul(was.by) == *weight)
         })
+    }
+
+    /// Returns what stable and the canary had together.
+    fn share_of(&self, was: &Was) -> u64 {
+        let is_all_unset = was.of.iter().all(|(_, weight)| is_unset(weight.as_ref()));
+        was.of
+            .iter()
+            .filter(|(name, _)| *name == self.stable || *name == self.canary)
+            .filter_map(|(_, raw)| self.effective(raw.as_ref(), is_all_unset))
+            .fold(0, u64::saturating_add)
     }
 
     fn written(&self, list: &[Value]) -> Vec<(String, Option<Value>)> {
@@ -426,7 +455,7 @@ impl Scale {
         let usual = [100, 1_000, FULL]
             .into_iter()
             .filter(|total| total - 1 <= most);
-        let finest = usual.clone().last().unwrap_or(100);
+        let finest = usual.clone().next_back().unwrap_or(100);
         usual.into_iter().find(is_exact).unwrap_or(finest)
     }
 

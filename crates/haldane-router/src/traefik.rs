@@ -353,12 +353,11 @@ fn mirrored(object: &Value, split: &Split, share_bps: u16, port: Option<Value>) 
     if let (Some(was), Some(mirroring)) = (
         before.more.get(MIRRORS),
         part_mut(&mut next, &["spec", "mirroring"]),
-    ) {
-        if let Some(Value::Array(list)) = mirroring.get_mut("mirrors") {
-            list.retain(|mirror| mirror.get("name") != Some(&canary));
-            if list.is_empty() && *was == json!("none") {
-                remove(mirroring, "mirrors");
-            }
+    ) && let Some(Value::Array(list)) = mirroring.get_mut("mirrors")
+    {
+        list.retain(|mirror| mirror.get("name") != Some(&canary));
+        if list.is_empty() && *was == json!("none") {
+            remove(mirroring, "mirrors");
         }
     }
     if share_bps == 0 {

@@ -275,7 +275,7 @@ fn set(objects: &mut Objects, path: &str, value: &Value) {
         }
         Value::Array(list) if key == "-" => list.push(value.clone()),
         Value::Array(list) => list[key.parse::<usize>().unwrap()] = value.clone(),
-        other => panic!("{path}: {other}"),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => panic!("{path}"),
     }
 }
 
@@ -385,6 +385,7 @@ pub(crate) fn splits(has_headers: bool, has_mirror: bool) -> impl Strategy<Value
 /// How properties are tried: a failing case becomes a case of the table, not a file of seeds.
 pub(crate) fn config() -> ProptestConfig {
     ProptestConfig {
+        cases: 100,
         failure_persistence: None,
         ..ProptestConfig::default()
     }

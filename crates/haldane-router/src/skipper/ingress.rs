@@ -127,7 +127,7 @@ fn strip(object: &Value, split: &Split) -> Part<Value> {
     }
     let mut list = now;
     let mut memory = before.lists.clone();
-    members(split).restore(AT, &mut list, &mut memory, false)?;
+    members(split).restore(AT, &mut list, &mut memory, "", false)?;
     let raw = before.more.get(RAW).and_then(Value::as_str);
     let mut original = next.clone();
     match raw {
