@@ -130,16 +130,21 @@ pub fn parse_judged_plan(text: &str) -> Result<Plan, Vec<Problem>> {
             node: &root,
             path: String::new(),
         };
-        let fields = at.fields(&keys::JUDGED_PLAN, &mut out)?;
-        let sources = fields.or("sources", BTreeMap::new(), |at| {
-            metric::read_sources(at, &mut out)
-        });
-        service::read_judged_plan(&fields, &sources, &mut out)
+        read_judged_plan(&at, &mut out)
     });
     match (plan, out.into_list()) {
         (Some(plan), problems) if problems.is_empty() => Ok(plan),
         (_, problems) => Err(problems),
     }
+}
+
+/// Reads a map of the keys `rollout`, `metrics` and `sources`.
+pub(crate) fn read_judged_plan(at: &At<'_>, out: &mut Problems) -> Option<Plan> {
+    let fields = at.fields(&keys::JUDGED_PLAN, out)?;
+    let sources = fields.or("sources", BTreeMap::new(), |at| {
+        metric::read_sources(at, out)
+    });
+    service::read_judged_plan(&fields, &sources, out)
 }
 
 fn read_file(at: &At<'_>, out: &mut Problems) -> Option<File> {

@@ -7,4 +7,7 @@
 //! **Invariants:** a decision is in the status before anything follows from it, except that traffic may be taken from the canary first;
 //! nothing is written without the lease; nothing is read by polling.
 
+pub mod client;
+pub mod release;
 pub mod turn;
+pub mod view;

@@ -17,7 +17,9 @@ mod figure;
 mod get;
 pub(crate) mod globals;
 mod history;
+mod home;
 mod judge;
+mod kube;
 mod line;
 mod lint;
 pub(crate) mod live;
@@ -37,6 +39,7 @@ mod snapshot;
 mod source;
 mod status;
 mod steer;
+mod subject;
 pub(crate) mod table;
 #[cfg(test)]
 mod testing;
@@ -48,7 +51,7 @@ use std::io::Write;
 use haldane_api::http::CommandName;
 
 pub(crate) use self::{
-    exit::{Exit, finish},
+    exit::{Exit, UsageError, finish},
     globals::{GlobalArgs, Globals},
 };
 
@@ -56,6 +59,7 @@ pub(crate) use self::{
 const BEGINNING: &str = "\
 Begin with:
   haldane demo                    see it work; needs nothing
+  haldane get --kube              the Releases of a cluster; also as `kubectl haldane get`
   haldane lint -f haldane.yaml    check the release file of your own services
   haldane up -f haldane.yaml      run them; then, in another terminal:
   haldane deploy NAME --version v2 --run './program --port $PORT' --wait
@@ -131,11 +135,12 @@ Examples:
   haldane apply -f haldane.yaml --dry-run   only tell what would change
   haldane apply -f haldane.yaml --prune     remove services that left the file")]
     Apply(apply::Args),
-    /// Check a release file
+    /// Check a release file, or the Releases of a manifest
     #[command(after_help = "\
 Examples:
   haldane lint -f haldane.yaml
   cat haldane.yaml | haldane lint -f -
+  haldane lint -f release.yaml               Releases among the objects of a manifest
 
 Exit code 1 where there are mistakes; advice alone is 0.")]
     Lint(lint::Args),
@@ -162,12 +167,17 @@ Examples:
   haldane get -w                follow changes
   haldane get auth --diff       where what runs differs from the file
   haldane get auth -o json
+  haldane get --kube -A         the releases of all namespaces
+  haldane get -n web shop       a release with its ReplicaSets and pods
 
 STEP is the step at work of all, WEIGHT the canary's share as decided and OBSERVED as counted,
 READY the replicas ready of those wanted, stable's and, after a plus, the canary's.")]
     Get(get::Args),
     /// Say where a service stands and what comes next
-    #[command(after_help = "Examples:\n  haldane status auth")]
+    #[command(after_help = "\
+Examples:
+  haldane status auth
+  haldane status -n web shop")]
     Status(status::Args),
     /// Show past rollouts, or every decision of one
     #[command(after_help = "\
@@ -188,7 +198,7 @@ to the last bit.")]
     #[command(after_help = "\
 Examples:
   haldane logs auth -f
-  haldane logs auth --version v2 --replica 0 -n 500")]
+  haldane logs auth --version v2 --replica 0 --lines 500")]
     Logs(logs::Args),
     /// Show stable and canary side by side
     #[command(after_help = "\
@@ -201,7 +211,10 @@ Examples:
 Examples:
   haldane promote auth
   haldane promote auth --step 3          only if step 3 is still the current one
-  haldane promote auth --full --reason 'hotfix'")]
+  haldane promote auth --full --reason 'hotfix'
+  haldane promote web/shop --kube        a release in namespace web
+
+Exit code on Kubernetes: 4 where no controller answers within 30 s.")]
     Promote(steer::PromoteArgs),
     /// Keep a rollout where it is until resumed
     #[command(after_help = "Examples:\n  haldane pause auth --reason 'looking into p99'")]
@@ -284,6 +297,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   haldane doctor -f haldane.yaml
+  haldane doctor --kube -A
+  haldane doctor -n web --url https://shop.example.com/
 
 Exit code 1 where a check fails; warnings alone are 0.")]
     Doctor(doctor::Args),
@@ -298,6 +313,11 @@ pub(crate) async fn run(
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
+    if globals.access.is_some()
+        && let Some(name) = command.of_machine()
+    {
+        return Err(of_machine(name).into());
+    }
     match command {
         Command::Demo(args) => crate::demo::run(&args, globals, out).await,
         Command::Up(args) => {
@@ -336,6 +356,61 @@ pub(crate) async fn run(
         Command::Doctor(args) => doctor::run(&args, globals, out).await,
         Command::HelpMarkdown => reference::run(out),
     }
+}
+
+impl Command {
+    /// Returns the name of a command that is about this machine and its daemon alone; `None` where a cluster can be meant, or where
+    /// neither is asked.
+    const fn of_machine(&self) -> Option<&'static str> {
+        match self {
+            Self::Demo(_) => Some("demo"),
+            Self::Up(_) => Some("up"),
+            Self::Shop(_) => Some("shop"),
+            Self::Bench(_) => Some("bench"),
+            Self::Down => Some("down"),
+            Self::Apply(_) => Some("apply"),
+            Self::Deploy(_) => Some("deploy"),
+            Self::Logs(_) => Some("logs"),
+            Self::Replay(_) => Some("replay"),
+            Self::Metrics(_) => Some("metrics"),
+            Self::Get(_)
+            | Self::Status(_)
+            | Self::History(_)
+            | Self::Explain(_)
+            | Self::Monitor(_)
+            | Self::Promote(_)
+            | Self::Pause(_)
+            | Self::Resume(_)
+            | Self::Abort(_)
+            | Self::Retry(_)
+            | Self::Undo(_)
+            | Self::Restart(_)
+            | Self::SetWeight(_)
+            | Self::Doctor(_)
+            | Self::Plan(_)
+            | Self::Lint(_)
+            | Self::Simulate(_)
+            | Self::Judge(_)
+            | Self::Schema
+            | Self::Completions(_)
+            | Self::HelpMarkdown => None,
+        }
+    }
+}
+
+/// Returns why a command can't be meant for a cluster, and what does the same there.
+fn of_machine(name: &str) -> UsageError {
+    let instead = match name {
+        "apply" => "; there `kubectl apply -f release.yaml` says what a release should be",
+        "deploy" => {
+            "; there a change of the workload's image begins a rollout, as by `kubectl set image`"
+        }
+        "logs" => "; there `kubectl logs` shows them, for the pods that `haldane get NAME` names",
+        _ => "",
+    };
+    UsageError(format!(
+        "{name} is about this machine's daemon, not about a cluster (--kube){instead}"
+    ))
 }
 
 #[cfg(test)]

@@ -29,7 +29,6 @@ pub(crate) struct Args {
     follow: bool,
     /// How many of the last lines of each replica are shown, up to 10000
     #[arg(
-        short = 'n',
         long,
         value_name = "N",
         default_value_t = 100,
