@@ -94,7 +94,7 @@ impl Release {
 }
 
 fn part<T: DeserializeOwned + Default>(object: &Value, key: &str, problems: &mut Vec<String>) -> T {
-    let Some(value) = object.get(key) else {
+    let Some(value) = object.get(key).filter(|value| !value.is_null()) else {
         return T::default();
     };
     T::deserialize(value).unwrap_or_else(|error| {

@@ -346,7 +346,7 @@ pub(crate) async fn run(
             steer::simple(CommandName::Restart, &target, globals, out).await
         }
         Command::SetWeight(args) => steer::set_weight(&args, globals, out).await,
-        Command::Plan(args) => plan::run(&args, globals, out),
+        Command::Plan(args) => plan::run(&args, globals, out).await,
         Command::Simulate(args) => simulate::run(&args, globals, out),
         Command::Replay(args) => replay::run(&args, globals, out).await,
         Command::Judge(args) => judge::run(&args, globals, out),
