@@ -76,7 +76,18 @@ pub(crate) fn stages(workspace: &Workspace) -> Vec<Stage> {
         Some(reason) => Work::Skip(reason.to_owned()),
         None => work,
     };
-    let tests = ["test", "-p", PROGRAM, "--test", "smoke", "--no-fail-fast"];
+    let tests = [
+        "test",
+        "-p",
+        PROGRAM,
+        "-p",
+        "haldane",
+        "--test",
+        "smoke",
+        "--test",
+        "kube",
+        "--no-fail-fast",
+    ];
     vec![
         Stage::new(
             "build of the test plane",
@@ -94,7 +105,8 @@ pub(crate) fn stages(workspace: &Workspace) -> Vec<Stage> {
 /// Returns the check of those tests' lints: cargo leaves them out of all targets, as it does when it tests.
 pub(crate) fn clippy() -> Invocation {
     Invocation::cargo(&[
-        "clippy", "-p", PROGRAM, "--test", "smoke", "--", "-D", "warnings",
+        "clippy", "-p", PROGRAM, "-p", "haldane", "--test", "smoke", "--test", "kube", "--", "-D",
+        "warnings",
     ])
 }
 

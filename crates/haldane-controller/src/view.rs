@@ -25,6 +25,9 @@ const KIND: &str = "apply";
 /// What stands for a version that is not known yet.
 const UNKNOWN: &str = "unknown";
 
+/// The whole, in parts per million.
+const PPM: u64 = 1_000_000;
+
 /// The longest version name.
 const VERSION_CHARS_MAX: usize = 63;
 
@@ -65,7 +68,11 @@ pub fn add_objects(view: &mut ServiceView, objects: &[ObjectView]) {
             if version.source.is_empty() {
                 version.source = one.image.clone().unwrap_or_default();
             }
+            let restarts = version.figures.restarts.into_iter().chain(restarts(one));
+            version.figures.restarts = restarts.reduce(u64::saturating_add);
         }
+        let ready = u64::from(version.replicas_ready).saturating_mul(PPM);
+        version.figures.ready_ppm = ready.checked_div(u64::from(version.replicas_wanted));
     }
 }
 
@@ -105,6 +112,13 @@ fn carriers(objects: &[ObjectView]) -> Vec<&ObjectView> {
         }
     }
     found
+}
+
+/// Returns how often the containers of an object's pods were started again, as far as its pods are told.
+fn restarts(object: &ObjectView) -> Option<u64> {
+    let own = object.restarts.map(u64::from);
+    let inner = object.owned.iter().filter_map(restarts);
+    own.into_iter().chain(inner).reduce(u64::saturating_add)
 }
 
 fn of_past(past: &Past) -> Option<RolloutHistory> {
@@ -235,12 +249,9 @@ fn began(status: &Status, now: Timestamp) -> Timestamp {
 }
 
 fn next(release: &Release, is_over: bool) -> String {
-    let name = &release.name;
     match release.status.phase.as_str() {
         _ if is_over => "nothing; it is over".to_owned(),
-        "Paused" => {
-            format!("it waits; `haldane promote {name}` goes on, `haldane abort {name}` ends it")
-        }
+        "Paused" => "it waits for a person: `promote` goes on, `abort` ends it".to_owned(),
         "RollingBack" => "all traffic goes back to stable".to_owned(),
         "Promoting" => "the canary becomes stable".to_owned(),
         _ => match step(&release.status) {

@@ -1,7 +1,8 @@
 //! The command line: what a person can ask for, and how it is asked of the daemon.
 //!
-//! Each command turns its arguments into a request, and writes the answer to whatever it is given to write to. **Invariant:** what
-//! runs is changed through the daemon's API alone, so that everything done here can be done by other programs, too.
+//! Each command turns its arguments into a request, and writes the answer to whatever it is given to write to. Most ask a
+//! [`home::Home`], and don't know whether that is this machine's daemon or a cluster. **Invariant:** what runs is changed through the
+//! daemon's API or by commands on Releases alone, so that everything done here can be done by other programs, too.
 
 mod apply;
 mod bands;
@@ -372,7 +373,6 @@ impl Command {
             Self::Deploy(_) => Some("deploy"),
             Self::Logs(_) => Some("logs"),
             Self::Replay(_) => Some("replay"),
-            Self::Metrics(_) => Some("metrics"),
             Self::Get(_)
             | Self::Status(_)
             | Self::History(_)
@@ -391,6 +391,7 @@ impl Command {
             | Self::Lint(_)
             | Self::Simulate(_)
             | Self::Judge(_)
+            | Self::Metrics(_)
             | Self::Schema
             | Self::Completions(_)
             | Self::HelpMarkdown => None,
@@ -416,11 +417,53 @@ fn of_machine(name: &str) -> UsageError {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use haldane_controller::client::Access;
 
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[tokio::test]
+    async fn what_is_about_this_machine_alone_refuses_a_cluster() {
+        let dir = tempfile::tempdir().unwrap();
+        for (line, expected) in [
+            ("up", "up is about this machine's daemon"),
+            ("down", "down is about this machine's daemon"),
+            ("demo", "demo is about this machine's daemon"),
+            ("apply", "there `kubectl apply -f release.yaml`"),
+            ("deploy a --version v2 --run b", "as by `kubectl set image`"),
+            ("logs a", "there `kubectl logs` shows them"),
+            ("replay a", "replay is about this machine's daemon"),
+        ] {
+            let words = ["haldane"].into_iter().chain(line.split(' '));
+            let cli = <Cli as clap::Parser>::try_parse_from(words).unwrap();
+            let mut globals = testing::globals(dir.path());
+            globals.access = Some(Access::default());
+            let error = run(cli.command, &globals, &mut Vec::new())
+                .await
+                .unwrap_err();
+            assert!(error.to_string().contains(expected), "{line}: {error}");
+            assert_eq!(exit::exit_of(&error), Exit::Usage, "{line}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_namespace_needs_a_cluster() {
+        let daemon = testing::Daemon::start([]);
+        for line in [
+            "get web/shop",
+            "abort web/shop",
+            "history web/shop",
+            "get -A",
+            "doctor -A",
+        ] {
+            let error = daemon.run(line).await.0.unwrap_err();
+            assert_eq!(exit::exit_of(&error), Exit::Usage, "{line}: {error}");
+            assert!(error.to_string().contains("give --kube"), "{line}: {error}");
+        }
+        assert_eq!(daemon.asked(), []);
     }
 }

@@ -168,7 +168,7 @@ spec:
         assert_eq!((exit, out.as_str()), (Exit::Done, expected));
         let (exit, out) = lint(&manifest.replace("50%", "500%")).await;
         assert_eq!(exit, Exit::Failed);
-        let expected = "mistake: /haldane.yaml:10:28: spec.rollout.steps[1]: ";
+        let expected = "mistake: /haldane.yaml:10:27: spec.rollout.steps[1]: ";
         assert!(out.starts_with(expected), "{out}");
     }
 }

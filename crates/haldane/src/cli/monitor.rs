@@ -24,7 +24,7 @@ use super::{
     home::{Followed, Seen},
     live, result,
     subject::Subject,
-    words::{bps_or_nothing, clean, time_of_day},
+    words::{NOTHING, bps_or_nothing, clean, time_of_day},
 };
 
 /// Shows stable and canary side by side.
@@ -165,17 +165,18 @@ fn write_lines(
         }
         None => writeln!(out, "{at}  {}  no rollout", service.name)?,
     }
+    let is_in_cluster = service.namespace.is_some();
     write_version(
-        "stable",
-        &service.stable,
+        ("stable", &service.stable),
+        is_in_cluster,
         &|figure, version| figure.stable_status(version),
         globals,
         out,
     )?;
     if let Some(canary) = &service.canary {
         write_version(
-            "canary",
-            canary,
+            ("canary", canary),
+            is_in_cluster,
             &|figure, version| figure.canary_status(version, rollout),
             globals,
             out,
@@ -197,15 +198,20 @@ fn write_lines(
     Ok(())
 }
 
+/// Writes the figures of one version.
 fn write_version(
-    role: &str,
-    version: &VersionView,
+    (role, version): (&str, &VersionView),
+    is_in_cluster: bool,
     status: &dyn Fn(Figure, &VersionView) -> Status,
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     write!(out, "  {role} {}:", version.version)?;
-    for (index, figure) in Figure::ALL.into_iter().enumerate() {
+    // Whoever has no metric system for a release is not told so ten times.
+    let known = Figure::ALL
+        .into_iter()
+        .filter(|figure| !is_in_cluster || figure.show(version) != NOTHING);
+    for (index, figure) in known.enumerate() {
         let status = status(figure, version);
         let word = globals.paint.tone(status.tone(), status.word());
         let comma = if index == 0 { "" } else { "," };

@@ -125,10 +125,11 @@ fn version_line(role: &str, version: &VersionView) -> String {
         replicas_ready,
         ..
     } = version;
-    format!(
+    let line = format!(
         "{role} {version}  {replicas_ready}/{replicas_wanted} ready  {}",
         clean(source)
-    )
+    );
+    line.trim_end().to_owned()
 }
 
 fn write_steps(
