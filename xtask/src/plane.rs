@@ -92,6 +92,7 @@ pub(crate) fn stages(workspace: &Workspace) -> Vec<Stage> {
         "on_request",
     ];
     let controller = ["test", "-p", CONTROLLER, "--test", "kube", "--no-fail-fast"];
+    let line = ["test", "-p", "haldane", "--test", "kube", "--no-fail-fast"];
     vec![
         Stage::new(
             "build of the test plane",
@@ -108,13 +109,18 @@ pub(crate) fn stages(workspace: &Workspace) -> Vec<Stage> {
             1,
             work(Work::Tests(Invocation::cargo(&controller))),
         ),
+        Stage::new(
+            "tests of the command line on the test plane",
+            2,
+            work(Work::Tests(Invocation::cargo(&line))),
+        ),
     ]
 }
 
 /// Returns the check of those tests' lints: cargo leaves them out of all targets, as it does when it tests.
 pub(crate) fn clippy() -> Invocation {
     Invocation::cargo(&[
-        "clippy", "-p", PROGRAM, "--test", "smoke", "-p", CONTROLLER, "--test", "kube", "--", "-D",
+        "clippy", "-p", PROGRAM, "--test", "smoke", "-p", CONTROLLER, "-p", "haldane", "--test", "kube", "--", "-D",
         "warnings",
     ])
 }
