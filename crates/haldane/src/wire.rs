@@ -2,6 +2,7 @@
 //!
 //! The driver asks from its own thread; [`machine::Machine`] is what all ports of the standalone home share.
 
+pub(crate) mod asker;
 pub(crate) mod gates;
 mod job;
 pub(crate) mod machine;

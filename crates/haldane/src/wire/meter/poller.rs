@@ -6,7 +6,7 @@ use haldane_analysis::{Batch, Sample};
 use haldane_api::release::{CountedBy, Requests};
 use haldane_core::plan::metric::{Kind, Unit};
 use haldane_source::{
-    Error, Retry,
+    Absence, Error, Retry,
     histogram::Unit as SourceUnit,
     provider::prometheus,
     traffic::{Counted, Latency, Side, Traffic},
@@ -20,7 +20,7 @@ use crate::wire::observe::{
     About, Shared,
     ask::{Addressee, AskError, Asker, Span},
     measure::{
-        Gap,
+        Gap, STABLE,
         pair::{Advance, Pair, Samples},
     },
     question::Named,
@@ -71,6 +71,8 @@ enum Silence {
     Gap(#[from] Gap),
     #[error("{0}")]
     Query(#[from] Error),
+    #[error("{of}: no samples for {query}")]
+    Nothing { of: &'static str, query: String },
     #[error("nothing new since {0:.0}")]
     Old(Timestamp),
 }
@@ -133,8 +135,20 @@ impl Poller {
             self.samples(stable, window, now),
             self.samples(canary, window, now),
         )?;
-        let advance = self.pair.advance(samples.into(), now)?;
-        Ok(self.batch(&advance))
+        let advance = self.pair.advance(samples.into(), now);
+        match advance {
+            Ok(advance) => Ok(self.batch(&advance)),
+            Err(Gap::Absent {
+                of,
+                why: Absence::Empty,
+            }) => {
+                let arm = if of == STABLE { stable } else { canary };
+                // With a time that stays the same, so that it is told once.
+                let query = arm.query(WINDOW_FIRST)?;
+                Err(Silence::Nothing { of, query })
+            }
+            Err(gap) => Err(gap.into()),
+        }
     }
 
     async fn samples(
@@ -143,7 +157,7 @@ impl Poller {
         window: Duration,
         now: Timestamp,
     ) -> Result<Samples, Silence> {
-        let query = arm.traffic.query(&arm.workload, &arm.names, window)?;
+        let query = arm.query(window)?;
         let addressee = Addressee {
             source: &self.requests.source,
             kind: Kind::Ratio,
@@ -224,8 +238,12 @@ impl Arm {
             names: named.values(&requests.variables),
         };
         // What can't be asked is told at once.
-        arm.traffic.query(&arm.workload, &arm.names, WINDOW_FIRST)?;
+        arm.query(WINDOW_FIRST)?;
         Ok(arm)
+    }
+
+    fn query(&self, window: Duration) -> Result<String, Error> {
+        self.traffic.query(&self.workload, &self.names, window)
     }
 }
 
@@ -233,7 +251,7 @@ impl Silence {
     fn retry(&self) -> Retry {
         match self {
             Self::Ask(error) => error.retry(),
-            Self::Gap(_) | Self::Query(_) | Self::Old(_) => Retry::Never,
+            Self::Gap(_) | Self::Query(_) | Self::Nothing { .. } | Self::Old(_) => Retry::Never,
         }
     }
 }

@@ -142,7 +142,10 @@ pub(crate) enum Gap {
     },
 }
 
-const NAMES: [&str; 2] = ["stable", "the canary"];
+/// What stable is called where something is told of it.
+pub(crate) const STABLE: &str = "stable";
+
+const NAMES: [&str; 2] = [STABLE, "the canary"];
 
 impl Counting {
     /// Returns what the answers about one version hold altogether.
