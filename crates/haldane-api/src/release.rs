@@ -1,11 +1,12 @@
 //! `Release`: a service on Kubernetes and how its versions are rolled out.
 //!
-//! The keys `rollout`, `metrics` and `sources` are those of a service in the release file, with the same short forms; they are data
-//! here and are read by [`Spec::to_plan`], which tells every mistake with its path.
+//! The keys `rollout`, `metrics` and `sources` are those of a service in the release file, with the same short forms; they and
+//! `requests` are data here and are read by [`Spec::to_judged_plan`], which tells every mistake with its path.
 
 pub mod argocd;
 mod command;
 mod plan;
+mod requests;
 pub mod schema;
 
 use haldane_router::Route;
@@ -14,7 +15,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::command::{COMMAND_ANNOTATION, CommandError, CommandNote, typed};
+pub use self::{
+    command::{COMMAND_ANNOTATION, CommandError, CommandNote, typed},
+    requests::{CountedBy, JudgedPlan, Requests, SECRETS_DIR},
+};
 
 /// The API group.
 pub const GROUP: &str = "haldane.dev";
@@ -44,6 +48,9 @@ pub struct Spec {
     /// What is measured, as under `metrics:` in the release file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Value>,
+    /// Where the requests of both versions are counted; none means that nothing is known of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Value>,
     /// Metric systems by name, as under `sources:` in the release file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sources: Option<Value>,

@@ -7,12 +7,31 @@
 //! **Invariants:** what a router did not put into an object it does not touch; after `cleared` an object is to the byte what it was
 //! before, but that a canary which was there already gets no traffic.
 
+pub mod gateway;
+pub mod istio;
+pub mod linkerd;
+pub mod nginx;
 pub mod object;
 pub mod route;
+pub mod smi;
 pub mod split;
 
+mod before;
+#[cfg(test)]
+mod case;
+mod edit;
+#[cfg(test)]
+mod property;
+mod rules;
+mod weighted;
+
 pub use crate::{
+    gateway::Gateway,
+    istio::Istio,
+    linkerd::Linkerd,
+    nginx::Nginx,
     object::{Change, Kind, ObjectRef, Objects},
     route::{Accepted, Capabilities, Proof, Route, RouteError, Router, Seen},
+    smi::Smi,
     split::{Backend, Split},
 };

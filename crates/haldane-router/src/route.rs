@@ -5,7 +5,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    gateway::{self, Gateway},
+    istio::{self, Istio},
+    linkerd::{self, Linkerd},
+    nginx::{self, Nginx},
     object::{Change, ObjectRef, Objects},
+    smi::{self, Smi},
     split::Split,
 };
 
@@ -15,7 +20,23 @@ pub const BEFORE: &str = "haldane.dev/before";
 /// A router with its objects; exactly one member is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Route {}
+pub struct Route {
+    /// Gateway API: HTTPRoute, GRPCRoute, TCPRoute or TLSRoute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Gateway>,
+    /// Istio: a VirtualService, by Service or by subset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub istio: Option<Istio>,
+    /// ingress-nginx: a canary Ingress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nginx: Option<Nginx>,
+    /// Linkerd: an HTTPRoute on a Service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linkerd: Option<Linkerd>,
+    /// SMI: a TrafficSplit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smi: Option<Smi>,
+}
 
 /// What every router answers; all of it from data.
 pub trait Router {
@@ -48,7 +69,7 @@ pub trait Router {
 }
 
 /// What the objects of a router say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// The canary's share of the requests that no rule of ours takes out, to the nearest basis point.
     pub weight: Weight,
@@ -132,11 +153,29 @@ impl Route {
     /// # Errors
     /// When none is set, or more than one.
     pub fn router(&self) -> Result<&dyn Router, RouteError> {
-        let all: [Option<&dyn Router>; 0] = [];
+        let all: [Option<&dyn Router>; 5] = [
+            self.gateway.as_ref().map(|one| one as &dyn Router),
+            self.istio.as_ref().map(|one| one as &dyn Router),
+            self.nginx.as_ref().map(|one| one as &dyn Router),
+            self.linkerd.as_ref().map(|one| one as &dyn Router),
+            self.smi.as_ref().map(|one| one as &dyn Router),
+        ];
         let set: Vec<&dyn Router> = all.into_iter().flatten().collect();
         match set.as_slice() {
             [one] => Ok(*one),
             others => Err(RouteError::NotOne(others.len())),
         }
     }
+}
+
+/// Returns what each router can do, in the order in which they are told to people.
+#[must_use]
+pub fn catalog() -> Vec<Capabilities> {
+    vec![
+        gateway::CAPABILITIES,
+        istio::CAPABILITIES,
+        nginx::CAPABILITIES,
+        linkerd::CAPABILITIES,
+        smi::CAPABILITIES,
+    ]
 }

@@ -5,6 +5,7 @@
 pub(crate) mod gates;
 mod job;
 pub(crate) mod machine;
+pub(crate) mod meter;
 pub(crate) mod notify;
 pub(crate) mod observe;
 mod sampler;

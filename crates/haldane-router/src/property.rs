@@ -1,0 +1,671 @@
+//! What holds for every router, whatever its objects: random objects, random wishes one after the other, and a person's edits between.
+//!
+//! A router joins by a strategy for its [`World`].
+
+use haldane_core::{
+    Weight,
+    plan::{HeaderMatch, HeaderRoute, ValueMatch},
+    rollout::Traffic,
+};
+use proptest::{collection::vec, option, prelude::*, sample::select};
+use serde_json::{Value, json};
+
+use crate::{Objects, Route, Split, case, edit};
+
+/// One router with its objects.
+#[derive(Clone, Debug)]
+struct World {
+    route: Value,
+    objects: Vec<Value>,
+    /// The lists of rules, by object: where they stand, and under which name each has its backends. An empty name: they are backends.
+    lists: Vec<(usize, &'static [&'static str], &'static str)>,
+    /// What a weight that is left out counts.
+    absent: u64,
+    headers: Headers,
+    mirror: bool,
+    /// Whether nothing is left to see in the end: the canary had no weight.
+    is_restored: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Headers {
+    Any,
+    One,
+    None,
+}
+
+/// One rule with its backends.
+#[derive(Clone, Debug)]
+struct Rule {
+    matches: Option<u8>,
+    filter: bool,
+    stable: Option<u64>,
+    names_stable: bool,
+    canary: Option<u64>,
+    others: Vec<(u8, Option<u64>)>,
+    place: usize,
+}
+
+/// What is wanted, of which each router gets what it can.
+#[derive(Clone, Debug)]
+struct Wish {
+    weight: u16,
+    mirror: u16,
+    is_open: bool,
+    asks: bool,
+    routes: Vec<Vec<(u8, u8)>>,
+}
+
+/// What a person does: a label, and a rule of his own at either end.
+#[derive(Clone, Copy, Debug)]
+enum Hand {
+    Nothing,
+    Label,
+    First,
+    Last,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn wishes_come_true_once_and_leave_nothing(
+        world in worlds(),
+        wishes in vec((wish(), select(vec![Hand::Nothing, Hand::Label, Hand::First, Hand::Last])), 1..4),
+    ) {
+        let route: Route = serde_json::from_value(world.route.clone()).unwrap();
+        let router = route.router().unwrap();
+        let mut objects = case::named(router, &world.objects);
+        let mut plain = objects.clone();
+        let mut last = case::split(Traffic::STABLE_ONLY, None);
+        for (index, (wish, hand)) in wishes.iter().enumerate() {
+            let split = wish.to_split(&world);
+            let changes = router.desired(&split, &objects).unwrap();
+            case::apply(&mut objects, changes);
+            prop_assert_eq!(router.desired(&split, &objects), Ok(Vec::new()), "asked again");
+            let seen = router.seen(&split, &objects).unwrap();
+            prop_assert_eq!(seen.weight, split.traffic.weight, "seen");
+            foreign_parts_are_equal(&world, &plain, &objects)?;
+            hand.works(&world, index, &mut objects);
+            hand.works(&world, index, &mut plain);
+            last = split;
+        }
+        let changes = router.cleared(&last, &objects).unwrap();
+        case::apply(&mut objects, changes);
+        prop_assert_eq!(router.cleared(&last, &objects), Ok(Vec::new()), "cleared again");
+        let idle = case::split(Traffic::STABLE_ONLY, None);
+        prop_assert_eq!(router.seen(&idle, &objects).unwrap().weight, Weight::ZERO);
+        if world.is_restored {
+            prop_assert_eq!(objects, plain);
+        } else {
+            foreign_parts_are_equal(&world, &plain, &objects)?;
+        }
+    }
+}
+
+/// Checks that other backends have their share and everything else is as it was.
+fn foreign_parts_are_equal(
+    world: &World,
+    before: &Objects,
+    after: &Objects,
+) -> Result<(), TestCaseError> {
+    for (target, object) in before {
+        let place = |one: &Value| edit::text(one, &["metadata", "name"]).map(str::to_owned);
+        let rest = |object: &Value| {
+            let mut rest = object.clone();
+            edit::annotate(
+                &mut rest,
+                crate::route::BEFORE,
+                None,
+                &edit::Place::of(target),
+            )
+            .unwrap();
+            rest
+        };
+        let (mut was, mut is) = (rest(object), rest(&after[target]));
+        for (index, keys, entries) in &world.lists {
+            if place(&world.objects[*index]) != place(object)
+                || world.objects[*index]["kind"] != object["kind"]
+            {
+                continue;
+            }
+            let (old, new) = (users(&was, keys, entries), users(&is, keys, entries));
+            prop_assert_eq!(old.len(), new.len());
+            for (old, new) in old.iter().zip(&new) {
+                let shares = (shares(old, entries, world), shares(new, entries, world));
+                prop_assert_eq!(shares.0, shares.1);
+                prop_assert_eq!(without_ours(old, entries), without_ours(new, entries));
+            }
+            for object in [&mut was, &mut is] {
+                edit::set(object, keys, Value::Null, &edit::Place::of(target)).unwrap();
+            }
+        }
+        for object in [&mut was, &mut is] {
+            let annotations = object.pointer_mut("/metadata/annotations");
+            if let Some(annotations) = annotations.and_then(Value::as_object_mut) {
+                annotations.retain(|name, _| !name.contains("canary-"));
+            }
+            if let Some(subsets) = object
+                .pointer_mut("/spec/subsets")
+                .and_then(Value::as_array_mut)
+            {
+                subsets.retain(|subset| subset["name"] == "other");
+            }
+            if object["kind"] == "DestinationRule" && object["spec"]["subsets"] == json!([]) {
+                edit::remove(&mut object["spec"], "subsets");
+            }
+        }
+        prop_assert_eq!(was, is);
+    }
+    Ok(())
+}
+
+/// Returns the rules that are not the canary's alone.
+fn users(object: &Value, keys: &[&str], entries: &str) -> Vec<Value> {
+    let list = edit::get(object, keys).cloned().unwrap_or_default();
+    if entries.is_empty() {
+        return vec![list];
+    }
+    let rules = list.as_array().cloned().unwrap_or_default();
+    let is_canarys = |rule: &Value| {
+        let entries = rule[entries].as_array().cloned().unwrap_or_default();
+        !entries.is_empty()
+            && entries
+                .iter()
+                .all(|entry| name(entry).starts_with("shop-canary"))
+    };
+    rules.into_iter().filter(|rule| !is_canarys(rule)).collect()
+}
+
+fn entries_of(rule: &Value, entries: &str) -> Vec<Value> {
+    let list = if entries.is_empty() {
+        rule
+    } else {
+        &rule[entries]
+    };
+    list.as_array().cloned().unwrap_or_default()
+}
+
+/// Returns the share of each other backend, as a fraction in lowest terms.
+fn shares(rule: &Value, entries: &str, world: &World) -> Vec<(u64, u64)> {
+    let entries = entries_of(rule, entries);
+    let weights: Vec<u64> = entries
+        .iter()
+        .map(|entry| match &entry["weight"] {
+            Value::String(text) => match text.strip_suffix('m') {
+                Some(digits) => digits.parse::<u64>().unwrap(),
+                None => text.parse::<u64>().unwrap() * 1000,
+            },
+            weight => weight.as_u64().unwrap_or(world.absent),
+        })
+        .collect();
+    let total: u64 = weights.iter().sum();
+    entries
+        .iter()
+        .zip(weights)
+        .filter(|(entry, _)| !is_sides(entry))
+        .map(|(_, weight)| {
+            let (mut a, mut b) = (weight, total);
+            while b != 0 {
+                (a, b) = (b, a % b);
+            }
+            (weight / a.max(1), total / a.max(1))
+        })
+        .collect()
+}
+
+/// Returns a rule without weights, canary and mirror.
+fn without_ours(rule: &Value, entries: &str) -> Value {
+    let others: Vec<Value> = entries_of(rule, entries)
+        .into_iter()
+        .filter(|entry| !name(entry).starts_with("shop-canary"))
+        .map(|mut entry| {
+            edit::remove(&mut entry, "weight");
+            entry
+        })
+        .collect();
+    if entries.is_empty() {
+        return Value::Array(others);
+    }
+    let mut rule = rule.clone();
+    if let Some(members) = rule.as_object_mut() {
+        if members.contains_key(entries) {
+            members.insert(entries.to_owned(), Value::Array(others));
+        }
+        members.remove("mirror");
+        members.remove("mirrorPercentage");
+        if let Some(filters) = members.get_mut("filters").and_then(Value::as_array_mut) {
+            filters.retain(|filter| filter["type"] != "RequestMirror");
+            if filters.is_empty() {
+                members.remove("filters");
+            }
+        }
+    }
+    rule
+}
+
+fn is_sides(entry: &Value) -> bool {
+    matches!(name(entry).as_str(), "shop" | "shop-canary")
+}
+
+fn name(entry: &Value) -> String {
+    let found = ["name", "service"]
+        .iter()
+        .find_map(|key| entry[*key].as_str());
+    let to = &entry["destination"];
+    let host = to["host"].as_str().and_then(|host| host.split('.').next());
+    let name = found.or(to["subset"].as_str()).or(host);
+    name.unwrap_or_default().to_owned()
+}
+
+impl Hand {
+    fn works(self, world: &World, index: usize, objects: &mut Objects) {
+        let Some((place, keys, entries)) = world.lists.first() else {
+            return;
+        };
+        let name = edit::text(&world.objects[*place], &["metadata", "name"]);
+        let kind = &world.objects[*place]["kind"];
+        let mut all = objects.iter_mut();
+        let object = all
+            .find(|(target, object)| Some(target.name.as_str()) == name && object["kind"] == *kind);
+        let (target, object) = object.unwrap();
+        let at = edit::Place::of(target);
+        let mut list = edit::list(object, keys, &at).unwrap();
+        let rule =
+            json!({*entries: [{"name": "hand", "destination": {"host": "hand"}}], "hand": index});
+        match self {
+            Self::Nothing => {}
+            Self::Label => {
+                edit::set(object, &["metadata", "labels", "hand"], json!(index), &at).unwrap();
+            }
+            Self::First | Self::Last if entries.is_empty() => {}
+            Self::First => {
+                list.insert(0, rule);
+                edit::set(object, keys, Value::Array(list), &at).unwrap();
+            }
+            Self::Last => {
+                list.push(rule);
+                edit::set(object, keys, Value::Array(list), &at).unwrap();
+            }
+        }
+    }
+}
+
+impl Wish {
+    fn to_split(&self, world: &World) -> Split {
+        let condition = |(header, value): (u8, u8)| HeaderMatch {
+            header: format!("x-{header}"),
+            value: match value {
+                0 => ValueMatch::Present,
+                1 => ValueMatch::Prefix("qa.".to_owned()),
+                2 => ValueMatch::Regex("[a-z]+".to_owned()),
+                more => ValueMatch::Exact(format!("v{more}")),
+            },
+        };
+        let conditions = |route: &Vec<(u8, u8)>| -> Vec<HeaderMatch> {
+            let mut conditions: Vec<(u8, u8)> = route.clone();
+            conditions.sort_unstable();
+            conditions.dedup_by_key(|(header, _)| *header);
+            if world.headers == Headers::One {
+                conditions.truncate(1);
+                conditions.iter_mut().for_each(|(header, _)| *header = 0);
+            }
+            conditions.into_iter().map(condition).collect()
+        };
+        let routes = (0..)
+            .zip(&self.routes)
+            .map(|(index, route): (usize, _)| HeaderRoute {
+                name: format!("route-{index}"),
+                matches: conditions(route),
+            });
+        let traffic = Traffic {
+            weight: Weight::try_from_bps(self.weight).unwrap(),
+            is_open_to_override: self.is_open,
+            header_routes: if world.headers == Headers::None {
+                Vec::new()
+            } else {
+                routes.collect()
+            },
+            mirror: Weight::try_from_bps(if world.mirror { self.mirror } else { 0 }).unwrap(),
+        };
+        let asks = self.asks && world.headers != Headers::None;
+        case::split(traffic, asks.then(|| condition((0, 9))))
+    }
+}
+
+fn wish() -> impl Strategy<Value = Wish> {
+    let weight = || prop_oneof![select(vec![0, 1, 500, 2500, 9999, 10_000]), 0..=10_000_u16];
+    let route = vec((0..3_u8, 0..5_u8), 0..3);
+    (
+        weight(),
+        weight(),
+        any::<bool>(),
+        any::<bool>(),
+        vec(route, 0..3),
+    )
+        .prop_map(|(weight, mirror, is_open, asks, routes)| Wish {
+            weight,
+            mirror,
+            is_open,
+            asks,
+            routes,
+        })
+}
+
+fn worlds() -> impl Strategy<Value = World> {
+    prop_oneof![gateway(), linkerd(), istio(), subsets(), smi(), nginx()]
+}
+
+/// Returns rules of which the first names stable; of a pair, all that do name the canary too.
+fn rules() -> impl Strategy<Value = (Vec<Rule>, bool)> {
+    let rule = (
+        (option::of(0..3_u8), any::<bool>(), any::<bool>()),
+        (option::of(1..=50_u64), 0..=50_u64),
+        vec((0..3_u8, option::of(0..=100_u64)), 0..3),
+        0..3_usize,
+    );
+    (vec(rule, 1..4), any::<bool>(), any::<bool>()).prop_map(|(rules, is_pair, is_idle)| {
+        let rules: Vec<Rule> = (0..)
+            .zip(rules)
+            .map(|(index, rule): (usize, _)| {
+                let ((matches, filter, names_stable), (stable, canary), mut others, place) = rule;
+                let names_stable = names_stable || index == 0;
+                others.sort_unstable_by_key(|(name, _)| *name);
+                others.dedup_by_key(|(name, _)| *name);
+                let canary = if is_idle { 0 } else { canary };
+                let canary = (is_pair && names_stable).then_some(canary);
+                Rule {
+                    matches,
+                    filter,
+                    stable,
+                    names_stable,
+                    canary,
+                    others,
+                    place,
+                }
+            })
+            .collect();
+        let is_restored = rules.iter().all(|rule| rule.canary.unwrap_or(0) == 0);
+        (rules, is_restored)
+    })
+}
+
+impl Rule {
+    /// Returns the backends, each made by this of its name and weight.
+    fn entries(&self, make: &dyn Fn(&str, Option<u64>) -> Value) -> Vec<Value> {
+        let mut entries: Vec<Value> = self
+            .others
+            .iter()
+            .map(|(name, weight)| make(&format!("other-{name}"), *weight))
+            .collect();
+        if self.names_stable {
+            let place = self.place.min(entries.len());
+            if let Some(canary) = self.canary {
+                entries.insert(place, make("shop-canary", Some(canary)));
+            }
+            entries.insert(place, make("shop", self.stable));
+        }
+        entries
+    }
+}
+
+fn gateway_rules(rules: &[Rule], has_matches: bool) -> Vec<Value> {
+    let make = |name: &str, weight: Option<u64>| {
+        let mut entry = json!({"name": name, "port": 80});
+        if let Some(weight) = weight {
+            entry["weight"] = json!(weight);
+        }
+        entry
+    };
+    let rule = |rule: &Rule| {
+        let mut value = json!({"backendRefs": rule.entries(&make)});
+        if let Some(path) = rule.matches.filter(|_| has_matches) {
+            value["matches"] =
+                json!([{"path": {"type": "PathPrefix", "value": format!("/{path}")}}]);
+        }
+        if rule.filter && has_matches {
+            value["filters"] = json!([{"type": "RequestHeaderModifier"}]);
+            value["sessionPersistence"] = json!({"type": "Cookie"});
+        }
+        value
+    };
+    rules.iter().map(rule).collect()
+}
+
+fn gateway() -> impl Strategy<Value = World> {
+    let kinds = vec![
+        ("HTTPRoute", "httpRoute", "v1"),
+        ("GRPCRoute", "grpcRoute", "v1"),
+        ("TCPRoute", "tcpRoute", "v1alpha2"),
+        ("TLSRoute", "tlsRoute", "v1alpha2"),
+    ];
+    (rules(), select(kinds)).prop_map(|((rules, is_restored), (kind, key, version))| {
+        let is_bytes = version == "v1alpha2";
+        World {
+            route: json!({"gateway": {key: "shop"}}),
+            objects: vec![json!({
+                "apiVersion": format!("gateway.networking.k8s.io/{version}"),
+                "kind": kind,
+                "metadata": {"name": "shop", "namespace": "demo"},
+                "spec": {"parentRefs": [{"name": "edge"}], "rules": gateway_rules(&rules, !is_bytes)},
+            })],
+            lists: vec![(0, &["spec", "rules"], "backendRefs")],
+            absent: 1,
+            headers: if is_bytes { Headers::None } else { Headers::Any },
+            mirror: !is_bytes,
+            is_restored,
+        }
+    })
+}
+
+fn linkerd() -> impl Strategy<Value = World> {
+    let groups = vec!["gateway.networking.k8s.io/v1", "policy.linkerd.io/v1beta3"];
+    (rules(), select(groups)).prop_map(|((rules, is_restored), version)| World {
+        route: json!({"linkerd": {"httpRoute": "shop", "group": version.split('/').next()}}),
+        objects: vec![json!({
+            "apiVersion": version,
+            "kind": "HTTPRoute",
+            "metadata": {"name": "shop", "namespace": "demo", "annotations": {"team": "shop"}},
+            "spec": {
+                "parentRefs": [{"group": "core", "kind": "Service", "name": "shop"}],
+                "rules": gateway_rules(&rules, true),
+            },
+        })],
+        lists: vec![(0, &["spec", "rules"], "backendRefs")],
+        absent: 1,
+        headers: Headers::Any,
+        mirror: false,
+        is_restored,
+    })
+}
+
+fn istio_rules(rules: &[Rule], make: &dyn Fn(&str, Option<u64>) -> Value) -> Vec<Value> {
+    let rule = |rule: &Rule| {
+        let mut value = json!({"route": rule.entries(make)});
+        if let Some(path) = rule.matches {
+            value["match"] = json!([{"uri": {"prefix": format!("/{path}")}}]);
+        }
+        if rule.filter {
+            value["timeout"] = json!("3s");
+        }
+        value
+    };
+    rules.iter().map(rule).collect()
+}
+
+/// Returns the rules as Istio takes them: beside others stable has a weight.
+fn weighed(rules: Vec<Rule>) -> Vec<Rule> {
+    let weigh = |mut rule: Rule| {
+        if !rule.others.is_empty() || rule.canary.is_some() {
+            rule.stable = rule.stable.or(Some(1));
+        }
+        rule
+    };
+    rules.into_iter().map(weigh).collect()
+}
+
+fn istio() -> impl Strategy<Value = World> {
+    (
+        rules(),
+        select(vec!["", ".demo", ".demo.svc.cluster.local"]),
+    )
+        .prop_map(|((rules, is_restored), domain)| {
+            let make = |name: &str, weight: Option<u64>| {
+                let mut entry = json!({"destination": {"host": format!("{name}{domain}")}});
+                if let Some(weight) = weight {
+                    entry["weight"] = json!(weight);
+                }
+                entry
+            };
+            let rules = weighed(rules);
+            World {
+                route: json!({"istio": {"virtualService": "shop"}}),
+                objects: vec![json!({
+                    "apiVersion": "networking.istio.io/v1",
+                    "kind": "VirtualService",
+                    "metadata": {"name": "shop", "namespace": "demo"},
+                    "spec": {"hosts": ["shop"], "http": istio_rules(&rules, &make)},
+                })],
+                lists: vec![(0, &["spec", "http"], "route")],
+                absent: 0,
+                headers: Headers::Any,
+                mirror: true,
+                is_restored,
+            }
+        })
+}
+
+fn subsets() -> impl Strategy<Value = World> {
+    (rules(), 0..4_usize).prop_map(|((rules, is_restored), subsets)| {
+        let make = |name: &str, weight: Option<u64>| {
+            let mut entry = json!({"destination": {"host": "shop", "subset": name}});
+            if let Some(weight) = weight {
+                entry["weight"] = json!(weight);
+            }
+            entry
+        };
+        let rules = weighed(rules);
+        let mut known = vec![
+            json!({"name": "shop", "labels": {"version": "stable"}}),
+            json!({"name": "shop-canary", "labels": {"version": "old", "app": "shop"}}),
+            json!({"name": "other"}),
+        ];
+        known.truncate(subsets);
+        let mut rule = json!({
+            "apiVersion": "networking.istio.io/v1",
+            "kind": "DestinationRule",
+            "metadata": {"name": "shop", "namespace": "demo"},
+            "spec": {"host": "shop"},
+        });
+        if !known.is_empty() {
+            rule["spec"]["subsets"] = Value::Array(known);
+        }
+        World {
+            route: json!({"istio": {
+                "virtualService": "shop",
+                "destinationRule": {"name": "shop", "stableSubset": "shop", "canarySubset": "shop-canary"},
+            }}),
+            objects: vec![
+                json!({
+                    "apiVersion": "networking.istio.io/v1",
+                    "kind": "VirtualService",
+                    "metadata": {"name": "shop", "namespace": "demo"},
+                    "spec": {"hosts": ["shop"], "http": istio_rules(&rules, &make)},
+                }),
+                rule,
+            ],
+            lists: vec![(0, &["spec", "http"], "route")],
+            absent: 0,
+            headers: Headers::Any,
+            mirror: true,
+            is_restored,
+        }
+    })
+}
+
+fn smi() -> impl Strategy<Value = World> {
+    (rules(), any::<bool>(), any::<bool>()).prop_map(
+        |((rules, is_restored), has_quantities, is_small)| {
+            let make = |name: &str, weight: Option<u64>| {
+                let weight = weight.unwrap_or(1);
+                let weight = match (has_quantities, is_small) {
+                    (false, _) => json!(weight),
+                    (true, false) => json!(weight.to_string()),
+                    (true, true) => json!(format!("{weight}m")),
+                };
+                json!({"service": name, "weight": weight})
+            };
+            let version = if has_quantities {
+                "v1alpha1"
+            } else {
+                "v1alpha3"
+            };
+            let backends = rules[0].entries(&make);
+            World {
+                route: json!({"smi": {"trafficSplit": "shop"}}),
+                objects: vec![json!({
+                    "apiVersion": format!("split.smi-spec.io/{version}"),
+                    "kind": "TrafficSplit",
+                    "metadata": {"name": "shop", "namespace": "demo"},
+                    "spec": {"service": "shop-apex", "backends": backends},
+                })],
+                lists: vec![(0, &["spec", "backends"], "")],
+                absent: 0,
+                headers: Headers::None,
+                mirror: false,
+                is_restored: is_restored || rules[0].canary.unwrap_or(0) == 0,
+            }
+        },
+    )
+}
+
+fn nginx() -> impl Strategy<Value = World> {
+    (
+        rules(),
+        any::<bool>(),
+        option::of(select(vec!["90", "1000", "300"])),
+    )
+        .prop_map(|((rules, _), is_pair, total)| {
+            let ingress = |name: &str, service: &str, annotations: Value| {
+                let rule = |rule: &Rule| {
+                    let backend = |name: &str, _: Option<u64>| {
+                        let name = if name == "shop" { service } else { name };
+                        json!({"path": format!("/{name}"), "backend": {"service": {"name": name}}})
+                    };
+                    let plain = Rule {
+                        canary: None,
+                        ..rule.clone()
+                    };
+                    json!({"host": rule.matches, "http": {"paths": plain.entries(&backend)}})
+                };
+                json!({
+                    "apiVersion": "networking.k8s.io/v1",
+                    "kind": "Ingress",
+                    "metadata": {"name": name, "namespace": "demo", "annotations": annotations},
+                    "spec": {"rules": rules.iter().map(rule).collect::<Vec<Value>>()},
+                })
+            };
+            let main = json!({"nginx.ingress.kubernetes.io/affinity": "cookie"});
+            let mut objects = vec![ingress("shop", "shop", main)];
+            if is_pair {
+                let mut annotations = json!({
+                    "nginx.ingress.kubernetes.io/canary": "true",
+                    "nginx.ingress.kubernetes.io/canary-weight": "0",
+                    "team": "shop",
+                });
+                if let Some(total) = total {
+                    annotations["nginx.ingress.kubernetes.io/canary-weight-total"] = json!(total);
+                }
+                objects.push(ingress("shop-canary", "shop-canary", annotations));
+            }
+            World {
+                route: json!({"nginx": {"ingress": "shop", "cookie": "canary"}}),
+                objects,
+                lists: Vec::new(),
+                absent: 0,
+                headers: Headers::One,
+                mirror: false,
+                is_restored: true,
+            }
+        })
+}
