@@ -15,6 +15,7 @@ pub mod object;
 pub mod route;
 pub mod smi;
 pub mod split;
+pub mod sticky;
 
 mod before;
 #[cfg(test)]
@@ -34,4 +35,5 @@ pub use crate::{
     route::{Accepted, Capabilities, Proof, Route, RouteError, Router, Seen},
     smi::Smi,
     split::{Backend, Split},
+    sticky::Sticky,
 };
