@@ -120,8 +120,8 @@ pub(crate) fn stages(workspace: &Workspace) -> Vec<Stage> {
 /// Returns the check of those tests' lints: cargo leaves them out of all targets, as it does when it tests.
 pub(crate) fn clippy() -> Invocation {
     Invocation::cargo(&[
-        "clippy", "-p", PROGRAM, "--test", "smoke", "-p", CONTROLLER, "-p", "haldane", "--test", "kube", "--", "-D",
-        "warnings",
+        "clippy", "-p", PROGRAM, "--test", "smoke", "-p", CONTROLLER, "-p", "haldane", "--test",
+        "kube", "--", "-D", "warnings",
     ])
 }
 

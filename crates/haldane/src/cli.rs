@@ -398,6 +398,7 @@ impl Command {
             | Self::Judge(_)
             | Self::Metrics(_)
             | Self::Schema
+            | Self::Generate(_)
             | Self::Completions(_)
             | Self::HelpMarkdown => None,
         }
