@@ -117,6 +117,16 @@ Examples:
 ^C, SIGTERM and `haldane down` drain and stop everything that was started. After a kill -9 the
 versions' processes go on, and the next start takes them over.")]
     Up(crate::up::UpArgs),
+    /// Run the controller in the foreground: rollouts of every Release of a Kubernetes cluster
+    #[command(after_help = "\
+Examples:
+  haldane controller                           with the kubeconfig's current context
+  haldane controller --namespaces shop,pay
+  haldane controller --shadow                  decide, but write nothing
+
+^C and SIGTERM finish the write under way and give the Lease back, so that the next controller
+goes on at once. What was decided stands in each Release's status.")]
+    Controller(crate::controller::ControllerArgs),
     /// The demo's shop
     #[command(hide = true)]
     Shop(crate::demo::shop::ShopArgs),
@@ -329,6 +339,7 @@ pub(crate) async fn run(
             globals.place.check()?;
             crate::up::run(args, globals).await
         }
+        Command::Controller(args) => crate::controller::run(args).await,
         Command::Shop(args) => crate::demo::shop::run(args).await,
         Command::Bench(args) => crate::bench::run(&args, globals, out).await,
         Command::Down => down::run(globals, out).await,

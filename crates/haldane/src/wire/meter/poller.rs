@@ -121,7 +121,7 @@ impl Poller {
                     if let Retry::After(wanted) = silence.retry() {
                         pause = pause.max(wanted.min(PAUSE_MAX));
                     }
-                    self.note_silence(&mut trouble, silence, now);
+                    self.note_silence(&mut trouble, &silence, now);
                 }
             }
             sleep(pause).await;
@@ -196,7 +196,7 @@ impl Poller {
     }
 
     /// Takes in why nothing was counted; that a scrape is not yet there is no trouble for a while.
-    fn note_silence(&self, known: &mut Option<String>, silence: Silence, now: Timestamp) {
+    fn note_silence(&self, known: &mut Option<String>, silence: &Silence, now: Timestamp) {
         let is_usual = matches!(
             silence,
             Silence::Gap(Gap::Beginning | Gap::Begun(_) | Gap::Repeated | Gap::Apart(_))

@@ -48,7 +48,7 @@ impl Exporter {
         spawn(move || {
             for stream in listener.incoming() {
                 // Whoever goes away in the middle of a request may.
-                answer(stream.unwrap(), &here).ok();
+                answer(stream.unwrap(), || here.lock().unwrap().page()).ok();
             }
         });
         Self { addr, inside }
@@ -68,20 +68,25 @@ impl Exporter {
     }
 }
 
-fn answer(stream: TcpStream, inside: &Mutex<Inside>) -> io::Result<()> {
+impl Inside {
+    fn page(&mut self) -> (&'static str, String) {
+        self.scraped += 1;
+        if self.is_broken {
+            ("500 Broken", String::new())
+        } else {
+            ("200 OK", (self.words)(self.counts))
+        }
+    }
+}
+
+fn answer(stream: TcpStream, page: impl FnOnce() -> (&'static str, String)) -> io::Result<()> {
     let mut writer = stream.try_clone()?;
     for line in BufReader::new(stream).lines() {
         if line?.is_empty() {
             break;
         }
     }
-    let mut inside = inside.lock().unwrap();
-    inside.scraped += 1;
-    let (status, body) = if inside.is_broken {
-        ("500 Broken", String::new())
-    } else {
-        ("200 OK", (inside.words)(inside.counts))
-    };
+    let (status, body) = page();
     let length = body.len();
     let head = "content-type: text/plain; version=0.0.4\r\nconnection: close\r\n";
     writer.write_all(
@@ -181,7 +186,7 @@ pub(super) fn istio(counts: [Counts; 2]) -> String {
         .unwrap();
     let is_counter = |line: &&&str| line.starts_with("istio_requests_total");
     let (more_counters, more_histograms): (Vec<&str>, Vec<&str>) =
-        source.iter().partition(|line| is_counter(&line));
+        source.iter().partition(|line| is_counter(line));
     format!(
         "{counters}{}\n# TYPE istio_request_duration{histograms}{}\n",
         more_counters.join("\n"),
