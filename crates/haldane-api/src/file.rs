@@ -41,7 +41,10 @@ pub use self::{
     rollout::{default_plan, default_rules},
     service::{Health, Limits, Override, REPLICAS_MAX, Service, Source, Timeouts, VersionSpec},
 };
-pub(crate) use self::{calendar::DAYS, judged::parse_judged_plan};
+pub(crate) use self::{
+    calendar::DAYS,
+    judged::{parse_judged_plan, read as read_judged},
+};
 use crate::{
     keys,
     read::{At, Problems},

@@ -39,6 +39,9 @@ pub struct ServiceView {
     /// Its name.
     #[schema(value_type = String)]
     pub name: ServiceName,
+    /// On Kubernetes: the namespace of its release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
     /// Where it listens: the addresses that are really bound, so with the port that was chosen for port 0.
     pub listen: Vec<String>,
     /// The version serving users.
@@ -54,9 +57,41 @@ pub struct ServiceView {
     pub differences: Vec<String>,
     /// What a person should know, a sentence each.
     pub notices: Vec<String>,
+    /// On Kubernetes, where one service was asked for: the objects that run it, the owners first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<ObjectView>,
     /// When this was true.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
+}
+
+/// An object of Kubernetes that runs a service, or a part of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectView {
+    /// Its kind: `Deployment`, `ReplicaSet`, `StatefulSet`, `DaemonSet` or `Pod`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// `stable` or `canary`, where that can be told.
+    pub role: Option<String>,
+    /// Its revision, as Kubernetes counts them.
+    pub revision: Option<String>,
+    /// How many of its pods are ready.
+    pub ready: u32,
+    /// How many pods are wanted.
+    pub wanted: u32,
+    /// How often its containers were started again; of pods only.
+    pub restarts: Option<u32>,
+    /// The image of its first container.
+    pub image: Option<String>,
+    /// What it does or what is wrong with it, in a few words; of pods only.
+    pub state: Option<String>,
+    /// What belongs to it.
+    #[schema(no_recursion)]
+    pub owned: Vec<ObjectView>,
+    /// How many more belong to it that are not told: those without pods, and those beyond what is readable.
+    pub left_out: u32,
 }
 
 /// One version of a service.

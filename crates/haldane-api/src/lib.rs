@@ -11,6 +11,7 @@ pub mod file;
 pub mod http;
 pub mod lint;
 pub mod long;
+pub mod manifest;
 pub mod release;
 pub mod schema;
 pub mod text;

@@ -42,8 +42,7 @@ pub fn lint(file: &File) -> Vec<Advice> {
 }
 
 fn lint_service(path: &str, service: &Service) -> Vec<Advice> {
-    let mut advice = lint_plan(&format!("{path}.rollout"), &service.plan);
-    advice.extend(metric::lint_metrics(path, &service.plan));
+    let mut advice = lint_judged_plan(path, &service.plan);
     let mut add = |key: &str, message: String| {
         advice.push(Advice {
             path: format!("{path}.{key}"),
@@ -69,6 +68,14 @@ fn lint_service(path: &str, service: &Service) -> Vec<Advice> {
             );
         }
     }
+    advice
+}
+
+/// Returns advice on a plan with what it is judged by, whose keys stand below a path.
+#[must_use]
+pub fn lint_judged_plan(path: &str, plan: &Plan) -> Vec<Advice> {
+    let mut advice = lint_plan(&format!("{path}.rollout"), plan);
+    advice.extend(metric::lint_metrics(path, plan));
     advice
 }
 

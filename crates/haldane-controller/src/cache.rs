@@ -75,9 +75,9 @@ struct Contents {
 
 impl Cache {
     /// Makes one for these namespaces, or for all where none is named.
-    pub(crate) fn new(namespaces: &[String]) -> Self {
+    pub(crate) fn new(namespaces: BTreeSet<String>) -> Self {
         let contents = Contents {
-            namespaces: namespaces.iter().cloned().collect(),
+            namespaces,
             shelves: BTreeMap::new(),
             gone: Gone::default(),
         };

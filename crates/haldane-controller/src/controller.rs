@@ -4,7 +4,12 @@
 //! want written goes through the gate to the server, whose answers go into the cache again.
 
 use std::{
-    collections::BTreeMap, fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration,
+    collections::{BTreeMap, BTreeSet},
+    fmt, io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
 };
 
 use haldane_router::Kind;
@@ -169,7 +174,8 @@ impl Controller {
         let leading = elector
             .as_ref()
             .map_or_else(|| watch::channel(true).1, Elector::leading);
-        let cache = Arc::new(Cache::new(&config.namespaces));
+        let namespaces: BTreeSet<String> = config.namespaces.into_iter().collect();
+        let cache = Arc::new(Cache::new(namespaces.clone()));
         let hub = Arc::new(Hub::new(Arc::clone(&cache), host.kind(), random()));
         let writer = Arc::new(Writer {
             api: api.clone(),
@@ -183,7 +189,7 @@ impl Controller {
             api,
             hub: Arc::clone(&hub),
             metrics: Arc::clone(&metrics),
-            namespaces: config.namespaces,
+            namespaces,
             stop: watching.clone(),
             tasks: TaskTracker::new(),
             started: std::sync::Mutex::default(),
@@ -290,8 +296,9 @@ impl State {
             if is_leader != self.is_leader() {
                 is_leader = !is_leader;
                 if is_leader {
-                    // What woke them before may be long ago.
-                    self.worker.hub.wake_all();
+                    self.worker.hub.wake_up();
+                } else {
+                    self.worker.hub.fall_asleep();
                 }
             }
             is_ready = is_ready || self.missing().is_empty();

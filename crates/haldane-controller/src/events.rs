@@ -5,7 +5,10 @@
 
 mod limit;
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use haldane_router::Kind;
 use jiff::Timestamp;
@@ -41,18 +44,26 @@ static EVENT: Kind = Kind {
 /// Takes events.
 #[derive(Clone)]
 pub(crate) struct Events {
-    tx: mpsc::Sender<(Key, Event)>,
+    tx: mpsc::Sender<Notice>,
     metrics: Arc<Metrics>,
+    limit: Arc<Mutex<Limit>>,
 }
 
 /// Sends them.
 pub(crate) struct Teller {
-    rx: mpsc::Receiver<(Key, Event)>,
+    rx: mpsc::Receiver<Notice>,
     metrics: Arc<Metrics>,
     writer: Arc<Writer>,
     /// What the events are about.
     kind: &'static Kind,
-    limit: Limit,
+}
+
+/// An event that is to be told.
+struct Notice {
+    key: Key,
+    event: Event,
+    count: u32,
+    lasted: Duration,
 }
 
 /// Makes both ends.
@@ -65,13 +76,13 @@ pub(crate) fn events(
     let events = Events {
         tx,
         metrics: Arc::clone(&metrics),
+        limit: Arc::default(),
     };
     let teller = Teller {
         rx,
         metrics,
         writer,
         kind,
-        limit: Limit::default(),
     };
     (events, teller)
 }
@@ -79,8 +90,25 @@ pub(crate) fn events(
 impl Events {
     /// Tells people something about a release, if there is room.
     pub(crate) fn tell(&self, key: &Key, event: Event) {
-        if self.tx.try_send((key.clone(), event)).is_err() {
-            self.metrics.count_dropped_event("full");
+        let verdict = {
+            // Nothing panics while it holds the lock.
+            let mut limit = self.limit.lock().unwrap_or_else(PoisonError::into_inner);
+            limit.judge(key, &event, Instant::now())
+        };
+        match verdict {
+            Verdict::Tell { count, lasted } => {
+                let notice = Notice {
+                    key: key.clone(),
+                    event,
+                    count,
+                    lasted,
+                };
+                if self.tx.try_send(notice).is_err() {
+                    self.metrics.count_dropped_event("full");
+                }
+            }
+            Verdict::Repeated => self.metrics.count_dropped_event("repeated"),
+            Verdict::TooMany => self.metrics.count_dropped_event("too_many"),
         }
     }
 }
@@ -88,15 +116,8 @@ impl Events {
 impl Teller {
     /// Sends events as long as anybody has some.
     pub(crate) async fn run(mut self) {
-        while let Some((key, event)) = self.rx.recv().await {
-            match self.limit.judge(&key, &event, Instant::now()) {
-                Verdict::Tell { count, lasted } => {
-                    let object = self.event(&key, &event, count, lasted);
-                    self.send(object).await;
-                }
-                Verdict::Repeated => self.metrics.count_dropped_event("repeated"),
-                Verdict::TooMany => self.metrics.count_dropped_event("too_many"),
-            }
+        while let Some(notice) = self.rx.recv().await {
+            self.send(self.write(&notice)).await;
         }
     }
 
@@ -115,13 +136,13 @@ impl Teller {
     }
 
     /// Returns the write of an event, if what it is about is still there.
-    fn event(
-        &self,
-        key: &Key,
-        event: &Event,
-        count: u32,
-        lasted: std::time::Duration,
-    ) -> Option<Write> {
+    fn write(&self, notice: &Notice) -> Option<Write> {
+        let Notice {
+            key,
+            event,
+            count,
+            lasted,
+        } = notice;
         let about = self.kind.named(&key.namespace, &key.name);
         let Seen::Found(object) = self.writer.cache.view().get(&about) else {
             return None;
@@ -130,7 +151,7 @@ impl Teller {
         let stem: String = key.name.chars().take(NAME_BYTES_MAX).collect();
         let name = format!("{}.{:016x}", stem.trim_end_matches(['.', '-']), random());
         let now = Timestamp::now();
-        let first = now.checked_sub(lasted).unwrap_or(now);
+        let first = now.checked_sub(*lasted).unwrap_or(now);
         let body = json!({
             "involvedObject": {
                 "apiVersion": text("/apiVersion"),

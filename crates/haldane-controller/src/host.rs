@@ -12,6 +12,7 @@ mod begin;
 mod command;
 mod deployment;
 mod json;
+mod judge;
 mod leave;
 mod memory;
 mod record;
@@ -28,7 +29,7 @@ mod tests;
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use haldane_router::Kind;
@@ -36,21 +37,35 @@ use jiff::Timestamp;
 
 use self::{act::Act, memory::Memory, release::Release};
 use crate::{
+    asker::Asker,
     kinds::{DEPLOYMENT, ENDPOINT_SLICE, RELEASE, REPLICA_SET, SERVICE},
+    meter::Meter,
     turn::{Host, Key, Seen, Sight, Turn},
 };
 
 /// The host of releases.
-#[derive(Default)]
 pub struct ReleaseHost {
+    ports: Ports,
     memories: Mutex<BTreeMap<Key, Memory>>,
+}
+
+/// Whom the host hears of the world beside the API server; none of them is ever waited for.
+#[derive(Clone, Debug)]
+pub struct Ports {
+    /// Measures releases.
+    pub meter: Arc<dyn Meter>,
+    /// Asks gates.
+    pub asker: Arc<dyn Asker>,
 }
 
 impl ReleaseHost {
     /// Returns a host that knows nothing yet.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new(ports: Ports) -> Self {
+        Self {
+            ports,
+            memories: Mutex::new(BTreeMap::new()),
+        }
     }
 }
 
@@ -77,13 +92,15 @@ impl Host for ReleaseHost {
         let release = Release::read(object);
         // No two turns of one release run at the same time, so its memory can be taken out meanwhile.
         let memory = self.memories().remove(key).unwrap_or_default();
-        let (turn, memory) = Act::new(key, &release, memory, sight, now).run();
+        let (turn, memory) = Act::new((key, &release), memory, &self.ports, sight, now).run();
         self.memories().insert(key.clone(), memory);
         turn
     }
 
     fn forget(&self, key: &Key) {
         self.memories().remove(key);
+        self.ports.meter.watch(key, None);
+        self.ports.asker.remove(key);
     }
 }
 

@@ -154,12 +154,13 @@ impl Elector {
             }
             Err(failure) => {
                 warn!(lease = %self.target, %failure, "Lease not reached");
-                // Somebody wrote it: look again. Otherwise try the same until the fence closes.
-                let is_doubt = failure.is_doubt();
-                if self.fence.time_left().is_none() {
+                // Somebody wrote it or took it away: nothing is sure. Otherwise the fence closes in time.
+                let is_lost = matches!(failure.code(), Some(404 | 409));
+                if is_lost || self.fence.time_left().is_none() {
                     self.follow();
                 }
-                version.filter(|_| !is_doubt)
+                // Where the renewal may be done, its version is not known.
+                version.filter(|_| !failure.is_doubt())
             }
         }
     }

@@ -101,6 +101,12 @@ impl Queue {
         }
     }
 
+    /// Gives a turn to each release that ever had one.
+    pub(crate) fn wake_known(&mut self, now: Instant) {
+        let keys: Vec<Key> = self.entries.keys().cloned().collect();
+        keys.iter().for_each(|key| self.wake(key, now));
+    }
+
     /// Returns who has its turn now.
     pub(crate) fn take(&mut self, now: Instant) -> Option<Key> {
         self.ring(now);

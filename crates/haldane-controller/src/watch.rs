@@ -69,7 +69,7 @@ pub(crate) struct Watches {
     pub hub: Arc<Hub>,
     pub metrics: Arc<Metrics>,
     /// Those that are watched; empty for all at once.
-    pub namespaces: Vec<String>,
+    pub namespaces: BTreeSet<String>,
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
     pub started: Mutex<BTreeSet<&'static Kind>>,
@@ -181,7 +181,7 @@ impl Watches {
         if self.namespaces.is_empty() {
             vec![String::new()]
         } else {
-            self.namespaces.clone()
+            self.namespaces.iter().cloned().collect()
         }
     }
 }

@@ -128,10 +128,10 @@ impl Worker {
             self.events.tell(key, event);
         };
         match refusal {
-            // Whoever leads next gives everybody a turn.
+            // If we lead again, this comes back.
             Refusal::Fenced => {
                 info!(release = %key, target = %write.target, "Not written: not leading");
-                Outcome::Rest
+                Outcome::Failed
             }
             Refusal::Conflict => Outcome::Conflict,
             Refusal::Throttled => Outcome::Failed,

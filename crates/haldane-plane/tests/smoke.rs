@@ -7,7 +7,9 @@ mod smoke {
     mod end;
     mod faults;
     mod install;
+    mod kinds;
     mod life;
     mod rig;
+    mod routers;
     mod traffic;
 }

@@ -135,6 +135,24 @@ pub(crate) fn remove(value: &mut Value, key: &str) -> Option<Value> {
         .and_then(|members| members.remove(key))
 }
 
+/// Removes the member at the end of these keys, and the maps above it that are empty then.
+pub(crate) fn prune(value: &mut Value, keys: &[&str]) {
+    let Some((key, rest)) = keys.split_first() else {
+        return;
+    };
+    if !rest.is_empty() {
+        let Some(member) = value.get_mut(*key) else {
+            return;
+        };
+        let was_empty = member.as_object().is_some_and(Map::is_empty);
+        prune(member, rest);
+        if was_empty || !member.as_object().is_some_and(Map::is_empty) {
+            return;
+        }
+    }
+    remove(value, key);
+}
+
 /// Returns an annotation.
 pub(crate) fn annotation<'v>(object: &'v Value, name: &str) -> Option<&'v str> {
     text(object, &["metadata", "annotations", name])

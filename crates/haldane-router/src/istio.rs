@@ -24,6 +24,7 @@ use crate::{
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
     rules::{self, Before, Rules},
     split::Split,
+    sticky::Sticky,
     weighted::{Absent, Entries, Scale, Side},
 };
 
@@ -67,6 +68,9 @@ pub struct Istio {
     /// The DestinationRule whose subsets are split; if left out, two Services are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination_rule: Option<Subsets>,
+    /// Keeps users on the canary by a cookie, in HTTP routes. (A consistent hash in the DestinationRule keeps them on one pod of a side.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<Sticky>,
     /// The namespace of these objects; the release's if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
@@ -253,7 +257,7 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     header_regex: true,
     mirror: true,
     mirror_share: true,
-    sticky: false,
+    sticky: true,
     proof: Proof::Objects,
 };
 
@@ -392,6 +396,37 @@ impl Rules for RouteList<'_> {
         Ok(Some(copy))
     }
 
+    fn sticky(&self) -> Option<&Sticky> {
+        self.istio.sticky.as_ref().filter(|_| self.list == "http")
+    }
+
+    fn set_cookie(&self, canary: &mut Value, value: Option<&str>, at: &Place<'_>) -> Result<()> {
+        let Some(sticky) = self.sticky() else {
+            return Ok(());
+        };
+        let path = ["headers", "response", "add", "set-cookie"];
+        let present = edit::get(canary, &path).filter(|present| !present.is_null());
+        let is_ours = present.is_none_or(|present| {
+            let text = present.as_str().unwrap_or_default();
+            text.starts_with(&sticky.begin(self.split))
+        });
+        match (is_ours, value) {
+            (false, Some(_)) => Err(RouteError::Cannot {
+                router: NAME,
+                what: format!(
+                    "set a second cookie on the canary's answers in {}",
+                    at.object()
+                ),
+            }),
+            (true, Some(value)) => edit::set(canary, &path, json!(value), at),
+            (true, None) => {
+                edit::prune(canary, &path);
+                Ok(())
+            }
+            (false, None) => Ok(()),
+        }
+    }
+
     fn mirror(
         &self,
         rule: &mut Value,
@@ -458,6 +493,9 @@ impl RouteList<'_> {
         is_there: bool,
         at: &Place<'_>,
     ) -> Result<()> {
+        if rule.get("mirrors").is_none() && new.is_none() {
+            return Ok(());
+        }
         let mut mirrors = edit::list(rule, &["mirrors"], at)?;
         let ours = mirrors
             .iter()

@@ -7,23 +7,41 @@
 //! **Invariants:** what a router did not put into an object it does not touch; after `cleared` an object is to the byte what it was
 //! before, but that a canary which was there already gets no traffic.
 
+pub mod alb;
+pub mod ambassador;
+pub mod apisix;
+pub mod consul;
+pub mod contour;
 pub mod gateway;
+pub mod gloo;
 pub mod istio;
+pub mod knative;
+pub mod kuma;
 pub mod linkerd;
 pub mod nginx;
 pub mod object;
 pub mod route;
+pub mod skipper;
 pub mod smi;
 pub mod split;
+pub mod sticky;
+pub mod traefik;
 
 mod before;
+mod edit;
+mod forms;
+mod report;
+mod rules;
+mod shape;
+mod shares;
+mod weighted;
+
 #[cfg(test)]
 mod case;
-mod edit;
 #[cfg(test)]
 mod property;
-mod rules;
-mod weighted;
+#[cfg(test)]
+mod trial;
 
 pub use crate::{
     gateway::Gateway,
@@ -34,4 +52,5 @@ pub use crate::{
     route::{Accepted, Capabilities, Proof, Route, RouteError, Router, Seen},
     smi::Smi,
     split::{Backend, Split},
+    sticky::Sticky,
 };

@@ -72,6 +72,7 @@ impl Linkerd {
             target,
             names: &self.rules,
             speaks: Speaks::Mesh,
+            sticky: None,
             router: NAME,
         }
     }

@@ -14,6 +14,7 @@ use crate::{
     edit::{self, Place},
     route::{RouteError, Seen},
     split::Split,
+    sticky::Sticky,
     weighted::{self, Entries, Record, Share, Side},
 };
 
@@ -43,6 +44,16 @@ pub(crate) trait Rules: Entries {
         index: usize,
         at: &Place<'_>,
     ) -> Result<Option<Value>>;
+
+    /// Returns how users are kept on the canary, if they are.
+    fn sticky(&self) -> Option<&Sticky> {
+        None
+    }
+
+    /// Lets the canary's answers set our cookie, or no more; only asked where there is a [`Sticky`].
+    fn set_cookie(&self, _canary: &mut Value, _value: Option<&str>, _at: &Place<'_>) -> Result<()> {
+        Ok(())
+    }
 
     /// Sets or removes our mirror in a rule, given whether there is one and if so what it told then; returns what to tell next time.
     fn mirror(
@@ -91,23 +102,31 @@ pub(crate) fn desired(
     for ((place, rule), known) in users.into_iter().zip(known) {
         let at = at.item(place);
         let mut rule = rule.clone();
-        if form.covers(&rule)
-            && let Some((record, canary)) = divide(form, split, &mut rule, known.as_ref(), &at)?
-        {
-            let mirrored = known.and_then(|known| known.mirror);
-            let mut source = rule.clone();
-            form.mirror(&mut source, Weight::ZERO, mirrored, &at)?;
-            sources.push((place, source, canary));
-            let mirror = form.mirror(&mut rule, split.traffic.mirror, mirrored, &at)?;
-            after.rules.push(RuleBefore {
-                rule: fingerprint(form, &rule),
-                record,
-                mirror,
-            });
+        let done = if form.covers(&rule) {
+            divide(form, split, &mut rule, known.as_ref(), &at)?
+        } else {
+            None
+        };
+        match (done, known) {
+            (Some((record, canary)), known) => {
+                let mirrored = known.and_then(|known| known.mirror);
+                let mut source = rule.clone();
+                form.mirror(&mut source, Weight::ZERO, mirrored, &at)?;
+                sources.push((place, source, canary));
+                let mirror = form.mirror(&mut rule, split.traffic.mirror, mirrored, &at)?;
+                after.rules.push(RuleBefore {
+                    rule: fingerprint(form, &rule),
+                    record,
+                    mirror,
+                });
+            }
+            // It was covered before, and is no longer.
+            (None, Some(known)) => rule = restored(form, &rule, Some(&known), &at)?,
+            (None, None) => {}
         }
         wanted.push(rule);
     }
-    if after.rules.is_empty() {
+    if sources.is_empty() {
         return Ok(None);
     }
     let ours = header_rules(form, split, &sources, at)?;
@@ -132,24 +151,11 @@ pub(crate) fn cleared(
     let mut wanted = Vec::new();
     for ((place, rule), known) in users.into_iter().zip(known) {
         let at = at.item(place);
-        let mut rule = rule.clone();
-        if known.is_some() || form.covers(&rule) {
-            let entries = edit::list(&rule, &[form.entries_key()], &at)?;
-            let record = known.as_ref().map(|known| &known.record);
-            let place = at.key(form.entries_key());
-            let restored = weighted::restore(form, &entries, record, &place)?;
-            if restored != entries {
-                edit::set(
-                    &mut rule,
-                    &[form.entries_key()],
-                    Value::Array(restored),
-                    &at,
-                )?;
-            }
-            let mirrored = known.and_then(|known| known.mirror);
-            form.mirror(&mut rule, Weight::ZERO, mirrored, &at)?;
-        }
-        wanted.push(rule);
+        wanted.push(if known.is_some() || form.covers(rule) {
+            restored(form, rule, known.as_ref(), &at)?
+        } else {
+            rule.clone()
+        });
     }
     Ok(wanted)
 }
@@ -190,6 +196,28 @@ pub(crate) fn told(wanted: Weight, shares: &[Share]) -> Option<Seen> {
     })
 }
 
+/// Returns a rule without what was done to it.
+fn restored(
+    form: &dyn Rules,
+    rule: &Value,
+    known: Option<&RuleBefore>,
+    at: &Place<'_>,
+) -> Result<Value> {
+    let mut rule = rule.clone();
+    let key = form.entries_key();
+    let present = edit::list(&rule, &[key], at)?;
+    let mut entries = present.clone();
+    stick(form, &mut entries, None, &at.key(key))?;
+    let record = known.map(|known| &known.record);
+    let entries = weighted::restore(form, &entries, record, &at.key(key))?;
+    if entries != present {
+        edit::set(&mut rule, &[key], Value::Array(entries), at)?;
+    }
+    let mirrored = known.and_then(|known| known.mirror);
+    form.mirror(&mut rule, Weight::ZERO, mirrored, at)?;
+    Ok(rule)
+}
+
 /// Splits a rule's backends; returns their record and the canary's entry, `None` if the rule does not name stable.
 fn divide(
     form: &dyn Rules,
@@ -203,15 +231,33 @@ fn divide(
     let place = at.key(form.entries_key());
     let weight = split.traffic.weight;
     let done = weighted::split(form, &entries, weight, record, &place)?;
-    let Some((entries, record)) = done else {
+    let Some((mut entries, record)) = done else {
         return Ok(None);
     };
-    let canary = entries
-        .iter()
-        .find(|entry| form.side(entry) == Side::Canary);
+    stick(form, &mut entries, None, &place)?;
+    let mut all = entries.iter();
+    let canary = all.find(|entry| form.side(entry) == Side::Canary);
     let canary = canary.cloned().unwrap_or(Value::Null);
+    let cookie = form.sticky().and_then(|sticky| sticky.set_cookie(split));
+    stick(form, &mut entries, cookie.as_deref(), &place)?;
     edit::set(rule, &[form.entries_key()], Value::Array(entries), at)?;
     Ok(Some((record, canary)))
+}
+
+fn stick(
+    form: &dyn Rules,
+    entries: &mut [Value],
+    cookie: Option<&str>,
+    at: &Place<'_>,
+) -> Result<()> {
+    let canary = entries
+        .iter()
+        .position(|entry| form.side(entry) == Side::Canary);
+    let entry = canary.and_then(|place| Some((place, entries.get_mut(place)?)));
+    match (form.sticky(), entry) {
+        (Some(_), Some((place, entry))) => form.set_cookie(entry, cookie, &at.item(place)),
+        _ => Ok(()),
+    }
 }
 
 /// Returns our rules: for each header route a copy of each rule that is split.
@@ -222,7 +268,8 @@ fn header_rules(
     at: &Place<'_>,
 ) -> Result<Vec<Value>> {
     let mut ours = Vec::new();
-    for route in split.canary_routes() {
+    let sticky = form.sticky().and_then(|sticky| sticky.route(split));
+    for route in split.canary_routes().into_iter().chain(sticky) {
         for (nth, (place, rule, canary)) in sources.iter().enumerate() {
             let at = at.item(*place);
             if let Some(mut copy) = form.narrowed(rule, &route, nth, &at)? {

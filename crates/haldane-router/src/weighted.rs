@@ -248,7 +248,7 @@ pub(crate) fn part(weight: Weight, whole: u64) -> u64 {
 
 /// Returns `part / of` of `whole`, rounded to the nearest number that is none or all only if `part` is.
 fn rounded(part: u64, whole: u64, of: u64) -> u64 {
-    if part == 0 || of == 0 {
+    if part == 0 || of == 0 || whole == 0 {
         return 0;
     }
     if part >= of {

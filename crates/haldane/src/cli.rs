@@ -1,7 +1,8 @@
 //! The command line: what a person can ask for, and how it is asked of the daemon.
 //!
-//! Each command turns its arguments into a request, and writes the answer to whatever it is given to write to. **Invariant:** what
-//! runs is changed through the daemon's API alone, so that everything done here can be done by other programs, too.
+//! Each command turns its arguments into a request, and writes the answer to whatever it is given to write to. Most ask a
+//! [`home::Home`], and don't know whether that is this machine's daemon or a cluster. **Invariant:** what runs is changed through the
+//! daemon's API or by commands on Releases alone, so that everything done here can be done by other programs, too.
 
 mod apply;
 mod bands;
@@ -18,7 +19,9 @@ mod generate;
 mod get;
 pub(crate) mod globals;
 mod history;
+mod home;
 mod judge;
+mod kube;
 mod line;
 mod lint;
 pub(crate) mod live;
@@ -38,6 +41,7 @@ mod snapshot;
 mod source;
 mod status;
 mod steer;
+mod subject;
 pub(crate) mod table;
 #[cfg(test)]
 mod testing;
@@ -49,7 +53,7 @@ use std::io::Write;
 use haldane_api::http::CommandName;
 
 pub(crate) use self::{
-    exit::{Exit, finish},
+    exit::{Exit, UsageError, finish},
     globals::{GlobalArgs, Globals},
 };
 
@@ -57,6 +61,7 @@ pub(crate) use self::{
 const BEGINNING: &str = "\
 Begin with:
   haldane demo                    see it work; needs nothing
+  haldane get --kube              the Releases of a cluster; also as `kubectl haldane get`
   haldane lint -f haldane.yaml    check the release file of your own services
   haldane up -f haldane.yaml      run them; then, in another terminal:
   haldane deploy NAME --version v2 --run './program --port $PORT' --wait
@@ -142,11 +147,12 @@ Examples:
   haldane apply -f haldane.yaml --dry-run   only tell what would change
   haldane apply -f haldane.yaml --prune     remove services that left the file")]
     Apply(apply::Args),
-    /// Check a release file
+    /// Check a release file, or the Releases of a manifest
     #[command(after_help = "\
 Examples:
   haldane lint -f haldane.yaml
   cat haldane.yaml | haldane lint -f -
+  haldane lint -f release.yaml               Releases among the objects of a manifest
 
 Exit code 1 where there are mistakes; advice alone is 0.")]
     Lint(lint::Args),
@@ -173,12 +179,17 @@ Examples:
   haldane get -w                follow changes
   haldane get auth --diff       where what runs differs from the file
   haldane get auth -o json
+  haldane get --kube -A         the releases of all namespaces
+  haldane get -n web shop       a release with its ReplicaSets and pods
 
 STEP is the step at work of all, WEIGHT the canary's share as decided and OBSERVED as counted,
 READY the replicas ready of those wanted, stable's and, after a plus, the canary's.")]
     Get(get::Args),
     /// Say where a service stands and what comes next
-    #[command(after_help = "Examples:\n  haldane status auth")]
+    #[command(after_help = "\
+Examples:
+  haldane status auth
+  haldane status -n web shop")]
     Status(status::Args),
     /// Show past rollouts, or every decision of one
     #[command(after_help = "\
@@ -199,7 +210,7 @@ to the last bit.")]
     #[command(after_help = "\
 Examples:
   haldane logs auth -f
-  haldane logs auth --version v2 --replica 0 -n 500")]
+  haldane logs auth --version v2 --replica 0 --lines 500")]
     Logs(logs::Args),
     /// Show stable and canary side by side
     #[command(after_help = "\
@@ -212,7 +223,10 @@ Examples:
 Examples:
   haldane promote auth
   haldane promote auth --step 3          only if step 3 is still the current one
-  haldane promote auth --full --reason 'hotfix'")]
+  haldane promote auth --full --reason 'hotfix'
+  haldane promote web/shop --kube        a release in namespace web
+
+Exit code on Kubernetes: 4 where no controller answers within 30 s.")]
     Promote(steer::PromoteArgs),
     /// Keep a rollout where it is until resumed
     #[command(after_help = "Examples:\n  haldane pause auth --reason 'looking into p99'")]
@@ -298,6 +312,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   haldane doctor -f haldane.yaml
+  haldane doctor --kube -A
+  haldane doctor -n web --url https://shop.example.com/
 
 Exit code 1 where a check fails; warnings alone are 0.")]
     Doctor(doctor::Args),
@@ -312,6 +328,11 @@ pub(crate) async fn run(
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
+    if globals.access.is_some()
+        && let Some(name) = command.of_machine()
+    {
+        return Err(of_machine(name).into());
+    }
     match command {
         Command::Demo(args) => crate::demo::run(&args, globals, out).await,
         Command::Up(args) => {
@@ -341,7 +362,7 @@ pub(crate) async fn run(
             steer::simple(CommandName::Restart, &target, globals, out).await
         }
         Command::SetWeight(args) => steer::set_weight(&args, globals, out).await,
-        Command::Plan(args) => plan::run(&args, globals, out),
+        Command::Plan(args) => plan::run(&args, globals, out).await,
         Command::Simulate(args) => simulate::run(&args, globals, out),
         Command::Replay(args) => replay::run(&args, globals, out).await,
         Command::Judge(args) => judge::run(&args, globals, out),
@@ -354,14 +375,112 @@ pub(crate) async fn run(
     }
 }
 
+impl Command {
+    /// Returns the name of a command that is about this machine and its daemon alone; `None` where a cluster can be meant, or where
+    /// neither is asked.
+    const fn of_machine(&self) -> Option<&'static str> {
+        match self {
+            Self::Demo(_) => Some("demo"),
+            Self::Up(_) => Some("up"),
+            Self::Shop(_) => Some("shop"),
+            Self::Bench(_) => Some("bench"),
+            Self::Down => Some("down"),
+            Self::Apply(_) => Some("apply"),
+            Self::Deploy(_) => Some("deploy"),
+            Self::Logs(_) => Some("logs"),
+            Self::Replay(_) => Some("replay"),
+            Self::Get(_)
+            | Self::Status(_)
+            | Self::History(_)
+            | Self::Explain(_)
+            | Self::Monitor(_)
+            | Self::Promote(_)
+            | Self::Pause(_)
+            | Self::Resume(_)
+            | Self::Abort(_)
+            | Self::Retry(_)
+            | Self::Undo(_)
+            | Self::Restart(_)
+            | Self::SetWeight(_)
+            | Self::Doctor(_)
+            | Self::Plan(_)
+            | Self::Lint(_)
+            | Self::Simulate(_)
+            | Self::Judge(_)
+            | Self::Metrics(_)
+            | Self::Schema
+            | Self::Generate(_)
+            | Self::Completions(_)
+            | Self::HelpMarkdown => None,
+        }
+    }
+}
+
+/// Returns why a command can't be meant for a cluster, and what does the same there.
+fn of_machine(name: &str) -> UsageError {
+    let instead = match name {
+        "apply" => "; there `kubectl apply -f release.yaml` says what a release should be",
+        "deploy" => {
+            "; there a change of the workload's image begins a rollout, as by `kubectl set image`"
+        }
+        "logs" => "; there `kubectl logs` shows them, for the pods that `haldane get NAME` names",
+        _ => "",
+    };
+    UsageError(format!(
+        "{name} is about this machine's daemon, not about a cluster (--kube){instead}"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use haldane_controller::client::Access;
 
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[tokio::test]
+    async fn what_is_about_this_machine_alone_refuses_a_cluster() {
+        let dir = tempfile::tempdir().unwrap();
+        for (line, expected) in [
+            ("up", "up is about this machine's daemon"),
+            ("down", "down is about this machine's daemon"),
+            ("demo", "demo is about this machine's daemon"),
+            ("apply", "there `kubectl apply -f release.yaml`"),
+            ("deploy a --version v2 --run b", "as by `kubectl set image`"),
+            ("logs a", "there `kubectl logs` shows them"),
+            ("replay a", "replay is about this machine's daemon"),
+        ] {
+            let words = ["haldane"].into_iter().chain(line.split(' '));
+            let cli = <Cli as clap::Parser>::try_parse_from(words).unwrap();
+            let mut globals = testing::globals(dir.path());
+            globals.access = Some(Access::default());
+            let error = run(cli.command, &globals, &mut Vec::new())
+                .await
+                .unwrap_err();
+            assert!(error.to_string().contains(expected), "{line}: {error}");
+            assert_eq!(exit::exit_of(&error), Exit::Usage, "{line}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_namespace_needs_a_cluster() {
+        let daemon = testing::Daemon::start([]);
+        for line in [
+            "get web/shop",
+            "abort web/shop",
+            "history web/shop",
+            "get -A",
+            "doctor -A",
+        ] {
+            let error = daemon.run(line).await.0.unwrap_err();
+            assert_eq!(exit::exit_of(&error), Exit::Usage, "{line}: {error}");
+            assert!(error.to_string().contains("give --kube"), "{line}: {error}");
+        }
+        assert_eq!(daemon.asked(), []);
     }
 }

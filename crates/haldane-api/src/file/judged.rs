@@ -55,7 +55,8 @@ pub(crate) fn parse_judged_plan(text: &str) -> Result<JudgedPlan, Vec<Problem>> 
     }
 }
 
-fn read(at: &At<'_>, out: &mut Problems) -> Option<JudgedPlan> {
+/// Reads a map of these keys.
+pub(crate) fn read(at: &At<'_>, out: &mut Problems) -> Option<JudgedPlan> {
     let fields = at.fields(&keys::JUDGED_PLAN, out)?;
     let sources = fields.or("sources", BTreeMap::new(), |at| {
         let sources = read_sources(at, out)?;

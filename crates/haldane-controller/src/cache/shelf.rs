@@ -54,7 +54,10 @@ impl Object {
             .entry("apiVersion")
             .or_insert_with(|| Value::from(kind.api_version()));
         let metadata = fields.get_mut("metadata")?.as_object_mut()?;
-        let last = metadata.remove("managedFields").as_ref().and_then(last_writer);
+        let last = metadata
+            .remove("managedFields")
+            .as_ref()
+            .and_then(last_writer);
         metadata.extend(last.map(|last| ("managedFields".to_owned(), last)));
         if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
             annotations.remove(LAST_APPLIED);
@@ -87,7 +90,12 @@ fn last_writer(fields: &Value) -> Option<Value> {
     let text = |one: &Value, key: &str| one.get(key).and_then(Value::as_str).map(str::to_owned);
     let own = fields.as_array()?.iter();
     let own = own.filter(|one| one.get("subresource").is_none());
-    let last = own.max_by_key(|one| (text(one, "time"), text(one, "manager") != Some(FIELD_MANAGER.to_owned())))?;
+    let last = own.max_by_key(|one| {
+        (
+            text(one, "time"),
+            text(one, "manager") != Some(FIELD_MANAGER.to_owned()),
+        )
+    })?;
     Some(json!([{"manager": text(last, "manager"), "time": text(last, "time")}]))
 }
 

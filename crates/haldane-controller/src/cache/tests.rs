@@ -29,7 +29,7 @@ fn owned(name: &str, owner: &str, version: u64, created: &str) -> Value {
 }
 
 fn synced() -> Cache {
-    let cache = Cache::new(&[]);
+    let cache = Cache::new(BTreeSet::new());
     cache.settle(&MAP, "", Readiness::Synced);
     cache
 }
@@ -163,7 +163,7 @@ fn what_is_owned_comes_oldest_first_and_follows_its_owner() {
 
 #[test]
 fn a_kind_is_unknown_until_its_watch_has_told_everything() {
-    let cache = Cache::new(&["shop".to_owned()]);
+    let cache = Cache::new(["shop".to_owned()].into());
     let target = MAP.named("shop", "a");
     let check = |expected: &Seen| assert_eq!(&cache.view().get(&target), expected);
     check(&Seen::Unknown);

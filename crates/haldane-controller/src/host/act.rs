@@ -17,6 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::{error, info};
 
 use super::{
+    Ports, judge,
     memory::{Memory, Save},
     record::{Live, Record},
     release::Release,
@@ -39,6 +40,7 @@ pub(crate) const MANAGER: &str = "haldane-controller";
 /// One turn.
 pub(super) struct Act<'a> {
     pub(super) release: &'a Release,
+    pub(super) ports: &'a Ports,
     pub(super) memory: Memory,
     pub(super) view: View<'a>,
     /// What was in the record when the turn began.
@@ -65,14 +67,15 @@ pub(super) struct Setting<'a> {
 
 impl<'a> Act<'a> {
     pub(super) fn new(
-        key: &'a Key,
-        release: &'a Release,
+        (key, release): (&'a Key, &'a Release),
         memory: Memory,
+        ports: &'a Ports,
         sight: &'a dyn Sight,
         now: Timestamp,
     ) -> Self {
         Self {
             release,
+            ports,
             memory,
             view: View {
                 key,
@@ -146,6 +149,7 @@ impl<'a> Act<'a> {
         self.give_up();
         self.obey(&scene);
         self.notice_hands(setting)?;
+        self.judge(setting)?;
         self.follow(&scene);
         self.settle(setting, &scene)?;
         self.finish(setting);
@@ -367,7 +371,9 @@ impl<'a> Act<'a> {
             Save::Done | Save::Now => None,
         };
         let rest = self.rest.as_ref().and_then(|rest| rest.at);
-        let next = [deadline, flush, rest].into_iter().flatten().min();
+        let look = self.memory.bench.as_ref().filter(|_| live.is_some());
+        let look = look.and_then(|_| self.view.now.checked_add(judge::LOOK).ok());
+        let next = [deadline, flush, rest, look].into_iter().flatten().min();
         next.map_or(Then::OnChange, Then::At)
     }
 
@@ -397,6 +403,7 @@ impl<'a> Act<'a> {
     /// Returns the writes that follow from what is decided and durable.
     fn follow_up(&mut self, setting: &Setting<'_>) -> Result<Vec<Write>, Blocked> {
         if let (Some(live), Some(plan)) = (&self.record.live, &self.memory.plan) {
+            self.ask(setting, plan, live);
             let wanted = effect::traffic(plan, &live.state);
             let mut writes = setting.routes.toward(&self.view, &wanted)?;
             if let Some(size) = self.canary_size(live, plan) {
@@ -465,7 +472,12 @@ fn hear(plan: &Plan, state: &mut State, seen: &[Input], now: Timestamp) {
 }
 
 /// Tells a rollout one thing; what breaks an invariant is not taken.
-fn feed(plan: &Plan, state: &mut State, input: &Input, now: Timestamp) -> Option<Refusal> {
+pub(super) fn feed(
+    plan: &Plan,
+    state: &mut State,
+    input: &Input,
+    now: Timestamp,
+) -> Option<Refusal> {
     let next = rollout::step(plan, state, input, now);
     if next.refusal.is_some() || next.state.is_same_decision(state) {
         *state = next.state;

@@ -23,6 +23,10 @@ use crate::{
     turn::{Urgency, What, Write},
 };
 
+/// What is missing where a plan asks for a verdict and nothing is measured.
+const NOTHING_TO_JUDGE_BY: &str = "spec.requests: missing; expected where requests are counted, since the rollout is judged by \
+     them; or spec.metrics, or spec.rollout.guards: none for a rollout that nobody judges";
+
 impl Act<'_> {
     /// Begins a rollout, where the objects ask for a version that does not serve and was not judged.
     pub(super) fn begin(&mut self, setting: &Setting<'_>, scene: &Scene) -> Result<(), Blocked> {
@@ -62,6 +66,7 @@ impl Act<'_> {
             routed: 0,
             judges: haldane_analysis::panel::Memory::default(),
         });
+        self.memory.bench = None;
         self.memory.plan = Some(Arc::new(plan));
         self.memory.cleared = None;
         self.rest = None;
@@ -72,21 +77,19 @@ impl Act<'_> {
         self.settle(setting, scene)
     }
 
-    fn plan_for(&self, setting: &Setting<'_>, own: Option<&String>) -> Result<Plan, Blocked> {
+    fn plan_for(&mut self, setting: &Setting<'_>, own: Option<&String>) -> Result<Plan, Blocked> {
         let invalid = |message: String| Blocked {
             reason: "Invalid",
             message,
         };
         let plan = match own {
             Some(text) => serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?,
-            None => setting.spec.to_plan().map_err(|problems| {
-                let problems = problems.iter();
-                let all: Vec<String> = problems
-                    .map(|problem| format!("spec.{}: {}", problem.path, problem.message))
-                    .collect();
-                invalid(all.join("; "))
-            })?,
+            None => self.judged_plan(setting)?.plan.clone(),
         };
+        let rules = plan.rules();
+        if rules.is_judged() && rules.metrics.is_empty() && setting.spec.requests.is_none() {
+            return Err(invalid(NOTHING_TO_JUDGE_BY.to_owned()));
+        }
         let problems = plan.problems_for(setting.routes.abilities());
         if problems.is_empty() {
             return Ok(plan);
@@ -155,6 +158,7 @@ impl Act<'_> {
         self.record.stop = true;
         self.record.live = None;
         self.memory.plan = None;
+        self.let_go(&live);
         self.tell_end(&live, &ended);
         self.memory.remember(past(&live, &ended));
     }

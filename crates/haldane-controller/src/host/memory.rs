@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use haldane_api::release::{CommandAnswer, Past, Status};
+use haldane_api::release::{CommandAnswer, JudgedPlan, Past, Status};
 use haldane_core::{
     plan::Plan,
     rollout::effect::{traffic, workloads},
 };
 use jiff::{SignedDuration, Timestamp};
 
-use super::record::{Live, Record};
+use super::{
+    judge::Bench,
+    record::{Live, Record},
+};
 
 /// How long a change from which nothing follows may wait for the next one, so that both are one write.
 const DEFER: SignedDuration = SignedDuration::from_secs(30);
@@ -32,6 +35,10 @@ pub(super) struct Memory {
     pub history: Vec<Past>,
     /// The last command and what became of it.
     pub answer: Option<CommandAnswer>,
+    /// What the judges of the rollout that goes on know.
+    pub bench: Option<Bench>,
+    /// The plan of the spec of this generation, with what it is judged by.
+    pub judged_plan: Option<(Option<i64>, Arc<JudgedPlan>)>,
     /// Since when something waits to be saved.
     dirty: Option<Timestamp>,
     /// Since when nothing of ours is left at the routers.
@@ -75,6 +82,7 @@ impl Memory {
             (Some(_), None) => return Err("status.plan is missing".to_owned()),
             (None, _) => None,
         };
+        self.bench = None;
         self.history.clone_from(&status.history);
         self.answer.clone_from(&status.command);
         self.now = Some(record);

@@ -14,7 +14,10 @@ use super::{
     json::{self, put},
     site::{Blocked, View},
 };
-use crate::turn::{Key, Seen, Urgency, What, Write};
+use crate::{
+    meter::Places,
+    turn::{Key, Seen, Urgency, What, Write},
+};
 
 /// Systems that write what a repository says, again and again: what they wrote is no wish of a person.
 const REPEATERS: [&str; 6] = [
@@ -86,6 +89,19 @@ impl<'a> Routes<'a> {
             experiment: false,
             header_route: all(|router| router.capabilities().header),
             header_regex: all(|router| router.capabilities().header_regex),
+        }
+    }
+
+    /// Names the first object of the first router as metric systems do.
+    pub(super) fn name(&self, places: &mut Places) {
+        let objects = self.routers.first();
+        let objects = objects.map(|router| router.objects(&self.split.namespace));
+        let first = objects.into_iter().flatten().next();
+        let Some(first) = first else { return };
+        if first.kind.kind == "Ingress" {
+            places.ingress = Some(first.name);
+        } else {
+            places.route = Some(first.name);
         }
     }
 

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     kinds::{DEPLOYMENT, RELEASE},
+    meter::Places,
     turn::{Key, Seen, Sight, Write},
 };
 
@@ -210,6 +211,21 @@ impl Site {
         match self {
             Self::Alone(site) => site.taken_away(view, live),
             Self::Pairs(site) => site.taken_away(view),
+        }
+    }
+
+    /// Returns what metric systems call both sides.
+    pub(super) fn places(&self, view: &View<'_>, record: &Record, live: &Live) -> Places {
+        let (stable, canary) = match self {
+            Self::Alone(site) => site.places(record, live),
+            Self::Pairs(site) => site.places(),
+        };
+        Places {
+            namespace: view.key.namespace.clone(),
+            ingress: None,
+            route: None,
+            stable,
+            canary,
         }
     }
 

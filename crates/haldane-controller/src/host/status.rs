@@ -111,12 +111,23 @@ fn standing(act: &Act<'_>, blocked: Option<&Blocked>) -> Standing {
         } else {
             standing.stalled = Some(blocked.reason);
         }
+    } else if let Some(judged) = judged(act) {
+        standing.message = format!("{}; {judged}", standing.message);
     } else if let Some(share) = act.share.filter(|_| act.record.live().is_some()) {
         standing.message = format!("{}; {share} of the pods are the canary's", standing.message);
     } else if let Some(why) = &act.not_applied {
         standing.message = format!("{}; not in force yet: {why}", standing.message);
     }
     standing
+}
+
+/// Returns what the judges say of the rollout that goes on.
+fn judged(act: &Act<'_>) -> Option<String> {
+    act.record.live()?;
+    let bench = act.memory.bench.as_ref()?;
+    let (judgement, _) = bench.judged.as_ref()?;
+    let fault = bench.faults.first().map(|fault| format!(" ({fault})"));
+    Some(format!("{}{}", judgement.reason, fault.unwrap_or_default()))
 }
 
 fn of_live(live: &Live) -> Standing {

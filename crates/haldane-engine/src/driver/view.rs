@@ -43,6 +43,7 @@ pub(super) fn service(
     let stable = live.map_or(&home.record.stable, |live| &live.record.stable);
     ServiceView {
         name: name.clone(),
+        namespace: None,
         listen: home
             .record
             .file
@@ -76,6 +77,7 @@ pub(super) fn service(
             .map(|wish| wish.spec.version.clone()),
         differences: differences(home),
         notices: notices(home),
+        objects: Vec::new(),
         at: now,
     }
 }

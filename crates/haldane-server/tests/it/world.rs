@@ -140,6 +140,7 @@ pub(crate) fn service(name: &str) -> ServiceName {
 pub(crate) fn view(name: &str) -> ServiceView {
     ServiceView {
         name: service(name),
+        namespace: None,
         listen: vec!["127.0.0.1:8080".to_owned()],
         stable: VersionView {
             version: "v1".parse().unwrap(),
@@ -154,6 +155,7 @@ pub(crate) fn view(name: &str) -> ServiceView {
         queued: None,
         differences: Vec::new(),
         notices: Vec::new(),
+        objects: Vec::new(),
         at: "2026-11-21T10:00:00Z".parse().unwrap(),
     }
 }

@@ -24,7 +24,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, task::JoinSet, time::timeout};
 
 use self::event::EventParser;
-pub(crate) use self::follow::{Seen, follow};
+pub(crate) use self::follow::follow;
 
 /// How long a call may take; the slowest, an abort, is answered when the weight is zero and recorded.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -256,6 +256,17 @@ impl Client {
 }
 
 impl ClientError {
+    /// Whether trying again can't help.
+    pub(crate) fn is_final(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => status.is_client_error(),
+            Self::Denied { .. } | Self::NotSocket { .. } | Self::Unreadable(_) => true,
+            Self::NoDaemon { .. } | Self::Connect { .. } | Self::Broken(_) | Self::TimedOut(_) => {
+                false
+            }
+        }
+    }
+
     /// Whether the daemon knows nothing of what was asked about.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { status, .. } if *status == StatusCode::NOT_FOUND)

@@ -25,6 +25,7 @@ use super::{
     exit::{Exit, UsageError, talk},
     globals::Globals,
     result,
+    subject::Subject,
     wait::{self, WaitArgs},
     words::count,
 };
@@ -95,7 +96,11 @@ pub(crate) async fn run(
     }
     let path = format!("/v1/services/{}/deploy", args.name);
     let answer: Answer = globals.client().post(&path, &request).await?;
-    wait::finish(&args.name, &answer, &args.wait, globals, out).await
+    let subject = Subject {
+        namespace: None,
+        name: args.name.clone(),
+    };
+    wait::finish(&subject, &answer, &args.wait, globals, out).await
 }
 
 impl Args {

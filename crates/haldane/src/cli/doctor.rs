@@ -1,4 +1,7 @@
-//! `haldane doctor`: what may keep Haldane from working on this machine, and what to do about it.
+//! `haldane doctor`: what may keep Haldane from working on this machine or in a cluster, and what to do about it.
+
+mod kube;
+mod url;
 
 use std::{
     collections::BTreeSet,
@@ -20,6 +23,7 @@ use super::{
     client::{Client, ClientError},
     exit::Exit,
     globals::Globals,
+    home::HomeError,
     paint::Tone,
     result,
     source::Source,
@@ -42,6 +46,12 @@ pub(crate) struct Args {
     /// The release file to look at
     #[arg(short, long, value_name = "FILE", default_value = "haldane.yaml")]
     file: PathBuf,
+    /// On Kubernetes: look at the releases of all namespaces
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+    /// Send 20 requests to this address of a service, and tell which versions answered
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
 }
 
 /// The result of one check.
@@ -68,6 +78,24 @@ pub(crate) async fn run(
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
+    let mut findings = match &globals.access {
+        Some(access) => kube::findings(access, args.all_namespaces).await?,
+        None if args.all_namespaces => return Err(HomeError::Everywhere.into()),
+        None => of_machine(args, globals).await,
+    };
+    if let Some(url) = &args.url {
+        findings.push(url::finding(url).await);
+    }
+    write(&findings, globals, out)?;
+    let worst = findings.iter().map(|finding| finding.status).max();
+    Ok(if worst == Some(Status::Fail) {
+        Exit::Failed
+    } else {
+        Exit::Done
+    })
+}
+
+async fn of_machine(args: &Args, globals: &Globals) -> Vec<Finding> {
     let client = globals.client();
     let daemon = client.get::<DaemonView>("/v1/daemon").await;
     let services = client
@@ -82,13 +110,17 @@ pub(crate) async fn run(
     findings.push(of_data_dir(&data_dir));
     findings.push(of_disk(&data_dir));
     findings.extend(of_file(&args.file, &services));
-    result::write(globals, out, &findings, |out| {
+    findings
+}
+
+fn write(findings: &[Finding], globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
+    result::write(globals, out, findings, |out| {
         let mut table = Table::new(["", "CHECK", "WHAT"]);
         for Finding {
             status,
             check,
             text,
-        } in &findings
+        } in findings
         {
             table.push([
                 Cell::new(status.tone(), status.word()),
@@ -98,12 +130,6 @@ pub(crate) async fn run(
         }
         // Advice that is cut is no advice.
         Ok(table.write(out, usize::MAX, globals.paint)?)
-    })?;
-    let worst = findings.iter().map(|finding| finding.status).max();
-    Ok(if worst == Some(Status::Fail) {
-        Exit::Failed
-    } else {
-        Exit::Done
     })
 }
 

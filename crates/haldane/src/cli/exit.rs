@@ -5,6 +5,8 @@ use std::{
     process::ExitCode,
 };
 
+use super::home::HomeError;
+
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -68,6 +70,12 @@ pub(crate) fn finish(result: anyhow::Result<Exit>) -> ExitCode {
 pub(crate) fn exit_of(error: &anyhow::Error) -> Exit {
     if error.chain().any(<dyn std::error::Error>::is::<UsageError>) {
         return Exit::Usage;
+    }
+    let homes = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<HomeError>());
+    if let Some(home) = homes {
+        return home.exit();
     }
     let io = error
         .chain()

@@ -4,18 +4,16 @@
 use std::io::Write;
 
 use haldane_api::http::{JudgementView, RecomputationView, Recomputed, RolloutView};
-use haldane_core::ServiceName;
 use serde::Serialize;
 
 use super::{
-    bands,
-    client::{Client, ClientError},
-    comparison,
+    bands, comparison,
     exit::Exit,
     globals::Globals,
     paint::{self, Tone},
     result,
     snapshot::{Snapshot, write_verdict},
+    subject::Subject,
     table::{Cell, Table},
     words::{NOTHING, clean, date_and_time, wrap},
 };
@@ -23,8 +21,8 @@ use super::{
 /// Says why a rollout stands where it stands.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The service
-    name: ServiceName,
+    /// The service, on Kubernetes the release: NAME or NS/NAME
+    name: Subject,
 }
 
 /// How many decisions are listed, the newest; of older ones those that are not the same.
@@ -44,10 +42,10 @@ pub(crate) async fn run(
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
-    let client = globals.client();
-    let snapshot = Snapshot::ask(&client, &args.name).await?;
+    let home = globals.home().await?;
+    let snapshot = Snapshot::ask(&*home, &args.name).await?;
     let again = match &snapshot.service.rollout {
-        Some(rollout) => Some(recompute(&client, rollout).await),
+        Some(rollout) => Some(home.recomputation(&args.name, &rollout.id).await),
         None => None,
     };
     let explained = snapshot.service.rollout.as_ref().map(|rollout| Explained {
@@ -68,15 +66,6 @@ pub(crate) async fn run(
         }
     })?;
     Ok(Exit::Done)
-}
-
-async fn recompute(
-    client: &Client,
-    rollout: &RolloutView,
-) -> Result<RecomputationView, ClientError> {
-    client
-        .get(&format!("/v1/rollouts/{}/recomputation", rollout.id))
-        .await
 }
 
 /// Writes which decisions follow again from what is stored.

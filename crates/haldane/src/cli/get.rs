@@ -5,17 +5,17 @@ mod detail;
 use std::{collections::BTreeMap, io::Write};
 
 use haldane_api::http::{RolloutView, ServiceView, StepState, VersionView};
-use haldane_core::ServiceName;
 use tokio::task::JoinSet;
 
 use super::{
-    client::{Seen, follow},
-    exit::{Exit, talk},
+    exit::{Exit, UsageError, talk},
     globals::{Format, Globals},
+    home::{Followed, Scope, Seen},
     live, paint,
     paint::Tone,
     result,
     snapshot::Snapshot,
+    subject::Subject,
     table::{Cell, Table},
     words::{NOTHING, bps_or_nothing, clean, span, time_of_day},
 };
@@ -23,8 +23,11 @@ use super::{
 /// Shows services and their rollouts.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The service; all of them by default
-    name: Option<ServiceName>,
+    /// The service, on Kubernetes the release: NAME or NS/NAME; all of them by default
+    name: Option<Subject>,
+    /// On Kubernetes: the releases of all namespaces
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
     /// Go on showing changes: full-screen on a terminal, a line for each change elsewhere
     #[arg(short, long, conflicts_with = "diff")]
     watch: bool,
@@ -39,16 +42,20 @@ pub(crate) async fn run(
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
-    let client = globals.client();
+    let home = globals.home().await?;
+    let scope = args.scope()?;
     let (services, one) = match &args.name {
         Some(name) => {
-            let one = Snapshot::ask(&client, name).await?;
+            let one = Snapshot::ask(&*home, name).await?;
             (vec![one.service.clone()], Some(one))
         }
-        None => (client.get("/v1/services").await?, None),
+        None => (home.services(scope).await?, None),
     };
     if args.watch {
-        return watch(args.name.as_ref(), services, globals, out).await;
+        let followed = one.as_ref().map_or(Followed::All(scope), |one| {
+            Followed::One(Subject::of(&one.service))
+        });
+        return watch(followed, services, globals, out).await;
     }
     if args.diff {
         return diff(&services, globals, out);
@@ -58,27 +65,39 @@ pub(crate) async fn run(
             detail::write(one, globals, out)
         })?,
         None => result::write(globals, out, &services, |out| {
-            write_services(&services, globals, out)
+            write_services(&services, scope, globals, out)
         })?,
     }
     Ok(Exit::Done)
 }
 
+impl Args {
+    fn scope(&self) -> Result<Scope, UsageError> {
+        match (&self.name, self.all_namespaces) {
+            (None, true) => Ok(Scope::Everywhere),
+            (_, false) => Ok(Scope::Here),
+            (Some(name), true) => Err(UsageError(format!(
+                "{name} and --all-namespaces; expected one of them"
+            ))),
+        }
+    }
+}
+
 async fn watch(
-    name: Option<&ServiceName>,
+    followed: Followed,
     services: Vec<ServiceView>,
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
     if globals.is_terminal && globals.format == Format::Table {
-        let title = name.map_or_else(
-            || "haldane get -w".to_owned(),
-            |name| format!("haldane get {name} -w"),
-        );
+        let title = match &followed {
+            Followed::One(subject) => format!("haldane get {subject} -w"),
+            Followed::All(_) => "haldane get -w".to_owned(),
+        };
         return live::session::run(
             live::session::Config {
                 title,
-                service: name.cloned(),
+                followed,
                 first: services,
                 csv: None,
                 until: None,
@@ -87,11 +106,10 @@ async fn watch(
         )
         .await;
     }
-    let query = name
-        .map(|name| format!("?service={name}"))
-        .unwrap_or_default();
+    let is_everywhere = followed == Followed::All(Scope::Everywhere);
     let mut tasks = JoinSet::new();
-    let mut seen = follow(&globals.client(), format!("/v1/events{query}"), &mut tasks);
+    let home = globals.home().await?;
+    let mut seen = home.follow(followed, &mut tasks);
     let (mut told, mut is_lost) = (BTreeMap::new(), false);
     while let Some(next) = seen.recv().await {
         match next {
@@ -107,8 +125,10 @@ async fn watch(
                     result::write_next(globals, out, &view)?;
                     continue;
                 }
-                let line = change_line(&view);
-                if told.insert(view.name.clone(), line.clone()).as_ref() != Some(&line) {
+                let subject = Subject::of(&view);
+                let name = shown_name(&subject, is_everywhere);
+                let line = change_line(&name, &view);
+                if told.insert(subject, line.clone()).as_ref() != Some(&line) {
                     let line = format!("{}  {line}\n", time_of_day(view.at, &globals.zone));
                     out.write_all(line.as_bytes())?;
                     out.flush()?;
@@ -142,9 +162,9 @@ fn diff(services: &[ServiceView], globals: &Globals, out: &mut impl Write) -> an
 }
 
 /// What a line of `get -w` tells; the same text means that nothing worth a line has changed.
-fn change_line(view: &ServiceView) -> String {
+fn change_line(name: &str, view: &ServiceView) -> String {
     let Some(rollout) = &view.rollout else {
-        return format!("{}  {} serves", view.name, view.stable.version);
+        return format!("{name}  {} serves", view.stable.version);
     };
     let RolloutView {
         phase,
@@ -155,23 +175,25 @@ fn change_line(view: &ServiceView) -> String {
     } = rollout;
     let step = step_text(rollout);
     format!(
-        "{}  {canary}  {phase}  step {step}  weight {weight_bps}  {}",
-        view.name,
+        "{name}  {canary}  {phase}  step {step}  weight {weight_bps}  {}",
         clean(message)
     )
 }
 
 /// Writes all services, one a line.
-pub(crate) fn write_services(
+fn write_services(
     services: &[ServiceView],
+    scope: Scope,
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     if services.is_empty() {
-        writeln!(
-            out,
-            "No services; `haldane apply -f haldane.yaml` brings some."
-        )?;
+        let text = match (&globals.access, scope) {
+            (None, _) => "No services; `haldane apply -f haldane.yaml` brings some.",
+            (Some(_), Scope::Here) => "No releases in this namespace; -A shows those of all.",
+            (Some(_), Scope::Everywhere) => "No releases in this cluster.",
+        };
+        writeln!(out, "{text}")?;
         return Ok(());
     }
     let mut table = Table::new([
@@ -179,7 +201,8 @@ pub(crate) fn write_services(
         "MESSAGE",
     ]);
     for service in services {
-        table.push(row(service));
+        let name = shown_name(&Subject::of(service), scope == Scope::Everywhere);
+        table.push(row(name, service));
     }
     table.write(out, globals.width, globals.paint)?;
     for service in services {
@@ -190,14 +213,23 @@ pub(crate) fn write_services(
     Ok(())
 }
 
+/// Returns a name as it is shown: the namespace only where there are several.
+fn shown_name(subject: &Subject, is_everywhere: bool) -> String {
+    if is_everywhere {
+        subject.to_string()
+    } else {
+        subject.name.to_string()
+    }
+}
+
 /// Returns the row of a service in the table of all.
-pub(crate) fn row(service: &ServiceView) -> [Cell; 10] {
+fn row(name: String, service: &ServiceView) -> [Cell; 10] {
     let stable = service.stable.version.as_str();
     let Some(rollout) = &service.rollout else {
         let nothing = || Cell::from(NOTHING);
         let message = "no rollout";
         return [
-            service.name.as_str().into(),
+            name.into(),
             nothing(),
             nothing(),
             nothing(),
@@ -223,7 +255,7 @@ pub(crate) fn row(service: &ServiceView) -> [Cell; 10] {
         )
     };
     [
-        service.name.as_str().into(),
+        name.into(),
         Cell::new(tone, &rollout.phase),
         step_text(rollout).into(),
         weight.into(),
@@ -243,6 +275,10 @@ fn ready_text(service: &ServiceView) -> String {
         format!("{ready}/{wanted}")
     };
     let all = std::iter::once(&service.stable).chain(&service.canary);
+    if service.namespace.is_some() && all.clone().all(|one| one.replicas_existing == 0) {
+        // Nobody said which objects run it, or we may not see them.
+        return NOTHING.to_owned();
+    }
     all.map(ready).collect::<Vec<_>>().join("+")
 }
 

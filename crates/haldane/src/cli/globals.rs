@@ -3,12 +3,16 @@
 use std::{
     env, fs,
     io::{IsTerminal, stdout},
+    sync::Arc,
 };
 
+use haldane_controller::client::Access;
 use jiff::tz::TimeZone;
 
 use super::{
     client::Client,
+    home::{self, Home, HomeError, Kubernetes},
+    kube::KubeArgs,
     paint::Paint,
     place::{Place, PlaceArgs, Surroundings},
 };
@@ -23,6 +27,9 @@ pub(crate) struct GlobalArgs {
     /// Where the daemon lives.
     #[command(flatten)]
     pub place: PlaceArgs,
+    /// Which cluster is meant instead.
+    #[command(flatten)]
+    pub kube: KubeArgs,
     /// The form of the result
     #[arg(
         short,
@@ -56,6 +63,8 @@ pub(crate) enum Format {
 pub(crate) struct Globals {
     /// Where the daemon is.
     pub place: Place,
+    /// Which cluster is meant instead of this machine.
+    pub access: Option<Access>,
     /// The form of the result.
     pub format: Format,
     /// Who asks.
@@ -86,6 +95,7 @@ impl Globals {
         let has_color = is_terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Ok(Self {
             place: Place::try_new(&args.place, &Surroundings::of_process())?,
+            access: args.kube.access(env::args_os().next().as_deref()),
             format: args.output,
             actor: args.actor.clone().unwrap_or_else(user_at_host),
             width: width(is_seen, size),
@@ -95,9 +105,20 @@ impl Globals {
         })
     }
 
-    /// Returns a client of the daemon.
+    /// Returns a client of the daemon, for what only a daemon can do.
     pub(crate) fn client(&self) -> Client {
         Client::new(&self.place.socket)
+    }
+
+    /// Returns where services live: in the cluster that is meant, else on this machine.
+    ///
+    /// # Errors
+    /// When it is not known which cluster is meant, or how to get into it.
+    pub(crate) async fn home(&self) -> Result<Arc<dyn Home>, HomeError> {
+        match &self.access {
+            Some(access) => Ok(Arc::new(Kubernetes::connect(access).await?)),
+            None => Ok(home::daemon(self.client())),
+        }
     }
 }
 

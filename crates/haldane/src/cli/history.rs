@@ -10,6 +10,7 @@ use super::{
     exit::{Exit, UsageError},
     globals::Globals,
     paint, result,
+    subject::Subject,
     table::{Cell, Table},
     words::{clean, date_and_time, day_and_minute, span, wrap},
 };
@@ -23,8 +24,8 @@ const INDENT: &str = "      ";
 /// Shows the rollouts of a service, or the decisions of one of them.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The service
-    name: ServiceName,
+    /// The service, on Kubernetes the release: NAME or NS/NAME
+    name: Subject,
     /// The rollout whose decisions are shown: its id, such as auth-7, or its number
     id: Option<String>,
     /// How many rollouts are shown, newest first, 1 to 100
@@ -38,17 +39,16 @@ pub(crate) async fn run(
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
-    let client = globals.client();
+    let home = globals.home().await?;
     if let Some(id) = &args.id {
-        let id = rollout_id(&args.name, id)?;
-        let history: RolloutHistory = client.get(&format!("/v1/rollouts/{id}")).await?;
+        let id = rollout_id(&args.name.name, id)?;
+        let history = home.rollout(&args.name, &id).await?;
         result::write(globals, out, &history, |out| {
             write_one(&history, globals, out)
         })?;
         return Ok(Exit::Done);
     }
-    let path = format!("/v1/services/{}/history?limit={}", args.name, args.limit);
-    let histories: Vec<RolloutHistory> = client.get(&path).await?;
+    let histories = home.history(&args.name, args.limit).await?;
     result::write(globals, out, &histories, |out| {
         write_all(&histories, globals, out)
     })?;

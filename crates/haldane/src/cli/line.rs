@@ -18,7 +18,8 @@ use super::Cli;
 pub(super) const VARIABLES: &str = "\
 Each option can be given by a variable, too: `HALDANE_<COMMAND>_<OPTION>`, such as
 `HALDANE_DEPLOY_REASON`; one that is on or off takes `1` or `0`. What stands on the line wins.
-Those of every command are `HALDANE_SOCKET`, `HALDANE_DATA_DIR`, `HALDANE_OUTPUT` and
+Those of every command are `HALDANE_SOCKET`, `HALDANE_DATA_DIR`, `HALDANE_KUBE`,
+`HALDANE_CONTEXT`, `HALDANE_NAMESPACE`, `HALDANE_KUBECONFIG`, `HALDANE_OUTPUT` and
 `HALDANE_ACTOR`. `HALDANE_LOG` says what is logged to stderr, such as `info` or `debug`,
 `HALDANE_LOG_FORMAT=json` in which form, and `NO_COLOR=1` switches colors off.";
 
@@ -224,7 +225,7 @@ mod tests {
             ),
             ("monitor auth --interval -5", "\"-5\""),
             ("history auth --limit -1", "-1 is not in 1..=100"),
-            ("logs auth -n -5", "-5 is not in 0..=10000"),
+            ("logs auth --lines -5", "-5 is not in 0..=10000"),
             ("promote auth --step -1", "-1 is not in 1..="),
             ("up --threads -1", "expected a number from 1 to"),
             ("demo --rps -5", "expected a number from 0.01 to"),

@@ -1,16 +1,17 @@
-//! `haldane lint`: the mistakes of a release file, and advice on what it may say but rarely means. Needs no daemon.
+//! `haldane lint`: the mistakes of a release file or of the Releases in a manifest, and advice on what they may say but rarely mean.
+//! Needs neither daemon nor cluster.
 
 use std::{io::Write, path::PathBuf};
 
-use haldane_api::lint;
+use haldane_api::{lint, manifest};
 use serde::Serialize;
 
-use super::{exit::Exit, globals::Globals, paint::Tone, result, source::Source};
+use super::{exit::Exit, globals::Globals, paint::Tone, result, source::Source, words::clean};
 
-/// Checks a release file.
+/// Checks a release file, or the Releases of a manifest.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The release file; - for standard input
+    /// The release file, or a manifest with Releases; - for standard input
     #[arg(short, long, value_name = "FILE", default_value = "haldane.yaml")]
     file: PathBuf,
 }
@@ -22,6 +23,9 @@ struct Findings {
     problems: Vec<String>,
     /// Advice, each with file and key.
     advice: Vec<String>,
+    /// Objects of a manifest that are no Releases, and were not looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ignored: Vec<String>,
 }
 
 /// Runs the command; mistakes are a failure, advice is not.
@@ -44,7 +48,11 @@ pub(crate) fn run(args: &Args, globals: &Globals, out: &mut impl Write) -> anyho
                 globals.paint.tone(Tone::Warn, "advice:")
             )?;
         }
-        if findings == Findings::default() {
+        if !findings.ignored.is_empty() {
+            let ignored = findings.ignored.join(", ");
+            writeln!(out, "{name}: not looked at, no Release: {ignored}")?;
+        }
+        if findings.problems.is_empty() && findings.advice.is_empty() {
             writeln!(out, "{name}: no mistakes, no advice")?;
         }
         Ok(())
@@ -57,10 +65,13 @@ pub(crate) fn run(args: &Args, globals: &Globals, out: &mut impl Write) -> anyho
 }
 
 fn findings(source: &Source) -> Findings {
+    if manifest::is_manifest(&source.text) {
+        return of_manifest(source);
+    }
     match source.parse() {
         Err(problems) => Findings {
             problems,
-            advice: Vec::new(),
+            ..Findings::default()
         },
         Ok(file) => {
             let name = source.name();
@@ -69,10 +80,24 @@ fn findings(source: &Source) -> Findings {
                 .map(|one| format!("{name}: {}: {}", one.path, one.message))
                 .collect();
             Findings {
-                problems: Vec::new(),
                 advice,
+                ..Findings::default()
             }
         }
+    }
+}
+
+fn of_manifest(source: &Source) -> Findings {
+    let name = source.name();
+    let manifest = manifest::parse(&source.text);
+    let problems = manifest.problems.iter();
+    let advice = manifest.advice.iter();
+    Findings {
+        problems: problems.map(|one| format!("{name}:{one}")).collect(),
+        advice: advice
+            .map(|one| format!("{name}: {}: {}", one.path, one.message))
+            .collect(),
+        ignored: manifest.others.iter().map(|one| clean(one)).collect(),
     }
 }
 
@@ -119,5 +144,31 @@ mod tests {
             out.contains("mistake: /haldane.yaml:2:11: services.auth.lisen: unknown key"),
             "{out}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_manifests_releases_are_checked_and_the_rest_is_named() {
+        let manifest = "\
+kind: Service
+apiVersion: v1
+metadata: { name: shop }
+---
+apiVersion: haldane.dev/v1alpha1
+kind: Release
+metadata: { name: shop }
+spec:
+  workload: { deployment: { name: shop } }
+  rollout: { steps: [10%, 50%], hold: 1m }
+";
+        let (exit, out) = lint(manifest).await;
+        let expected = "\
+/haldane.yaml: not looked at, no Release: Service shop
+/haldane.yaml: no mistakes, no advice
+";
+        assert_eq!((exit, out.as_str()), (Exit::Done, expected));
+        let (exit, out) = lint(&manifest.replace("50%", "500%")).await;
+        assert_eq!(exit, Exit::Failed);
+        let expected = "mistake: /haldane.yaml:10:27: spec.rollout.steps[1]: ";
+        assert!(out.starts_with(expected), "{out}");
     }
 }

@@ -11,11 +11,10 @@ mod view;
 use std::collections::BTreeMap;
 
 use haldane_api::http::{CommandName, RolloutView, ServiceView};
-use haldane_core::ServiceName;
 use jiff::{Timestamp, tz::TimeZone};
 
 pub(crate) use self::view::view;
-use super::paint::Paint;
+use super::{paint::Paint, subject::Subject};
 
 /// What is shown.
 #[derive(Clone, Debug)]
@@ -32,7 +31,7 @@ pub(crate) struct Model {
     pub paint: Paint,
     /// Whether keys may steer rollouts; otherwise the view is for watching alone.
     pub can_steer: bool,
-    services: BTreeMap<ServiceName, ServiceView>,
+    services: BTreeMap<Subject, ServiceView>,
     page: Page,
     overlay: Overlay,
     told: Option<String>,
@@ -84,7 +83,7 @@ pub(crate) enum Act {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     /// The service.
-    pub service: ServiceName,
+    pub service: Subject,
     /// The command.
     pub command: CommandName,
     /// Only if this step is still the current one.
@@ -99,7 +98,7 @@ enum Page {
     /// One service, side by side.
     One {
         /// Which.
-        service: ServiceName,
+        service: Subject,
         /// Where Escape leads: the index in the list, if the list was there before.
         back: Option<usize>,
     },
@@ -120,7 +119,7 @@ impl Model {
     /// Returns a model that shows one service, or all.
     pub(crate) fn new(
         title: String,
-        service: Option<ServiceName>,
+        service: Option<Subject>,
         now: Timestamp,
         zone: TimeZone,
         paint: Paint,
@@ -167,7 +166,7 @@ pub(crate) fn update(model: &mut Model, msg: Msg) -> Option<Act> {
         Msg::Seen(service) => {
             model.lost = None;
             model.now = model.now.max(service.at);
-            model.services.insert(service.name.clone(), *service);
+            model.services.insert(Subject::of(&service), *service);
         }
         Msg::Tick(now) => model.now = model.now.max(now),
         Msg::Told(text) => model.told = Some(text),
@@ -234,7 +233,7 @@ fn ask(model: &mut Model, command: impl FnOnce(&RolloutView) -> CommandName) {
             None
         };
         Some(Request {
-            service: service.name.clone(),
+            service: Subject::of(service),
             command,
             step,
         })
@@ -254,7 +253,7 @@ fn select(model: &mut Model, to: impl FnOnce(usize) -> usize) {
 fn open(model: &mut Model) {
     if let (Page::All(index), Some(service)) = (&model.page, model.selected()) {
         model.page = Page::One {
-            service: service.name.clone(),
+            service: Subject::of(service),
             back: Some(*index),
         };
     }

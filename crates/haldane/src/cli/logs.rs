@@ -29,7 +29,6 @@ pub(crate) struct Args {
     follow: bool,
     /// How many of the last lines of each replica are shown, up to 10000
     #[arg(
-        short = 'n',
         long,
         value_name = "N",
         default_value_t = 100,
@@ -160,7 +159,7 @@ mod tests {
     async fn lines_are_passed_on_as_they_are() {
         let daemon = daemon("one\ntwo\n");
         let (exit, out) = daemon
-            .run("logs auth --version v2 --replica 1 -f -n 2")
+            .run("logs auth --version v2 --replica 1 -f --lines 2")
             .await;
         assert_eq!((exit.unwrap(), out.as_str()), (Exit::Done, "one\ntwo\n"));
         let call = "GET /v1/services/auth/logs?lines=2&version=v2&replica=1&follow=true";

@@ -8,7 +8,6 @@ use haldane_api::{
     http::{ServiceView, VersionView},
     text::{TextError, Unit, parse_duration_or},
 };
-use haldane_core::ServiceName;
 use jiff::Timestamp;
 use tokio::{
     task::JoinSet,
@@ -17,22 +16,22 @@ use tokio::{
 
 use self::csv::Csv;
 use super::{
-    bands,
-    client::{Seen, follow},
-    comparison,
+    bands, comparison,
     exit::{Exit, UsageError, talk},
     figure::{Figure, Status},
     get::step_text,
     globals::{Format, Globals},
+    home::{Followed, Seen},
     live, result,
-    words::{bps_or_nothing, clean, time_of_day},
+    subject::Subject,
+    words::{NOTHING, bps_or_nothing, clean, time_of_day},
 };
 
 /// Shows stable and canary side by side.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The service
-    name: ServiceName,
+    /// The service, on Kubernetes the release: NAME or NS/NAME
+    name: Subject,
     /// How often figures are written to the export, and to stdout where that is no terminal; a bare number is seconds
     #[arg(long, value_name = "TIME", value_parser = seconds, default_value = "5s")]
     interval: Duration,
@@ -61,10 +60,8 @@ pub(crate) async fn run(
         );
     }
     // A service that does not exist is told before the screen is taken.
-    let first: ServiceView = globals
-        .client()
-        .get(&format!("/v1/services/{}", args.name))
-        .await?;
+    let home = globals.home().await?;
+    let first = home.service(&args.name).await?;
     let csv = args
         .export_metrics
         .as_deref()
@@ -75,7 +72,7 @@ pub(crate) async fn run(
         .and_then(|duration| Instant::now().checked_add(duration));
     if globals.is_terminal && globals.format == Format::Table {
         let title = format!("haldane monitor {}", args.name);
-        let service = Some(args.name.clone());
+        let followed = Followed::One(Subject::of(&first));
         let csv = csv.map(|csv| live::session::Export {
             csv,
             interval: args.interval,
@@ -83,7 +80,7 @@ pub(crate) async fn run(
         return live::session::run(
             live::session::Config {
                 title,
-                service,
+                followed,
                 first: vec![first],
                 csv,
                 until,
@@ -106,11 +103,8 @@ async fn lines(
 ) -> anyhow::Result<Exit> {
     let (mut last, mut is_lost) = (first, false);
     let mut tasks = JoinSet::new();
-    let mut seen = follow(
-        &globals.client(),
-        format!("/v1/events?service={}", args.name),
-        &mut tasks,
-    );
+    let home = globals.home().await?;
+    let mut seen = home.follow(Followed::One(Subject::of(&last)), &mut tasks);
     let mut ticks = interval(args.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -171,17 +165,18 @@ fn write_lines(
         }
         None => writeln!(out, "{at}  {}  no rollout", service.name)?,
     }
+    let is_in_cluster = service.namespace.is_some();
     write_version(
-        "stable",
-        &service.stable,
+        ("stable", &service.stable),
+        is_in_cluster,
         &|figure, version| figure.stable_status(version),
         globals,
         out,
     )?;
     if let Some(canary) = &service.canary {
         write_version(
-            "canary",
-            canary,
+            ("canary", canary),
+            is_in_cluster,
             &|figure, version| figure.canary_status(version, rollout),
             globals,
             out,
@@ -203,15 +198,20 @@ fn write_lines(
     Ok(())
 }
 
+/// Writes the figures of one version.
 fn write_version(
-    role: &str,
-    version: &VersionView,
+    (role, version): (&str, &VersionView),
+    is_in_cluster: bool,
     status: &dyn Fn(Figure, &VersionView) -> Status,
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     write!(out, "  {role} {}:", version.version)?;
-    for (index, figure) in Figure::ALL.into_iter().enumerate() {
+    // Whoever has no metric system for a release is not told so ten times.
+    let known = Figure::ALL
+        .into_iter()
+        .filter(|figure| !is_in_cluster || figure.show(version) != NOTHING);
+    for (index, figure) in known.enumerate() {
         let status = status(figure, version);
         let word = globals.paint.tone(status.tone(), status.word());
         let comma = if index == 0 { "" } else { "," };

@@ -1,19 +1,24 @@
-//! `haldane plan show`: plans in their long form, every default spelled out. Needs no daemon.
+//! `haldane plan show`: plans in their long form, every default spelled out. Needs no daemon, and a cluster only for a Release there.
 
 use std::{io::Write, path::PathBuf};
 
-use haldane_api::{file::default_rules, long::plan_long, yaml::to_yaml};
-use haldane_core::{
-    ServiceName,
-    plan::{Plan, preset},
+use haldane_api::{
+    file::{Problem, default_rules},
+    long::plan_long,
+    manifest,
+    yaml::to_yaml,
 };
+use haldane_controller::client::Access;
+use haldane_core::plan::{Plan, preset};
 use serde::Serialize;
 
 use super::{
     exit::{Exit, UsageError},
     globals::{Format, Globals},
+    home::Kubernetes,
     result,
     source::Source,
+    subject::Subject,
     table::Table,
 };
 
@@ -32,16 +37,18 @@ enum Action {
 Examples:
   haldane plan show                       list the presets
   haldane plan show fast                  what `preset: fast` means
-  haldane plan show -f haldane.yaml auth  what the file says of the service auth")]
+  haldane plan show -f haldane.yaml auth  what the file says of the service auth
+  haldane plan show -f release.yaml shop  the same of a Release in a manifest
+  haldane plan show --kube web/shop       the same of a Release in a cluster")]
     Show(ShowArgs),
 }
 
 /// Which plan to show.
 #[derive(Debug, clap::Args)]
 struct ShowArgs {
-    /// A preset's name, or with -f a service of the file
+    /// A preset's name, with -f a service or Release of the file, with --kube a Release of the cluster
     name: Option<String>,
-    /// The release file; - for standard input
+    /// The release file or manifest; - for standard input
     #[arg(short, long, value_name = "FILE", requires = "name")]
     file: Option<PathBuf>,
 }
@@ -54,14 +61,21 @@ struct Listed {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &Args, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
+pub(crate) async fn run(
+    args: &Args,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
     let Action::Show(show) = &args.action;
     let plan = match (&show.name, &show.file) {
         (None, _) => {
             list(globals, out)?;
             return Ok(Exit::Done);
         }
-        (Some(name), None) => of_preset(name)?,
+        (Some(name), None) => match &globals.access {
+            Some(access) => of_cluster(name, access).await?,
+            None => of_preset(name)?,
+        },
         (Some(name), Some(path)) => of_file(name, &Source::read(path)?)?,
     };
     let long = plan_long(&plan);
@@ -96,10 +110,47 @@ pub(super) fn of_preset(name: &str) -> anyhow::Result<Plan> {
     Ok(plan.ok_or_else(|| UsageError(format!("{name:?} is no preset; see `haldane plan show`")))?)
 }
 
-pub(super) fn of_file(name: &str, source: &Source) -> anyhow::Result<Plan> {
-    let name: ServiceName = name
+async fn of_cluster(name: &str, access: &Access) -> anyhow::Result<Plan> {
+    let subject: Subject = name
         .parse()
         .map_err(|error| UsageError(format!("{error}")))?;
+    let cluster = Kubernetes::connect(access).await?.cluster;
+    let namespace = subject.namespace.as_deref();
+    let namespace = namespace.unwrap_or_else(|| cluster.namespace());
+    let release = cluster.release(namespace, &subject.name).await?;
+    let problem = |one: &Problem| format!("spec.{}: {}", one.path, one.message);
+    release.spec.to_plan().map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(problem).collect();
+        anyhow::anyhow!("{}", problems.join("\n"))
+    })
+}
+
+fn of_manifest(subject: &Subject, source: &Source) -> anyhow::Result<Plan> {
+    let manifest = manifest::parse(&source.text);
+    let is_it = |found: &&manifest::Found| {
+        found.name == subject.name
+            && (subject.namespace.is_none() || subject.namespace == found.namespace)
+    };
+    if let Some(found) = manifest.releases.iter().find(is_it) {
+        return Ok(found.plan.clone());
+    }
+    let name = source.name();
+    if manifest.problems.is_empty() {
+        return Err(UsageError(format!("{name} has no Release {subject}")).into());
+    }
+    let problems = manifest.problems.iter();
+    let problems: Vec<String> = problems.map(|one| format!("{name}:{one}")).collect();
+    Err(anyhow::anyhow!("{}", problems.join("\n")))
+}
+
+pub(super) fn of_file(name: &str, source: &Source) -> anyhow::Result<Plan> {
+    let subject: Subject = name
+        .parse()
+        .map_err(|error| UsageError(format!("{error}")))?;
+    if manifest::is_manifest(&source.text) {
+        return of_manifest(&subject, source);
+    }
+    let name = subject.name;
     let file = source
         .parse()
         .map_err(|problems| anyhow::anyhow!("{}", problems.join("\n")))?;
@@ -150,5 +201,28 @@ mod tests {
         let (_, shown) = Daemon::start([]).run(&line).await;
         fs::write(&path, file(&shown)).unwrap();
         assert_eq!(Daemon::start([]).run(&line).await.1, shown);
+    }
+
+    #[tokio::test]
+    async fn the_plan_of_a_release_in_a_manifest_is_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("release.yaml");
+        let manifest = "\
+apiVersion: haldane.dev/v1alpha1
+kind: Release
+metadata: { name: shop, namespace: web }
+spec: { workload: { deployment: { name: shop } }, rollout: { steps: [10%, 50%], hold: 1m } }
+";
+        fs::write(&path, manifest).unwrap();
+        let shown = async |name: &str| {
+            let line = format!("plan show {name} -o json -f {}", path.display());
+            Daemon::start([]).run(&line).await
+        };
+        let (_, json) = shown("shop").await;
+        let plan: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(plan["steps"][2]["weight"], "50%", "{json}");
+        assert_eq!(shown("web/shop").await.1, json);
+        let error = shown("other/shop").await.0.unwrap_err();
+        assert_eq!(crate::cli::exit::exit_of(&error), Exit::Usage);
     }
 }

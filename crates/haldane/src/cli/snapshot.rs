@@ -2,13 +2,13 @@
 
 use std::io::Write;
 
-use haldane_api::http::{JudgementView, RolloutHistory, RolloutView, ServiceView};
-use haldane_core::ServiceName;
+use haldane_api::http::{JudgementView, RolloutView, ServiceView};
 use jiff::Timestamp;
 
 use super::{
-    client::{Client, ClientError},
     globals::Globals,
+    home::{Home, HomeError},
+    subject::Subject,
     words::{clean, date_and_time, span, time_of_day},
 };
 
@@ -25,14 +25,14 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Asks the daemon.
+    /// Asks where the service lives.
     ///
     /// # Errors
-    /// When it does not tell of the service.
-    pub(crate) async fn ask(client: &Client, name: &ServiceName) -> Result<Self, ClientError> {
-        let service: ServiceView = client.get(&format!("/v1/services/{name}")).await?;
+    /// When it is not told of.
+    pub(crate) async fn ask(home: &dyn Home, subject: &Subject) -> Result<Self, HomeError> {
+        let service = home.service(subject).await?;
         let paused_since = match &service.rollout {
-            Some(rollout) if rollout.phase == PAUSED => paused_since(client, rollout).await,
+            Some(rollout) if rollout.phase == PAUSED => paused_since(home, subject, rollout).await,
             Some(_) | None => None,
         };
         Ok(Self {
@@ -88,12 +88,13 @@ pub(crate) fn write_verdict(
     )?)
 }
 
-/// Finds the decision that the pause began with. A daemon that can't tell is no reason to tell nothing else.
-async fn paused_since(client: &Client, rollout: &RolloutView) -> Option<Timestamp> {
-    let history: RolloutHistory = client
-        .get(&format!("/v1/rollouts/{}", rollout.id))
-        .await
-        .ok()?;
+/// Finds the decision that the pause began with. That it can't be told is no reason to tell nothing else.
+async fn paused_since(
+    home: &dyn Home,
+    subject: &Subject,
+    rollout: &RolloutView,
+) -> Option<Timestamp> {
+    let history = home.rollout(subject, &rollout.id).await.ok()?;
     let newest_first = history.entries.iter().rev();
     newest_first
         .take_while(|entry| entry.phase == PAUSED)

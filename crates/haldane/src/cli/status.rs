@@ -2,21 +2,20 @@
 
 use std::io::Write;
 
-use haldane_core::ServiceName;
-
 use super::{
     exit::Exit,
     globals::Globals,
     result,
     snapshot::{Snapshot, write_verdict},
+    subject::Subject,
     words::{bps, clean},
 };
 
 /// Says where a service stands and what comes next.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The service
-    name: ServiceName,
+    /// The service, on Kubernetes the release: NAME or NS/NAME
+    name: Subject,
 }
 
 /// Runs the command.
@@ -25,7 +24,8 @@ pub(crate) async fn run(
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
-    let snapshot = Snapshot::ask(&globals.client(), &args.name).await?;
+    let home = globals.home().await?;
+    let snapshot = Snapshot::ask(&*home, &args.name).await?;
     result::write(globals, out, &snapshot.service, |out| {
         write(&snapshot, globals, out)
     })?;
@@ -43,11 +43,18 @@ fn write(snapshot: &Snapshot, globals: &Globals, out: &mut impl Write) -> anyhow
             "{}: {} serves all traffic.",
             service.name, service.stable.version
         )?;
-        writeln!(
-            out,
-            "Nothing is planned; `haldane deploy {} …` begins a rollout.",
-            service.name
-        )?;
+        if service.namespace.is_some() {
+            writeln!(
+                out,
+                "Nothing is planned; a change of its workload begins a rollout."
+            )?;
+        } else {
+            writeln!(
+                out,
+                "Nothing is planned; `haldane deploy {} …` begins a rollout.",
+                service.name
+            )?;
+        }
         return Ok(());
     };
     snapshot.write_phase(service.name.as_str(), rollout, globals, out)?;

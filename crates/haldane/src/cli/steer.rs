@@ -4,8 +4,8 @@
 
 use std::io::Write;
 
-use haldane_api::http::{Answer, CommandName, CommandRequest, RolloutHistory};
-use haldane_core::{ServiceName, VersionName, Weight};
+use haldane_api::http::{CommandName, CommandRequest, RolloutHistory};
+use haldane_core::{VersionName, Weight};
 
 use super::{
     deploy::PlanFlags,
@@ -13,6 +13,7 @@ use super::{
     globals::Globals,
     history::HISTORY_MAX,
     quantity, result,
+    subject::Subject,
     wait::{self, WaitArgs},
     words::clean,
 };
@@ -20,8 +21,8 @@ use super::{
 /// Whom a command is for, and why it is given.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Target {
-    /// The service
-    name: ServiceName,
+    /// The service, on Kubernetes the release: NAME or NS/NAME
+    name: Subject,
     /// Why, for those who read the history later
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -128,12 +129,10 @@ pub(crate) async fn undo(
         ..plain
     };
     if let Some(version) = &args.to {
-        let path = format!(
-            "/v1/services/{}/history?limit={HISTORY_MAX}",
-            args.target.name
-        );
+        let home = globals.home().await?;
         // A history that can't be read is no reason not to go back.
-        let past: Vec<RolloutHistory> = globals.client().get(&path).await.unwrap_or_default();
+        let past = home.history(&args.target.name, HISTORY_MAX).await;
+        let past = past.unwrap_or_default();
         if let Some(warning) = warning(&past, version) {
             talk(&warning);
         }
@@ -174,11 +173,6 @@ pub(crate) fn request(command: CommandName, by: &str) -> CommandRequest {
     }
 }
 
-/// Returns where a service's commands go.
-pub(crate) fn path(service: &ServiceName) -> String {
-    format!("/v1/services/{service}/commands")
-}
-
 /// Returns what a person should know who goes back to a version that did not stand its trial; the newest rollout is the first.
 fn warning(past: &[RolloutHistory], version: &VersionName) -> Option<String> {
     let last = past.iter().find(|one| one.canary == *version)?;
@@ -207,7 +201,8 @@ async fn send(
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
-    let answer: Answer = globals.client().post(&path(&target.name), request).await?;
+    let home = globals.home().await?;
+    let answer = home.command(&target.name, request).await?;
     result::write_answer(globals, out, &answer)?;
     Ok(Exit::Done)
 }
@@ -220,7 +215,8 @@ async fn begin(
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
-    let answer: Answer = globals.client().post(&path(&target.name), request).await?;
+    let home = globals.home().await?;
+    let answer = home.command(&target.name, request).await?;
     wait::finish(&target.name, &answer, wait, globals, out).await
 }
 

@@ -137,7 +137,6 @@ impl Daemon {
     }
 }
 
-/// Settings that depend on nothing outside.
 /// Settings for commands that find their daemon there.
 pub(crate) fn globals(data_dir: &std::path::Path) -> Globals {
     Globals {
@@ -145,6 +144,7 @@ pub(crate) fn globals(data_dir: &std::path::Path) -> Globals {
             data_dir: data_dir.to_owned(),
             socket: data_dir.join("haldane.sock"),
         },
+        access: None,
         format: Format::Table,
         actor: "ann@desk".to_owned(),
         width: 80,

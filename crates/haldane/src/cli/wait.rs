@@ -7,7 +7,7 @@ use haldane_api::{
     http::{Answer, RolloutHistory, RolloutView, ServiceView},
     text::{TextError, parse_duration},
 };
-use haldane_core::{RolloutId, ServiceName, VersionName};
+use haldane_core::{RolloutId, VersionName};
 use serde::Serialize;
 use tokio::{
     sync::mpsc,
@@ -16,10 +16,11 @@ use tokio::{
 };
 
 use super::{
-    client::{Client, ClientError, Seen, follow},
     exit::{Exit, talk},
     globals::Globals,
+    home::{Followed, Home, HomeError, Seen},
     result,
+    subject::Subject,
     words::clean,
 };
 
@@ -69,7 +70,7 @@ enum Awaited {
 
 /// Tells what became of a request that begins a rollout, and waits for the rollout's end if that was asked for.
 pub(crate) async fn finish(
-    service: &ServiceName,
+    service: &Subject,
     answer: &Answer,
     args: &WaitArgs,
     globals: &Globals,
@@ -83,13 +84,13 @@ pub(crate) async fn finish(
         talk(&clean(message));
     }
     let limit = args.timeout.unwrap_or(WAIT_MAX);
-    let client = globals.client();
+    let home = globals.home().await?;
     let awaited = match &answer.rollout {
         Some(id) => Awaited::Rollout(id.clone()),
-        None => next_version(&client, service).await?,
+        None => next_version(&*home, service).await?,
     };
     let (exit, standing) = tokio::select! {
-        ended = wait(&client, service, awaited, limit) => ended?,
+        ended = wait(&*home, service, awaited, limit) => ended?,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted.context("listening for SIGINT")?;
             talk(&format!("interrupted; the rollout goes on: `haldane status {service}`"));
@@ -103,30 +104,32 @@ pub(crate) async fn finish(
             message,
             waits_for_person: _,
         } = &standing;
-        let name = rollout.as_ref().map_or(service.as_str(), RolloutId::as_str);
+        let name = rollout
+            .as_ref()
+            .map_or(service.name.as_str(), RolloutId::as_str);
         Ok(writeln!(out, "{name}: {phase}: {}", clean(message))?)
     })?;
     Ok(exit)
 }
 
 /// Returns what an answer without a rollout means: the version that is queued, or that of the rollout that began meanwhile.
-async fn next_version(client: &Client, service: &ServiceName) -> anyhow::Result<Awaited> {
-    let view: ServiceView = client.get(&format!("/v1/services/{service}")).await?;
+async fn next_version(home: &dyn Home, service: &Subject) -> anyhow::Result<Awaited> {
+    let view = home.service(service).await?;
     let version = view
         .queued
         .or_else(|| view.rollout.map(|rollout| rollout.canary));
-    let version = version.context("the daemon tells of no rollout to wait for")?;
+    let version = version.context("there is no rollout to wait for")?;
     Ok(Awaited::Version(version))
 }
 
 async fn wait(
-    client: &Client,
-    service: &ServiceName,
+    home: &dyn Home,
+    service: &Subject,
     mut awaited: Awaited,
     limit: Duration,
 ) -> anyhow::Result<(Exit, Standing)> {
     let mut tasks = JoinSet::new();
-    let mut seen = follow(client, format!("/v1/events?service={service}"), &mut tasks);
+    let mut seen = home.follow(Followed::One(service.clone()), &mut tasks);
     let end = Instant::now().checked_add(limit);
     let end = end.unwrap_or_else(|| Instant::now() + WAIT_MAX);
     let mut standing = Standing::unknown();
@@ -134,7 +137,7 @@ async fn wait(
     while let Some(next) = next_until(&mut seen, end).await {
         let found = match next {
             Seen::Lost(error) => Err(error),
-            Seen::Service(view) => look(client, &mut awaited, &view).await,
+            Seen::Service(view) => look(home, service, &mut awaited, &view).await,
         };
         match found {
             Err(error) => {
@@ -142,7 +145,7 @@ async fn wait(
                     talk(&format!("{error}; waiting for it"));
                     Instant::now()
                 });
-                if is_final(&error) || since.elapsed() > LOST_MAX {
+                if error.is_final() || since.elapsed() > LOST_MAX {
                     return Err(error.into());
                 }
             }
@@ -167,10 +170,11 @@ async fn wait(
 /// Looks where what is awaited stands. A version becomes its rollout as soon as that has begun, so that the rollout is found in the
 /// history even when the next one has taken its place.
 async fn look(
-    client: &Client,
+    home: &dyn Home,
+    service: &Subject,
     awaited: &mut Awaited,
     view: &ServiceView,
-) -> Result<Standing, ClientError> {
+) -> Result<Standing, HomeError> {
     if let Awaited::Version(version) = awaited {
         if view.queued.as_ref() == Some(version) {
             return Ok(Standing::queued(version));
@@ -188,7 +192,7 @@ async fn look(
     match &view.rollout {
         Some(rollout) if rollout.id == *id => Ok(Standing::of_view(rollout)),
         Some(_) | None => {
-            let history = client.get(&format!("/v1/rollouts/{id}")).await?;
+            let history = home.rollout(service, id).await?;
             Ok(Standing::of_history(history))
         }
     }
@@ -198,20 +202,6 @@ async fn next_until(seen: &mut mpsc::Receiver<Seen>, end: Instant) -> Option<See
     tokio::select! {
         next = seen.recv() => next,
         () = sleep_until(end) => None,
-    }
-}
-
-/// Whether trying again can't help.
-fn is_final(error: &ClientError) -> bool {
-    match error {
-        ClientError::Refused { status, .. } => status.is_client_error(),
-        ClientError::Denied { .. } | ClientError::NotSocket { .. } | ClientError::Unreadable(_) => {
-            true
-        }
-        ClientError::NoDaemon { .. }
-        | ClientError::Connect { .. }
-        | ClientError::Broken(_)
-        | ClientError::TimedOut(_) => false,
     }
 }
 

@@ -43,7 +43,12 @@ fn from_lua(value: LuaValue) -> Value {
                 .map(|pair| pair.map(|(key, item)| (key, from_lua(item))).unwrap())
                 .collect(),
         ),
-        other => panic!("{other:?}"),
+        LuaValue::LightUserData(_)
+        | LuaValue::Function(_)
+        | LuaValue::Thread(_)
+        | LuaValue::UserData(_)
+        | LuaValue::Error(_)
+        | LuaValue::Other(_) => panic!("Argo CD has no such value: {value:?}"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use schemars::JsonSchema;
+use serde::Deserialize as _;
 
 use super::*;
 use crate::{file, long, schema::tests::is_valid, strategy};
@@ -117,6 +118,28 @@ fn what_the_reader_takes_is_valid() {
         let read: Spec = serde_json::from_value(spec.clone()).unwrap();
         assert!(read.to_plan().is_ok(), "{spec}: {:?}", read.to_plan());
         assert!(accepts(&spec), "{spec}");
+    }
+}
+
+/// The same releases are given to a real API server.
+#[test]
+fn releases_that_the_api_server_takes_are_read() {
+    const GOOD: &str = include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../haldane-plane/tests/smoke/definition/good.yaml"
+    ));
+    let documents = serde_norway::Deserializer::from_str(GOOD);
+    let releases: Vec<Value> = documents
+        .map(|document| Value::deserialize(document).unwrap())
+        .filter(|release| !release.is_null())
+        .collect();
+    assert_eq!(releases.len(), 5);
+    for release in releases {
+        assert!(accepts(&release["spec"]), "{release}");
+        let spec: Spec = serde_json::from_value(release["spec"].clone()).unwrap();
+        if let Err(problems) = spec.to_plan() {
+            panic!("{release}: {problems:?}");
+        }
     }
 }
 

@@ -26,6 +26,7 @@ use crate::{
         version::{POD_HASH, labels},
     },
     kinds::{DEPLOYMENT, REPLICA_SET, SERVICE},
+    meter::Place,
     turn::{Key, Urgency, What, Write},
 };
 
@@ -432,6 +433,26 @@ impl Alone {
         let by = read::by_whom(&canary);
         let is_gone = Deployment(canary).replicas() == 0;
         Ok(is_gone.then(|| format!("Deployment {name} was scaled to 0{by}")))
+    }
+
+    pub(super) fn places(&self, record: &Record, live: &Live) -> (Place, Place) {
+        let stable = record.stable.as_ref();
+        let beside = stable.and_then(|stable| stable.beside.clone());
+        let deployment = beside.unwrap_or_else(|| self.name.clone());
+        let pods = stable
+            .map(|stable| stable.pods.as_str())
+            .unwrap_or_default();
+        let stable = Place {
+            replica_set: (!pods.is_empty()).then(|| format!("{deployment}-{pods}")),
+            deployment,
+            service: self.service.clone(),
+        };
+        let canary = Place {
+            deployment: self.beside(&live.canary),
+            service: self.canary_service.clone(),
+            replica_set: None,
+        };
+        (stable, canary)
     }
 
     /// Returns where a version serves that was just promoted.

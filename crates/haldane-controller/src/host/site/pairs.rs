@@ -22,6 +22,7 @@ use crate::{
         version::transplanted,
     },
     kinds::{DEPLOYMENT, SERVICE},
+    meter::Place,
     turn::{Key, Urgency, Write},
 };
 
@@ -185,6 +186,20 @@ impl Pairs {
             }
         }
         Ok(None)
+    }
+
+    /// Returns what metric systems call both sides of the first pair.
+    pub(super) fn places(&self) -> (Place, Place) {
+        let place = |deployment: &str, service: &str| Place {
+            deployment: deployment.to_owned(),
+            service: service.to_owned(),
+            replica_set: None,
+        };
+        let Some(pair) = self.0.first() else {
+            return (Place::default(), Place::default());
+        };
+        let (stable, canary) = services(pair);
+        (place(&pair.stable, stable), place(&pair.canary, canary))
     }
 
     /// Returns where a version serves that was just promoted.

@@ -232,7 +232,7 @@ fn a_canary_that_somebody_scales_to_nothing_is_an_abort() {
             &json!({"spec": {"replicas": 0}}),
         );
         if !is_up {
-            world.host = crate::host::ReleaseHost::new();
+            world.host = super::world::silent();
         }
         world.pass(60);
         assert_eq!(end(&world).0, "RolledBack");

@@ -2,15 +2,22 @@
 //!
 //! What it does is what the controllers of Kubernetes were seen to do on the test plane; the same rollouts run there, too.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
+use haldane_core::{
+    RolloutId,
+    plan::Gate,
+    rollout::{GateAnswer, GateKey},
+};
 use haldane_router::{Kind, ObjectRef};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    host::{ReleaseHost, json::difference},
+    asker::{Asker, Subject},
+    host::{Ports, ReleaseHost, json::difference},
     kinds::{DEPLOYMENT, ENDPOINT_SLICE, RELEASE, REPLICA_SET, SERVICE},
+    meter::{Measured, Meter, Watch},
     turn::{Event, Host, Key, Seen, Sight, Then, What, Write},
 };
 
@@ -38,7 +45,7 @@ impl World {
     pub(super) fn new() -> Self {
         Self {
             objects: BTreeMap::new(),
-            host: ReleaseHost::new(),
+            host: silent(),
             now: "2026-11-21T10:00:00Z".parse().unwrap(),
             log: Vec::new(),
             events: Vec::new(),
@@ -210,7 +217,7 @@ impl World {
             if let Some(left) = &mut self.writes_left {
                 if *left == 0 {
                     // It dies before this write; what it knew is gone.
-                    self.host = ReleaseHost::new();
+                    self.host = silent();
                     self.writes_left = None;
                     self.deaths += 1;
                     return false;
@@ -389,6 +396,38 @@ impl World {
             slice,
         );
     }
+}
+
+/// Returns a host that measures nothing and asks nobody.
+pub(super) fn silent() -> ReleaseHost {
+    ReleaseHost::new(Ports {
+        meter: Arc::new(Silence),
+        asker: Arc::new(Silence),
+    })
+}
+
+/// Nobody measures, and nobody answers.
+#[derive(Debug)]
+struct Silence;
+
+impl Meter for Silence {
+    fn watch(&self, _: &Key, _: Option<&Watch>) {}
+
+    fn take(&self, _: &Key) -> Measured {
+        Measured::default()
+    }
+}
+
+impl Asker for Silence {
+    fn ask(&self, _: &Key, _: &GateKey, _: &Gate, _: &Subject) {}
+
+    fn answers(&self, _: &Key) -> Vec<GateAnswer> {
+        Vec::new()
+    }
+
+    fn forget(&self, _: &Key, _: &RolloutId) {}
+
+    fn remove(&self, _: &Key) {}
 }
 
 /// What the host sees of a world.

@@ -13,6 +13,7 @@ fn name(name: &str) -> ServiceName {
 fn views(notices: &[(&str, &str)]) -> Views {
     let view = |(service, notice): &(&str, &str)| ServiceView {
         name: name(service),
+        namespace: None,
         listen: Vec::new(),
         stable: VersionView {
             version: "v1".parse().unwrap(),
@@ -27,6 +28,7 @@ fn views(notices: &[(&str, &str)]) -> Views {
         queued: None,
         differences: Vec::new(),
         notices: vec![(*notice).to_owned()],
+        objects: Vec::new(),
         at: "2026-11-21T10:00:00Z".parse().unwrap(),
     };
     notices

@@ -2,25 +2,16 @@
 
 use std::time::Duration;
 
-use haldane_api::http::ServiceView;
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 
 use super::{Client, ClientError};
+use crate::cli::home::Seen;
 
 /// How long to wait before the daemon is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Views that wait for their reader; more only make what is shown older.
 const QUEUE_LEN: usize = 16;
-
-/// What is seen of the daemon.
-#[derive(Debug)]
-pub(crate) enum Seen {
-    /// A service changed.
-    Service(Box<ServiceView>),
-    /// The daemon can't be heard; it is tried again.
-    Lost(ClientError),
-}
 
 /// Follows the events of a path until the receiver or the tasks are dropped.
 pub(crate) fn follow(
@@ -38,7 +29,7 @@ pub(crate) fn follow(
             let is_over = match lost {
                 // The daemon said goodbye; whether it is gone shows at the next try.
                 None => false,
-                Some(error) => tx.send(Seen::Lost(error)).await.is_err(),
+                Some(error) => tx.send(Seen::Lost(error.into())).await.is_err(),
             };
             if is_over {
                 return;

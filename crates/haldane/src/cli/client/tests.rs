@@ -7,7 +7,10 @@ use serde_json::json;
 use tokio::{task::JoinSet, time::timeout};
 
 use super::*;
-use crate::cli::testing::{Daemon, Reply, service_json};
+use crate::cli::{
+    home::{HomeError, Seen},
+    testing::{Daemon, Reply, service_json},
+};
 
 #[tokio::test]
 async fn a_missing_or_dead_socket_says_how_to_start_a_daemon() {
@@ -116,5 +119,8 @@ async fn events_are_read_and_a_daemon_that_comes_back_is_followed_again() {
             Seen::Lost(error) => break error,
         }
     };
-    assert!(matches!(lost, ClientError::NoDaemon { .. }), "{lost:?}");
+    assert!(
+        matches!(lost, HomeError::Daemon(ClientError::NoDaemon { .. })),
+        "{lost:?}"
+    );
 }

@@ -1,5 +1,7 @@
 //! One service as a tree.
 
+mod objects;
+
 use std::io::Write;
 
 use haldane_api::http::{RolloutView, VersionView};
@@ -21,11 +23,14 @@ pub(super) fn write(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let service = &snapshot.service;
+    let place = match &service.namespace {
+        Some(namespace) => format!("namespace {namespace}"),
+        None => service.listen.join(", "),
+    };
     writeln!(
         out,
-        "{}  {}",
+        "{}  {place}",
         globals.paint.tone(Tone::Strong, service.name.as_str()),
-        service.listen.join(", ")
     )?;
     if let Some(rollout) = &service.rollout {
         write_standing(snapshot, rollout, globals, out)?;
@@ -45,6 +50,9 @@ pub(super) fn write(
         if !rollout.is_over {
             writeln!(out, "Next:     {}", clean(&rollout.next))?;
         }
+    }
+    if !service.objects.is_empty() {
+        objects::write(&service.objects, globals, out)?;
     }
     if let Some(queued) = &service.queued {
         writeln!(out, "Queued:   {queued}")?;
@@ -75,11 +83,15 @@ fn write_standing(
         .reason
         .as_ref()
         .map(|reason| format!(", because {:?}", clean(reason)));
+    let by = if rollout.by.is_empty() {
+        String::new()
+    } else {
+        format!(" by {}", clean(&rollout.by))
+    };
     let by = format!(
-        "{} of {} by {}{}",
+        "{} of {}{by}{}",
         rollout.kind,
         rollout.canary,
-        clean(&rollout.by),
         reason.unwrap_or_default()
     );
     let applied = if rollout.is_applied {
@@ -113,10 +125,11 @@ fn version_line(role: &str, version: &VersionView) -> String {
         replicas_ready,
         ..
     } = version;
-    format!(
+    let line = format!(
         "{role} {version}  {replicas_ready}/{replicas_wanted} ready  {}",
         clean(source)
-    )
+    );
+    line.trim_end().to_owned()
 }
 
 fn write_steps(

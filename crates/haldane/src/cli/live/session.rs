@@ -1,9 +1,8 @@
 //! Running the full-screen view against a daemon.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use haldane_api::http::{Answer, CommandRequest, ServiceView};
-use haldane_core::ServiceName;
+use haldane_api::http::{CommandRequest, ServiceView};
 use jiff::Timestamp;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -14,9 +13,9 @@ use tokio::{
 
 use super::{Act, Model, Msg, Request, screen::Screen, update};
 use crate::cli::{
-    client::{Client, Seen, follow},
     exit::Exit,
     globals::Globals,
+    home::{Followed, Home, Seen},
     monitor::csv::Csv,
     steer,
 };
@@ -32,8 +31,8 @@ const NO_EXPORT: Duration = Duration::from_hours(1);
 pub(crate) struct Config {
     /// The first line.
     pub title: String,
-    /// The service; all of them without.
-    pub service: Option<ServiceName>,
+    /// What is followed.
+    pub followed: Followed,
     /// What is known already.
     pub first: Vec<ServiceView>,
     /// Where figures are written meanwhile.
@@ -74,22 +73,22 @@ struct Ears {
 pub(crate) async fn run(config: Config, globals: &Globals) -> anyhow::Result<Exit> {
     let Config {
         title,
-        service,
+        followed,
         first,
         csv,
         until,
     } = config;
-    let client = globals.client();
-    let query = service
-        .as_ref()
-        .map(|service| format!("?service={service}"))
-        .unwrap_or_default();
+    let home = globals.home().await?;
+    let service = match &followed {
+        Followed::One(subject) => Some(subject.clone()),
+        Followed::All(_) => None,
+    };
     // Messages to the daemon end with the view: whoever said yes saw the answer, or left before it.
     let mut tasks = JoinSet::new();
     let (told, answers) = mpsc::channel(1);
     let every = csv.as_ref().map_or(NO_EXPORT, |export| export.interval);
     let mut ears = Ears {
-        seen: follow(&client, format!("/v1/events{query}"), &mut tasks),
+        seen: home.follow(followed, &mut tasks),
         answers,
         ticks: ticker(TICK),
         exports: ticker(every),
@@ -126,9 +125,9 @@ pub(crate) async fn run(config: Config, globals: &Globals) -> anyhow::Result<Exi
             None => {}
             Some(Act::Quit) => return Ok(Exit::Done),
             Some(Act::Send(request)) => {
-                let (client, told, by) = (client.clone(), told.clone(), globals.actor.clone());
+                let (home, told, by) = (Arc::clone(&home), told.clone(), globals.actor.clone());
                 tasks.spawn(async move {
-                    told.send(send(&client, &request, &by).await).await.ok();
+                    told.send(send(&*home, &request, &by).await).await.ok();
                 });
             }
         }
@@ -167,15 +166,12 @@ impl Ears {
 }
 
 /// Sends a command, and returns what became of it in words.
-async fn send(client: &Client, request: &Request, by: &str) -> String {
+async fn send(home: &dyn Home, request: &Request, by: &str) -> String {
     let body = CommandRequest {
         step: request.step,
         ..steer::request(request.command, by)
     };
-    match client
-        .post::<Answer>(&steer::path(&request.service), &body)
-        .await
-    {
+    match home.command(&request.service, &body).await {
         Ok(answer) => answer.messages.join("; "),
         Err(error) => error.to_string(),
     }

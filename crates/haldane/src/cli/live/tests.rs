@@ -5,13 +5,13 @@ use haldane_core::Weight;
 use ratatui::{Terminal, backend::TestBackend, style::Color};
 
 use super::*;
-use crate::cli::testing::service;
+use crate::cli::{subject::Subject, testing::service};
 
 fn model(paint: Paint) -> Model {
     let auth = service("Progressing");
     let mut model = Model::new(
         "haldane monitor auth".to_owned(),
-        Some(auth.name.clone()),
+        Some(Subject::of(&auth)),
         auth.at,
         TimeZone::UTC,
         paint,

@@ -183,14 +183,22 @@ impl Draft<'_> {
         if self.model.services.is_empty() {
             lines.push(Line::raw("  no services yet"));
         }
-        for (index, service) in self.model.services.values().enumerate() {
+        let mut namespaces = self.model.services.keys().map(|subject| &subject.namespace);
+        let first = namespaces.next();
+        let is_spread = namespaces.any(|namespace| Some(namespace) != first);
+        for (index, (subject, service)) in self.model.services.iter().enumerate() {
+            let name = if is_spread {
+                subject.to_string()
+            } else {
+                subject.name.to_string()
+            };
             let mark = if index == selected { "> " } else { "  " };
             let (text, tone) = match &service.rollout {
                 None => {
                     let stable = service.stable.version.as_str();
                     (
                         columns([
-                            service.name.as_str(),
+                            name.as_str(),
                             NOTHING,
                             NOTHING,
                             NOTHING,
@@ -207,14 +215,7 @@ impl Draft<'_> {
                     let (step, weight) = (step_text(rollout), rollout.weight_bps.to_string());
                     let message = clean(&rollout.message);
                     (
-                        columns([
-                            service.name.as_str(),
-                            &phase,
-                            &step,
-                            &weight,
-                            &versions,
-                            &message,
-                        ]),
+                        columns([name.as_str(), &phase, &step, &weight, &versions, &message]),
                         tone,
                     )
                 }

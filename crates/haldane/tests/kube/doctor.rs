@@ -1,0 +1,105 @@
+//! `haldane doctor --kube`: each trouble is told with what to do about it.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::rig::{Ended, Rig, ended, status};
+
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/haldane/leases";
+
+pub(crate) async fn a_cluster_without_definitions_is_told(rig: &Rig) {
+    rig.haldane("get")
+        .await
+        .has(1, "this cluster has no Releases; install");
+    let found = rig.haldane("doctor -o json").await;
+    assert_eq!(found.code, 1);
+    has(
+        &found,
+        "FAIL",
+        "definitions",
+        "this cluster has no Releases",
+    );
+    has(&found, "OK", "API server", "v1.34");
+    let dead = rig.kubeconfig_with("dead", |text| {
+        let mut config: Value = serde_json::from_str(&text).unwrap();
+        config["clusters"][0]["cluster"]["server"] = json!("https://127.0.0.1:1");
+        config.to_string()
+    });
+    let line = format!("doctor -o json --kubeconfig {}", dead.display());
+    let found = ended(rig.program(&line)).await;
+    has(&found, "FAIL", "API server", "can't be reached");
+    assert_eq!(found.json().as_array().unwrap().len(), 1);
+}
+
+pub(crate) async fn each_trouble_says_what_to_do(rig: &Rig) {
+    rig.release("doctor", "shop", &status("Paused")).await;
+    let found = rig.haldane("doctor -n doctor -o json").await;
+    assert_eq!(found.code, 1);
+    has(
+        &found,
+        "OK",
+        "definitions",
+        "haldane.dev/v1alpha1 is served",
+    );
+    has(&found, "OK", "your rights", "complete in namespace doctor");
+    has(
+        &found,
+        "WARN",
+        "controller's rights",
+        "no account haldane-controller",
+    );
+    has(&found, "FAIL", "controller", "none leads");
+    has(&found, "OK", "release", "doctor/shop: Paused");
+
+    rig.namespace("haldane").await;
+    let now = Timestamp::now()
+        .strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+        .to_string();
+    let spec = json!({"holderIdentity": "pod-a", "leaseDurationSeconds": 600, "renewTime": now});
+    rig.create(
+        LEASES,
+        &json!({"metadata": {"name": "haldane-controller"}, "spec": spec}),
+    )
+    .await;
+    let account = json!({"metadata": {"name": "haldane-controller"}});
+    rig.create("/api/v1/namespaces/haldane/serviceaccounts", &account)
+        .await;
+    let stalled = json!([{
+        "type": "Stalled", "status": "True", "reason": "NoSuchDeployment", "message": "Deployment shop does not exist",
+        "lastTransitionTime": "2026-11-21T12:00:00Z",
+    }]);
+    rig.set_status("doctor", "shop", &json!({ "conditions": stalled }))
+        .await;
+    let found = rig.haldane("doctor -n doctor -o json").await;
+    has(&found, "OK", "controller", "pod-a leads");
+    has(
+        &found,
+        "FAIL",
+        "controller's rights",
+        "missing in namespace doctor: get releases",
+    );
+    has(
+        &found,
+        "FAIL",
+        "release",
+        "doctor/shop: Deployment shop does not exist (NoSuchDeployment)",
+    );
+    let found = rig.haldane("doctor -A -o json").await;
+    has(&found, "OK", "release", "follow/shop: Promoting");
+}
+
+#[track_caller]
+fn has(found: &Ended, status: &str, check: &str, text: &str) {
+    let findings = found.json();
+    let mut findings = findings.as_array().unwrap().iter();
+    let is_it = |one: &Value| {
+        one["status"] == status
+            && one["check"] == check
+            && one["text"].as_str().unwrap().contains(text)
+    };
+    assert!(
+        findings.any(is_it),
+        "expected {status} {check}: {text}\n{}",
+        found.out
+    );
+}

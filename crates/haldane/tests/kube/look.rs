@@ -1,0 +1,163 @@
+//! Looking: lists, one release with what runs it, and whose cluster it is.
+
+use serde_json::{Value, json};
+
+use crate::rig::{Rig, ended, eventually, status};
+
+const NS: &str = "look";
+
+pub(crate) async fn releases_are_shown_with_what_runs_them(rig: &Rig) {
+    rig.haldane("get")
+        .await
+        .has(0, "No releases in this namespace; -A shows");
+    let mut told = status("Paused");
+    told["history"] = json!([{
+        "rollout": "shop-1", "stable": "v0", "canary": "v1", "phase": "RolledBack", "message": "too many errors",
+        "by": "bob", "startedAt": "2026-11-21T11:00:00Z", "endedAt": "2026-11-21T11:10:00Z",
+    }]);
+    rig.release(NS, "shop", &told).await;
+    let pod = json!({
+        "metadata": {"labels": {"app": "shop"}},
+        "spec": {"containers": [{"name": "shop", "image": "shop:v1"}]},
+    });
+    let deployment = json!({
+        "metadata": {"name": "shop"},
+        "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "shop"}}, "template": pod},
+    });
+    rig.create(
+        &format!("/apis/apps/v1/namespaces/{NS}/deployments"),
+        &deployment,
+    )
+    .await;
+    let view = eventually("two ready pods", async || {
+        let view = rig.haldane("get look/shop -o json").await.json();
+        (view["stable"]["replicasReady"] == 2 && view["objects"][0]["owned"][0]["ready"] == 2)
+            .then_some(view)
+    })
+    .await;
+    assert_eq!(
+        (&view["namespace"], &view["name"]),
+        (&json!(NS), &json!("shop"))
+    );
+    assert_eq!(view["rollout"]["weightBps"], 1_000);
+    let set = &view["objects"][0]["owned"][0];
+    assert_eq!(
+        (&set["kind"], &set["revision"]),
+        (&json!("ReplicaSet"), &json!("1"))
+    );
+    let states: Vec<&Value> = set["owned"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|pod| &pod["state"])
+        .collect();
+    assert_eq!(states, ["Running", "Running"]);
+    let tree = rig.haldane("get shop -n look").await;
+    tree.has(0, "OBJECTS ");
+    tree.has(0, "└─ rs/shop-");
+    tree.has(0, "   ├─ pod/shop-");
+    assert!(
+        tree.out.lines().all(|line| line.chars().count() <= 80),
+        "{}",
+        tree.out
+    );
+    rig.haldane("get -A")
+        .await
+        .has(0, "look/shop  Paused  2/4   10%");
+    rig.haldane("get -n look").await.has(0, "\nshop  Paused");
+    rig.haldane("status look/shop")
+        .await
+        .has(0, "shop: ‖ Paused: now Paused\nv1 → v2 at 10%\n");
+    rig.haldane("history look/shop")
+        .await
+        .has(0, "too many errors");
+    rig.haldane("history look/shop 1")
+        .await
+        .has(0, "shop-1: apply of v1 in place of v0, by bob");
+    rig.haldane("history look/shop 9")
+        .await
+        .has(1, "shop remembers no rollout shop-9");
+    rig.haldane("explain look/shop")
+        .await
+        .has(0, "Not recomputed: on Kubernetes");
+    rig.haldane("plan show look/shop")
+        .await
+        .has(0, "steps:\n  - weight: 10%\n  - hold: 1m\n");
+    rig.haldane("monitor look/shop --duration 100ms")
+        .await
+        .has(0, "  stable v1: ready 2/2 OK");
+    rig.haldane("get nobody -n look")
+        .await
+        .has(1, "no release nobody in namespace look");
+    rig.haldane("logs shop")
+        .await
+        .has(2, "there `kubectl logs` shows them");
+}
+
+pub(crate) async fn whose_cluster_it_is_follows_kubectls_rules(rig: &Rig) {
+    let kubeconfig = rig.kubeconfig();
+    let mut by_variable = rig.program("get --kube -A");
+    by_variable.env("KUBECONFIG", &kubeconfig);
+    ended(by_variable).await.has(0, "look/shop");
+    let plugin = rig.path("kubectl-haldane");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_haldane"), &plugin).unwrap();
+    let mut by_kubectl = tokio::process::Command::new(plugin);
+    by_kubectl
+        .args(["get", "-A"])
+        .env_clear()
+        .env("KUBECONFIG", &kubeconfig);
+    ended(by_kubectl).await.has(0, "look/shop");
+    ended(rig.program("get --kube"))
+        .await
+        .has(1, "no access to a cluster");
+    rig.haldane("get --context nowhere")
+        .await
+        .has(1, "failed to load current context: nowhere");
+    ended(rig.program("get look/shop --data-dir /nowhere"))
+        .await
+        .has(2, "give --kube");
+    ended(rig.program("get -A --data-dir /nowhere"))
+        .await
+        .has(2, "give --kube");
+}
+
+pub(crate) async fn a_refusal_says_who_may_not_do_what(rig: &Rig) {
+    let as_bob = rig.kubeconfig_with("bob", |text| {
+        let mut config: Value = serde_json::from_str(&text).unwrap();
+        config["users"][0]["user"]["as"] = json!("bob");
+        config.to_string()
+    });
+    let run = async |line: &str| {
+        let line = format!("{line} --kubeconfig {}", as_bob.display());
+        ended(rig.program(&line)).await
+    };
+    let told = run("get -n look").await;
+    told.has(
+        1,
+        "bob may not list releases.haldane.dev in namespace look; ask an administrator",
+    );
+    let path = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{NS}");
+    let rule = json!({"apiGroups": ["haldane.dev"], "resources": ["releases"], "verbs": ["get", "list", "watch"]});
+    rig.create(
+        &format!("{path}/roles"),
+        &json!({"metadata": {"name": "reader"}, "rules": [rule]}),
+    )
+    .await;
+    let binding = json!({
+        "metadata": {"name": "reader"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "bob"}],
+    });
+    rig.create(&format!("{path}/rolebindings"), &binding).await;
+    eventually("the right to look", async || {
+        (run("get -n look").await.code == 0).then_some(())
+    })
+    .await;
+    run("get look/shop")
+        .await
+        .has(0, "its objects can't be told: bob may not list");
+    run("abort look/shop").await.has(
+        1,
+        "bob may not patch releases.haldane.dev in namespace look",
+    );
+}
