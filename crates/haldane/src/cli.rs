@@ -339,7 +339,7 @@ pub(crate) async fn run(
             globals.place.check()?;
             crate::up::run(args, globals).await
         }
-        Command::Controller(args) => crate::controller::run(args).await,
+        Command::Controller(args) => crate::controller::run(args, globals).await,
         Command::Shop(args) => crate::demo::shop::run(args).await,
         Command::Bench(args) => crate::bench::run(&args, globals, out).await,
         Command::Down => down::run(globals, out).await,
@@ -389,7 +389,8 @@ impl Command {
             Self::Deploy(_) => Some("deploy"),
             Self::Logs(_) => Some("logs"),
             Self::Replay(_) => Some("replay"),
-            Self::Get(_)
+            Self::Controller(_)
+            | Self::Get(_)
             | Self::Status(_)
             | Self::History(_)
             | Self::Explain(_)

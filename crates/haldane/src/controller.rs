@@ -3,11 +3,25 @@
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
-use haldane_controller::{Config, Controller, host::ReleaseHost};
-use tokio::signal::unix::{SignalKind, signal};
+use haldane_api::release::SECRETS_DIR;
+use haldane_controller::{
+    Config, Controller,
+    client::Access,
+    host::{Ports, ReleaseHost},
+};
+use tokio::{
+    runtime::Handle,
+    signal::unix::{SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Exit, exit::talk};
+use crate::{
+    cli::{
+        Exit, Globals,
+        exit::{UsageError, talk},
+    },
+    wire::{asker::ClusterAsker, meter::ClusterMeter},
+};
 
 /// The longest name of a namespace: that of a DNS label.
 const NAMESPACE_BYTES_MAX: usize = 63;
@@ -36,47 +50,51 @@ pub(crate) struct ControllerArgs {
     /// The namespace of the Lease; by default that of the pod or of the kubeconfig's context
     #[arg(long, value_name = "NAME", value_parser = namespace)]
     pub lease_namespace: Option<String>,
-    /// The kubeconfig; by default the one in $KUBECONFIG or in ~/.kube, else the pod's service account
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig; by default its current one
-    #[arg(long, value_name = "NAME")]
-    pub context: Option<String>,
 }
 
-impl From<ControllerArgs> for Config {
-    fn from(args: ControllerArgs) -> Self {
-        let ControllerArgs {
-            namespaces,
-            qps,
-            burst,
-            shadow,
-            listen,
-            lease_name,
-            lease_namespace,
-            kubeconfig,
-            context,
-        } = args;
-        Self {
-            kubeconfig,
-            context,
-            namespaces,
-            qps: qps.get(),
-            burst: burst.get(),
-            is_shadow: shadow,
-            lease_name,
-            lease_namespace,
-            listen: Some(listen),
-        }
+/// Returns what the options mean.
+///
+/// # Errors
+/// When one namespace is named as for other commands.
+fn config(args: ControllerArgs, access: Access) -> Result<Config, UsageError> {
+    if let Some(namespace) = access.namespace {
+        let text =
+            format!("the controller has a list of namespaces; expected --namespaces={namespace}");
+        return Err(UsageError(text));
     }
+    let ControllerArgs {
+        namespaces,
+        qps,
+        burst,
+        shadow,
+        listen,
+        lease_name,
+        lease_namespace,
+    } = args;
+    Ok(Config {
+        kubeconfig: access.kubeconfig,
+        context: access.context,
+        namespaces,
+        qps: qps.get(),
+        burst: burst.get(),
+        is_shadow: shadow,
+        lease_name,
+        lease_namespace,
+        listen: Some(listen),
+    })
 }
 
 /// Runs the controller until it is told to stop.
-pub(crate) async fn run(args: ControllerArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(args: ControllerArgs, globals: &Globals) -> anyhow::Result<Exit> {
+    let config = config(args, globals.access.clone().unwrap_or_default())?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    let host = Arc::new(ReleaseHost::new());
-    let controller = Controller::connect(args.into(), host).await?;
+    let runtime = Handle::current();
+    let host = Arc::new(ReleaseHost::new(Ports {
+        meter: Arc::new(ClusterMeter::new(&runtime, PathBuf::from(SECRETS_DIR))),
+        asker: Arc::new(ClusterAsker::new(&runtime)),
+    }));
+    let controller = Controller::connect(config, host).await?;
     if let Some(address) = controller.address() {
         talk(&format!(
             "the controller is up; it tells how it is at http://{address}"
@@ -124,7 +142,8 @@ mod tests {
         let Command::Controller(args) = cli.command else {
             panic!("{:?}", cli.command)
         };
-        Ok(args.into())
+        let access = cli.globals.kube.access(None).unwrap_or_default();
+        super::config(args, access).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -151,11 +170,15 @@ mod tests {
             "--shadow",
             "--listen=0.0.0.0:8081",
             "--lease-namespace=haldane",
+            "--kubeconfig=/k",
+            "--context=prod",
         ];
         let config = config(&words).unwrap();
         assert_eq!(config.namespaces, ["shop", "pay-2", "other"]);
         assert_eq!((config.qps, config.burst, config.is_shadow), (1, 1, true));
         assert_eq!(config.lease_namespace.as_deref(), Some("haldane"));
+        assert_eq!(config.kubeconfig, Some(PathBuf::from("/k")));
+        assert_eq!(config.context.as_deref(), Some("prod"));
     }
 
     #[test]
@@ -164,6 +187,7 @@ mod tests {
             ("--namespaces=", "expected the name of a namespace"),
             ("--namespaces=a,B", "expected the name of a namespace"),
             ("--lease-namespace=-a", "expected the name of a namespace"),
+            ("--namespace=shop", "expected --namespaces=shop"),
             ("--qps=0", "invalid value '0'"),
             ("--burst=-1", "invalid value"),
             ("--listen=8081", "invalid value '8081'"),

@@ -230,7 +230,10 @@ impl Poller {
                 release = self.label,
                 source, why, "Requests are not counted"
             ),
-            None => info!(release = self.label, source, "Nothing keeps requests from being counted any more"),
+            None => info!(
+                release = self.label,
+                source, "Nothing keeps requests from being counted any more"
+            ),
         }
         *known = trouble;
     }
