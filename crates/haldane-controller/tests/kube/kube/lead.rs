@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use haldane_plane::{Fault, Matcher, Refusal, Rule};
 use kube::api::{ListParams, PostParams};
 use tokio::time::{self, Instant};
 
@@ -70,6 +71,28 @@ async fn a_leader_that_was_stopped_writes_nothing_when_it_goes_on() {
     assert!(!metrics.contains(patch), "{metrics}");
     first.end();
     second.end();
+}
+
+#[tokio::test]
+async fn who_cannot_renew_its_lease_stops_writing_until_it_can() {
+    let rig = Rig::new("unrenewed").await;
+    rig.source("map", "1", None).await;
+    let running = rig.start();
+    rig.copied("map", "1").await;
+    let on = Matcher {
+        namespace: Some(rig.ns.clone()),
+        ..Matcher::new(&[], "leases")
+    };
+    let rule = Rule::always(Fault::Refuse(Refusal::Unavailable), on);
+    let id = rig.plane.add_rule(rule).await.unwrap();
+    running.answers("/readyz", "ready: standing by").await;
+    rig.set("map", "2").await;
+    time::sleep(QUIET).await;
+    assert_eq!(rig.value("map-copy").await.unwrap(), "1");
+    rig.plane.remove_rule(id).await.unwrap();
+    rig.copied("map", "2").await;
+    rig.counts("patch", "configmaps", 1).await;
+    running.end();
 }
 
 #[tokio::test]
