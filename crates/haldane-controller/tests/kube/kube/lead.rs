@@ -142,19 +142,13 @@ async fn the_shadow_tells_and_writes_nothing() {
 async fn who_never_rests_and_who_breaks_take_nothing_from_the_others() {
     let rig = Rig::new("restless").await;
     rig.source("broken", "1", None).await;
-    let mut broken = rig.maps().get("broken").await.unwrap();
-    broken.metadata.annotations = Some([("copy".to_owned(), "break".to_owned())].into());
-    let params = PostParams::default();
-    rig.maps()
-        .replace("broken", &params, &broken)
-        .await
-        .unwrap();
+    rig.annotate("broken", "break").await;
     rig.source("map", "1", None).await;
     let running = rig.start();
     rig.copied("map", "1").await;
     let line = "haldane_controller_turns_total{result=\"broken\"}";
     running.answers("/metrics", line).await;
-    running.host.is_restless.store(true, Ordering::SeqCst);
+    rig.annotate("map", "restless").await;
     rig.set("map", "2").await;
     rig.copied("map", "2").await;
     let before = running.host.turns.load(Ordering::SeqCst);
