@@ -3,11 +3,22 @@
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
-use haldane_controller::{Config, Controller, host::ReleaseHost};
-use tokio::signal::unix::{SignalKind, signal};
+use haldane_api::release::SECRETS_DIR;
+use haldane_controller::{
+    Config, Controller,
+    client::Access,
+    host::{Ports, ReleaseHost},
+};
+use tokio::{
+    runtime::Handle,
+    signal::unix::{SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Exit, exit::talk};
+use crate::{
+    cli::{Exit, Globals, exit::talk},
+    wire::{asker::ClusterAsker, meter::ClusterMeter},
+};
 
 /// The longest name of a namespace: that of a DNS label.
 const NAMESPACE_BYTES_MAX: usize = 63;
@@ -19,10 +30,10 @@ pub(crate) struct ControllerArgs {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = namespace)]
     pub namespaces: Vec<String>,
     /// How many writes the API server gets in a second
-    #[arg(long, value_name = "N", default_value = "100")]
+    #[arg(long, value_name = "N", default_value = "300")]
     pub qps: NonZeroU32,
     /// How many writes it gets at once after a pause
-    #[arg(long, value_name = "N", default_value = "200")]
+    #[arg(long, value_name = "N", default_value = "600")]
     pub burst: NonZeroU32,
     /// Decide everything and write nothing: what would be written is logged and counted. Takes no lease
     #[arg(long)]
@@ -36,17 +47,15 @@ pub(crate) struct ControllerArgs {
     /// The namespace of the Lease; by default that of the pod or of the kubeconfig's context
     #[arg(long, value_name = "NAME", value_parser = namespace)]
     pub lease_namespace: Option<String>,
-    /// The kubeconfig; by default the one in $KUBECONFIG or in ~/.kube, else the pod's service account
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig; by default its current one
-    #[arg(long, value_name = "NAME")]
-    pub context: Option<String>,
+    /// The directory that holds, by namespace, the files with the secrets that releases may name
+    #[arg(long, value_name = "DIR", default_value = SECRETS_DIR)]
+    pub secrets_dir: PathBuf,
 }
 
-impl From<ControllerArgs> for Config {
-    fn from(args: ControllerArgs) -> Self {
-        let ControllerArgs {
+impl ControllerArgs {
+    /// Returns how the controller runs, on the cluster that is meant.
+    fn into_config(self, access: Option<&Access>) -> Config {
+        let Self {
             namespaces,
             qps,
             burst,
@@ -54,12 +63,11 @@ impl From<ControllerArgs> for Config {
             listen,
             lease_name,
             lease_namespace,
-            kubeconfig,
-            context,
-        } = args;
-        Self {
-            kubeconfig,
-            context,
+            secrets_dir: _,
+        } = self;
+        Config {
+            kubeconfig: access.and_then(|access| access.kubeconfig.clone()),
+            context: access.and_then(|access| access.context.clone()),
             namespaces,
             qps: qps.get(),
             burst: burst.get(),
@@ -72,11 +80,16 @@ impl From<ControllerArgs> for Config {
 }
 
 /// Runs the controller until it is told to stop.
-pub(crate) async fn run(args: ControllerArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(args: ControllerArgs, globals: &Globals) -> anyhow::Result<Exit> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    let host = Arc::new(ReleaseHost::new());
-    let controller = Controller::connect(args.into(), host).await?;
+    let runtime = Handle::current();
+    let host = Arc::new(ReleaseHost::new(Ports {
+        meter: Arc::new(ClusterMeter::new(&runtime, args.secrets_dir.clone())),
+        asker: Arc::new(ClusterAsker::new(&runtime)),
+    }));
+    let config = args.into_config(globals.access.as_ref());
+    let controller = Controller::connect(config, host).await?;
     if let Some(address) = controller.address() {
         talk(&format!(
             "the controller is up; it tells how it is at http://{address}"
@@ -124,7 +137,7 @@ mod tests {
         let Command::Controller(args) = cli.command else {
             panic!("{:?}", cli.command)
         };
-        Ok(args.into())
+        Ok(args.into_config(None))
     }
 
     #[test]
@@ -133,7 +146,7 @@ mod tests {
         assert_eq!(config.namespaces, [""; 0]);
         assert_eq!(
             (config.qps, config.burst, config.is_shadow),
-            (100, 200, false)
+            (300, 600, false)
         );
         assert_eq!(config.lease_name, "haldane-controller");
         assert_eq!((config.lease_namespace, config.kubeconfig), (None, None));
