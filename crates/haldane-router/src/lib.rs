@@ -49,7 +49,7 @@ pub use crate::{
     linkerd::Linkerd,
     nginx::Nginx,
     object::{Change, Kind, ObjectRef, Objects},
-    route::{Accepted, Capabilities, Proof, Route, RouteError, Router, Seen},
+    route::{Accepted, Capabilities, Proof, Route, RouteError, Router, Seen, catalog},
     smi::Smi,
     split::{Backend, Split},
     sticky::Sticky,

@@ -85,7 +85,10 @@ impl Router for Linkerd {
 
     fn desired(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>> {
         let target = self.target(&split.namespace);
-        check_parent(edit::object(objects, &target)?, &Place::of(&target))?;
+        let present = edit::object(objects, &target)?;
+        if !split.traffic.is_stable_only() {
+            check_parent(present, &Place::of(&target))?;
+        }
         let change = self.rules(split, &target).desired(objects)?;
         Ok(change.into_iter().collect())
     }

@@ -33,6 +33,13 @@ const TOTAL: u64 = 100;
 /// The total where whole percents are too coarse.
 const FINE_TOTAL: u64 = 10_000;
 
+/// The annotations of the one header rule.
+const HEADER_RULE: [&str; 3] = [
+    "canary-by-header",
+    "canary-by-header-value",
+    "canary-by-header-pattern",
+];
+
 /// An Ingress.
 pub static INGRESS: Kind = Kind {
     group: "networking.k8s.io",
@@ -132,8 +139,14 @@ impl Nginx {
                 Ok((present.clone(), before))
             }
             _ => {
-                let made = self.made(split, target, present, objects)?;
-                Ok((made, before))
+                let made = self.made(split, target, present, objects);
+                match (made, present) {
+                    // Where all is to go to stable, a main Ingress that is gone is no reason to leave some to the canary.
+                    (Err(_), Some(present)) if split.traffic.is_stable_only() => {
+                        Ok((present.clone(), before))
+                    }
+                    (made, _) => Ok((made?, before)),
+                }
             }
         }
     }
@@ -225,7 +238,10 @@ impl Nginx {
             None => self.read(base, name).map(str::to_owned),
         };
         let first_total = first("canary-weight-total");
-        let total = self.total(first_total.as_deref(), at)?;
+        let total = match self.total(first_total.as_deref(), at) {
+            Err(_) if weight.is_zero() => TOTAL,
+            total => total?,
+        };
         let is_exact = (u128::from(total) * u128::from(weight.as_bps()))
             .is_multiple_of(u128::from(Weight::FULL.as_bps()));
         let (total, total_text) = if is_exact {
@@ -240,36 +256,25 @@ impl Nginx {
             ),
             ("canary-weight-total", total_text),
         ]);
-        let header = by_header(split)?;
-        let users_header = first("canary-by-header");
-        let users = [
-            first("canary-by-header-value"),
-            first("canary-by-header-pattern"),
-        ];
-        if let (Some(header), Some(users_header)) = (&header, &users_header)
-            && (!header.header.eq_ignore_ascii_case(users_header)
-                || [&header.value, &header.pattern] != [&users[0], &users[1]])
-        {
-            return Err(RouteError::Cannot {
-                router: NAME,
-                what: format!(
-                    "match the header {} too: {} has its one header rule already ({users_header})",
-                    header.header,
-                    at.object()
-                ),
-            });
-        }
-        let [users_value, users_pattern] = users;
-        let header = match header {
-            Some(header) if users_header.is_none() => {
-                [Some(header.header), header.value, header.pattern]
+        let users = HEADER_RULE.map(first);
+        let ours =
+            by_header(split)?.map(|header| [Some(header.header), header.value, header.pattern]);
+        let header = match (ours, &users) {
+            (None, _) => users,
+            (Some(ours), [None, ..]) => ours,
+            (Some(ours), _) if is_same_rule(&ours, &users) => users,
+            (Some(_), [theirs, ..]) => {
+                let header = theirs.as_deref().unwrap_or_default();
+                return Err(RouteError::Cannot {
+                    router: NAME,
+                    what: format!(
+                        "add a header rule: {} has the one that it may have, for {header}",
+                        at.object()
+                    ),
+                });
             }
-            _ => [users_header, users_value, users_pattern],
         };
-        let [name, value, pattern] = header;
-        wanted.insert("canary-by-header", name);
-        wanted.insert("canary-by-header-value", value);
-        wanted.insert("canary-by-header-pattern", pattern);
+        wanted.extend(HEADER_RULE.into_iter().zip(header));
         let is_open = split.traffic.is_open_to_override;
         let cookie = self.cookie.clone().filter(|_| is_open);
         wanted.insert(
@@ -502,6 +507,17 @@ fn by_header(split: &Split) -> Result<Option<ByHeader>> {
         value: None,
         pattern: Some(format!("^(?:{})$", patterns.join("|"))),
     }))
+}
+
+/// Whether two header rules are the same; names of headers have no case.
+fn is_same_rule(ours: &[Option<String>; 3], theirs: &[Option<String>; 3]) -> bool {
+    let [our_name, ours @ ..] = ours;
+    let [their_name, theirs @ ..] = theirs;
+    let is_same_name = match (our_name, their_name) {
+        (Some(ours), Some(theirs)) => ours.eq_ignore_ascii_case(theirs),
+        (ours, theirs) => ours == theirs,
+    };
+    is_same_name && ours == theirs
 }
 
 fn pattern(value: &ValueMatch) -> String {

@@ -75,6 +75,15 @@ pub(crate) struct Before {
     ours: Vec<String>,
 }
 
+/// A list of rules as it should be.
+pub(crate) struct Desired {
+    pub(crate) rules: Vec<Value>,
+    /// Whether one of them names stable and so was split.
+    pub(crate) names_stable: bool,
+    /// What the rules were before.
+    pub(crate) before: Before,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct RuleBefore {
     /// The rule's name or matches, as a fingerprint.
@@ -86,14 +95,14 @@ struct RuleBefore {
     mirror: Option<bool>,
 }
 
-/// Returns the rules as they should be, and what they were before; `None` if none of them names stable.
+/// Returns the rules as they should be, and what they were before.
 pub(crate) fn desired(
     form: &dyn Rules,
     split: &Split,
     rules: &[Value],
     before: Option<&Before>,
     at: &Place<'_>,
-) -> Result<Option<(Vec<Value>, Before)>> {
+) -> Result<Desired> {
     let users = users_rules(form, rules, before);
     let known = aligned(form, &users, before, at)?;
     let mut after = Before::default();
@@ -126,9 +135,6 @@ pub(crate) fn desired(
         }
         wanted.push(rule);
     }
-    if sources.is_empty() {
-        return Ok(None);
-    }
     let ours = header_rules(form, split, &sources, at)?;
     after.ours = ours.iter().map(|rule| fingerprint(form, rule)).collect();
     let first = sources.first().map_or(0, |(place, _, _)| *place);
@@ -136,7 +142,11 @@ pub(crate) fn desired(
         .iter()
         .map(|rule| is_ours(form, rule, before))
         .collect();
-    Ok(Some((merged(ours, wanted, &places, first), after)))
+    Ok(Desired {
+        rules: merged(ours, wanted, &places, first),
+        names_stable: !sources.is_empty(),
+        before: after,
+    })
 }
 
 /// Returns the rules without what was done to them.

@@ -389,8 +389,7 @@ impl Command {
             Self::Deploy(_) => Some("deploy"),
             Self::Logs(_) => Some("logs"),
             Self::Replay(_) => Some("replay"),
-            Self::Controller(_)
-            | Self::Get(_)
+            Self::Get(_)
             | Self::Status(_)
             | Self::History(_)
             | Self::Explain(_)
@@ -411,6 +410,7 @@ impl Command {
             | Self::Metrics(_)
             | Self::Schema
             | Self::Generate(_)
+            | Self::Controller(_)
             | Self::Completions(_)
             | Self::HelpMarkdown => None,
         }

@@ -16,10 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cli::{
-        Exit, Globals,
-        exit::{UsageError, talk},
-    },
+    cli::{Exit, Globals, exit::talk},
     wire::{asker::ClusterAsker, meter::ClusterMeter},
 };
 
@@ -33,10 +30,10 @@ pub(crate) struct ControllerArgs {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = namespace)]
     pub namespaces: Vec<String>,
     /// How many writes the API server gets in a second
-    #[arg(long, value_name = "N", default_value = "100")]
+    #[arg(long, value_name = "N", default_value = "300")]
     pub qps: NonZeroU32,
     /// How many writes it gets at once after a pause
-    #[arg(long, value_name = "N", default_value = "200")]
+    #[arg(long, value_name = "N", default_value = "600")]
     pub burst: NonZeroU32,
     /// Decide everything and write nothing: what would be written is logged and counted. Takes no lease
     #[arg(long)]
@@ -50,50 +47,48 @@ pub(crate) struct ControllerArgs {
     /// The namespace of the Lease; by default that of the pod or of the kubeconfig's context
     #[arg(long, value_name = "NAME", value_parser = namespace)]
     pub lease_namespace: Option<String>,
+    /// The directory that holds, by namespace, the files with the secrets that releases may name
+    #[arg(long, value_name = "DIR", default_value = SECRETS_DIR)]
+    pub secrets_dir: PathBuf,
 }
 
-/// Returns what the options mean.
-///
-/// # Errors
-/// When one namespace is named as for other commands.
-fn config(args: ControllerArgs, access: Access) -> Result<Config, UsageError> {
-    if let Some(namespace) = access.namespace {
-        let text =
-            format!("the controller has a list of namespaces; expected --namespaces={namespace}");
-        return Err(UsageError(text));
+impl ControllerArgs {
+    /// Returns how the controller runs, on the cluster that is meant.
+    fn into_config(self, access: Option<&Access>) -> Config {
+        let Self {
+            namespaces,
+            qps,
+            burst,
+            shadow,
+            listen,
+            lease_name,
+            lease_namespace,
+            secrets_dir: _,
+        } = self;
+        Config {
+            kubeconfig: access.and_then(|access| access.kubeconfig.clone()),
+            context: access.and_then(|access| access.context.clone()),
+            namespaces,
+            qps: qps.get(),
+            burst: burst.get(),
+            is_shadow: shadow,
+            lease_name,
+            lease_namespace,
+            listen: Some(listen),
+        }
     }
-    let ControllerArgs {
-        namespaces,
-        qps,
-        burst,
-        shadow,
-        listen,
-        lease_name,
-        lease_namespace,
-    } = args;
-    Ok(Config {
-        kubeconfig: access.kubeconfig,
-        context: access.context,
-        namespaces,
-        qps: qps.get(),
-        burst: burst.get(),
-        is_shadow: shadow,
-        lease_name,
-        lease_namespace,
-        listen: Some(listen),
-    })
 }
 
 /// Runs the controller until it is told to stop.
 pub(crate) async fn run(args: ControllerArgs, globals: &Globals) -> anyhow::Result<Exit> {
-    let config = config(args, globals.access.clone().unwrap_or_default())?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let runtime = Handle::current();
     let host = Arc::new(ReleaseHost::new(Ports {
-        meter: Arc::new(ClusterMeter::new(&runtime, PathBuf::from(SECRETS_DIR))),
+        meter: Arc::new(ClusterMeter::new(&runtime, args.secrets_dir.clone())),
         asker: Arc::new(ClusterAsker::new(&runtime)),
     }));
+    let config = args.into_config(globals.access.as_ref());
     let controller = Controller::connect(config, host).await?;
     if let Some(address) = controller.address() {
         talk(&format!(
@@ -142,8 +137,7 @@ mod tests {
         let Command::Controller(args) = cli.command else {
             panic!("{:?}", cli.command)
         };
-        let access = cli.globals.kube.access(None).unwrap_or_default();
-        super::config(args, access).map_err(|error| error.to_string())
+        Ok(args.into_config(None))
     }
 
     #[test]
@@ -152,7 +146,7 @@ mod tests {
         assert_eq!(config.namespaces, [""; 0]);
         assert_eq!(
             (config.qps, config.burst, config.is_shadow),
-            (100, 200, false)
+            (300, 600, false)
         );
         assert_eq!(config.lease_name, "haldane-controller");
         assert_eq!((config.lease_namespace, config.kubeconfig), (None, None));
@@ -170,15 +164,11 @@ mod tests {
             "--shadow",
             "--listen=0.0.0.0:8081",
             "--lease-namespace=haldane",
-            "--kubeconfig=/k",
-            "--context=prod",
         ];
         let config = config(&words).unwrap();
         assert_eq!(config.namespaces, ["shop", "pay-2", "other"]);
         assert_eq!((config.qps, config.burst, config.is_shadow), (1, 1, true));
         assert_eq!(config.lease_namespace.as_deref(), Some("haldane"));
-        assert_eq!(config.kubeconfig, Some(PathBuf::from("/k")));
-        assert_eq!(config.context.as_deref(), Some("prod"));
     }
 
     #[test]
@@ -187,7 +177,6 @@ mod tests {
             ("--namespaces=", "expected the name of a namespace"),
             ("--namespaces=a,B", "expected the name of a namespace"),
             ("--lease-namespace=-a", "expected the name of a namespace"),
-            ("--namespace=shop", "expected --namespaces=shop"),
             ("--qps=0", "invalid value '0'"),
             ("--burst=-1", "invalid value"),
             ("--listen=8081", "invalid value '8081'"),

@@ -130,6 +130,8 @@ fn values_change_what_they_say() {
     let manifest = render("a", values);
     let kinds = kinds(&manifest);
     let expected = [
+        "ClusterRole",
+        "ClusterRoleBinding",
         "Role",
         "Role",
         "Role",
@@ -151,6 +153,48 @@ fn values_change_what_they_say() {
 }
 
 #[test]
+fn every_router_of_a_release_can_be_switched_on() {
+    let definition = &objects(&file("deploy/crds/haldane.dev_releases.yaml"))[0];
+    let spec =
+        &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let routers = spec["properties"]["routers"]["items"]["properties"].as_object();
+    let values: Value = serde_norway::from_str(&file("deploy/helm/haldane/values.yaml")).unwrap();
+    let known = values["routers"].as_object().unwrap();
+    let rules = |values: &str| {
+        let manifest = render("haldane", values);
+        let mut objects = objects(&manifest).into_iter();
+        let role =
+            objects.find(|it| it["kind"] == "ClusterRole" && it["metadata"]["name"] == "haldane");
+        role.unwrap()["rules"].as_array().unwrap().len()
+    };
+    let off: Vec<String> = known
+        .keys()
+        .map(|name| format!("routers.{name}=false"))
+        .collect();
+    let off = off.join(",");
+    let none = rules(&off);
+    for name in routers.unwrap().keys() {
+        assert!(known.contains_key(name), "{name}");
+        assert!(
+            rules(&format!("{off},routers.{name}=true")) > none,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn secrets_are_where_releases_of_their_namespace_may_name_them() {
+    let values = "secrets[0].namespace=shop,secrets[0].secret=shop-metrics";
+    let manifest = render("haldane", values);
+    let pod = &find(&manifest, "Deployment")["spec"]["template"]["spec"];
+    let mount = &pod["containers"][0]["volumeMounts"][0];
+    assert_eq!(mount["mountPath"], "/etc/haldane/secrets/shop");
+    assert_eq!(mount["name"], pod["volumes"][0]["name"]);
+    let secret = json!({"secretName": "shop-metrics", "optional": true});
+    assert_eq!(pod["volumes"][0]["secret"], secret);
+}
+
+#[test]
 fn mistakes_in_values_are_refused() {
     for (values, expected) in [
         ("replicas=many", "at '/replicas': got string, want integer"),
@@ -159,8 +203,8 @@ fn mistakes_in_values_are_refused() {
             "additional properties 'namspaces' not allowed",
         ),
         (
-            "routers.nginx=true",
-            "additional properties 'nginx' not allowed",
+            "routers.ngnix=true",
+            "additional properties 'ngnix' not allowed",
         ),
         ("namespaces={A}", "at '/namespaces/0'"),
         ("qps=0", "at '/qps'"),
@@ -213,7 +257,8 @@ async fn check(client: &Client, expected: bool, questions: &[&str]) {
 }
 
 /// What the controller needs in each namespace that it looks after.
-const NEEDED: [&str; 22] = [
+const NEEDED: [&str; 24] = [
+    "watch apiextensions.k8s.io/customresourcedefinitions",
     "watch haldane.dev/releases shop",
     "patch haldane.dev/releases shop",
     "patch haldane.dev/releases/status shop",
@@ -225,7 +270,8 @@ const NEEDED: [&str; 22] = [
     "watch /services shop",
     "create /services shop",
     "delete /services shop",
-    "list /pods shop",
+    "watch discovery.k8s.io/endpointslices shop",
+    "update haldane.dev/releases/finalizers shop",
     "create /events shop",
     "patch events.k8s.io/events shop",
     "patch gateway.networking.k8s.io/httproutes shop",
@@ -239,10 +285,11 @@ const NEEDED: [&str; 22] = [
 ];
 
 /// What it must not be able to do anywhere.
-const DENIED: [&str; 16] = [
+const DENIED: [&str; 19] = [
     "get /secrets shop",
     "list /secrets haldane",
     "get /configmaps shop",
+    "list /pods shop",
     "create /pods shop",
     "delete /pods shop",
     "create /pods/exec shop",
@@ -253,9 +300,11 @@ const DENIED: [&str; 16] = [
     "get coordination.k8s.io/leases shop",
     "delete coordination.k8s.io/leases haldane",
     "patch projectcontour.io/httpproxies shop",
+    "delete gateway.networking.k8s.io/httproutes shop",
     "create rbac.authorization.k8s.io/roles shop",
     "create /serviceaccounts/token haldane",
     "patch /namespaces shop",
+    "patch apiextensions.k8s.io/customresourcedefinitions",
 ];
 
 #[tokio::test]
@@ -296,7 +345,7 @@ async fn an_installation_runs_with_the_rights_that_it_needs_and_no_others() {
     check(&client, false, &DENIED).await;
 
     let values = "namespaces={shop},crds.install=false,rbac.aggregate=false,routers.contour=true,workloads.statefulSets=true,\
-                  rbac.extraRules[0].apiGroups={kuma.io},rbac.extraRules[0].resources={meshhttproutes},\
+                  rbac.extraRules[0].apiGroups={example.com},rbac.extraRules[0].resources={routes},\
                   rbac.extraRules[0].verbs={patch}";
     for object in objects(&render("limited", values)) {
         apply(&admin, &object).await;
@@ -312,14 +361,14 @@ async fn an_installation_runs_with_the_rights_that_it_needs_and_no_others() {
     let added = [
         "patch projectcontour.io/httpproxies shop",
         "patch apps/statefulsets shop",
-        "patch kuma.io/meshhttproutes shop",
+        "patch example.com/routes shop",
     ];
     check(&client, true, &added).await;
     let elsewhere = [
         "list haldane.dev/releases",
         "list haldane.dev/releases other",
         "patch apps/deployments other",
-        "list /pods haldane",
+        "watch discovery.k8s.io/endpointslices other",
         "get /secrets shop",
     ];
     check(&client, false, &elsewhere).await;

@@ -53,9 +53,12 @@ impl RouteRules<'_> {
         self.check_wishes()?;
         let place = at.keys(&["spec", "rules"]);
         let wanted = rules::desired(self, self.split, &rules, before.as_ref(), &place)?;
-        let Some((wanted, kept)) = wanted else {
+        // Where all is to go to stable, no rule to it is no reason to leave others to the canary.
+        if !wanted.names_stable && !self.split.traffic.is_stable_only() {
             return Err(self.names_nobody(&place));
-        };
+        }
+        let kept = wanted.names_stable.then_some(wanted.before);
+        let wanted = wanted.rules;
         if wanted.len() > RULES_MAX {
             return Err(RouteError::Cannot {
                 router: self.router,
@@ -71,7 +74,7 @@ impl RouteRules<'_> {
         }
         let mut object = present.clone();
         edit::set(&mut object, &["spec", "rules"], Value::Array(wanted), &at)?;
-        before::write(&mut object, &self.split.release, Some(&kept), &at)?;
+        before::write(&mut object, &self.split.release, kept.as_ref(), &at)?;
         Ok(Some(Change::Put(self.target.clone(), object)))
     }
 

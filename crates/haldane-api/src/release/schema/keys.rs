@@ -13,14 +13,27 @@ const ITEMS_MAX: usize = 1_000;
 /// A list or map of maps may have this many members, but for the steps; the reader's own bounds are this or less.
 const PARTS_MAX: usize = 100;
 
+/// What the controller refuses, by table: it runs no commands, shows nobody its environment, and has no proxy that counts.
+const LEFT_OUT: [(&str, &str); 5] = [
+    ("Gate", "run"),
+    ("Metric", "hit"),
+    ("Metric", "of"),
+    ("Secret", "env"),
+    ("Source", "command"),
+];
+
 /// Says that a value may have any form below.
 const ANYTHING: &str = "x-kubernetes-preserve-unknown-fields";
 
 /// Returns the schemas of a table's keys.
 pub(super) fn properties(table: &Table) -> Map<String, Value> {
-    let keys = table.keys.iter();
+    let keys = table.keys.iter().filter(|key| is_taken(table, key.name));
     keys.map(|key| (key.name.to_owned(), key_schema(key)))
         .collect()
+}
+
+fn is_taken(table: &Table, key: &str) -> bool {
+    !LEFT_OUT.contains(&(table.name, key))
 }
 
 fn key_schema(key: &Key) -> Value {
@@ -112,13 +125,19 @@ fn table_schema(table: &Table) -> Map<String, Value> {
     if !required.is_empty() {
         set("required", json!(required));
     }
+    let one_of: Vec<&str> = table
+        .exactly_one_of
+        .iter()
+        .copied()
+        .filter(|name| is_taken(table, name))
+        .collect();
     if table.exactly_one_of.len() == table.keys.len() {
         // The same, in words that also hold where a short form stands beside the map.
         set("minProperties", json!(1));
         set("maxProperties", json!(1));
-    } else if !table.exactly_one_of.is_empty() {
+    } else if !one_of.is_empty() {
         // CEL would say it better, but does not see keys that have short forms, nor anything below one.
-        set("oneOf", alternatives(table.exactly_one_of));
+        set("oneOf", alternatives(&one_of));
     }
     if [GUARD.name, GUARD_ITEM.name].contains(&table.name) {
         set("anyOf", alternatives(&["continue", "rollback"]));

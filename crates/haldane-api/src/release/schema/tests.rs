@@ -151,7 +151,7 @@ fn mistakes_of_form_are_not_valid() {
         json!({ "steps": "5%" }),
         json!({ "steps": [{}] }),
         json!({ "steps": [{ "weight": "5%", "mirror": "5%" }] }),
-        json!({ "steps": [{ "gate": { "approval": true, "run": "./ask" } }] }),
+        json!({ "steps": [{ "gate": { "approval": true, "webhook": "http://a" } }] }),
         json!({ "hold": { "min": "1m" } }),
         json!({ "guards": { "p95": {} } }),
         json!({ "onFailure": "explode" }),
@@ -284,8 +284,13 @@ fn types_become_structural() {
 
 proptest! {
     #[test]
-    fn every_long_plan_is_valid(plan in strategy::plan()) {
-        let long = long::plan_long(&plan);
+    fn every_long_plan_without_commands_is_valid(plan in strategy::plan()) {
+        let mut long = long::plan_long(&plan);
+        for step in long["steps"].as_array_mut().unwrap() {
+            if let Some(gate) = step.get_mut("gate").filter(|gate| gate.get("run").is_some()) {
+                *gate = json!({ "approval": true });
+            }
+        }
         prop_assert!(accepts(&json!({ "workload": { "deployment": { "name": "shop" } }, "rollout": long })), "{long}");
     }
 }

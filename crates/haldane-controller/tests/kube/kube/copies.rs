@@ -1,10 +1,10 @@
-//! The host of the tests: a ConfigMap with the annotation `copy` gets a copy, and what its annotation `widget` names is told its value.
+//! The host of the tests: a ConfigMap with the annotation `copy` gets a copy (`break` breaks its turns, `restless` ends none), and what its annotation `widget` names is told its value.
 
 use std::{
     collections::BTreeSet,
     sync::{
         Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
         mpsc,
     },
 };
@@ -36,7 +36,6 @@ pub(crate) struct Copies {
     pub stop: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
     /// What the last turn saw of the widget.
     pub widget: Mutex<Option<Seen>>,
-    pub is_restless: AtomicBool,
 }
 
 impl Host for Copies {
@@ -80,7 +79,7 @@ impl Copies {
         let owned = sight.owned(&MAP, &key.namespace, uid);
         let mut turn = Turn {
             writes: copy(&target, source, owned.first()).into_iter().collect(),
-            then: if self.is_restless.load(Ordering::SeqCst) {
+            then: if annotation(source, "copy") == Some("restless") {
                 Then::Again
             } else {
                 Then::OnChange

@@ -1,5 +1,7 @@
 //! What goes wrong between the controller and the server: in the end each copy is right, and no write was made twice.
 
+use std::sync::atomic::Ordering;
+
 use haldane_plane::{Fault, Matcher, Refusal, Rule, RuleId, Verb};
 use kube::api::ListParams;
 use tokio::time;
@@ -52,13 +54,10 @@ async fn each_write_is_made_once_and_then_there_is_rest() {
     }
 
     // Nothing changes, so nothing is asked and nothing is looked at.
-    let turns = running.host.turns.load(std::sync::atomic::Ordering::SeqCst);
+    let turns = running.host.turns.load(Ordering::SeqCst);
     time::sleep(QUIET).await;
     assert_eq!(rig.calls().len(), calls.len());
-    assert_eq!(
-        running.host.turns.load(std::sync::atomic::Ordering::SeqCst),
-        turns
-    );
+    assert_eq!(running.host.turns.load(Ordering::SeqCst), turns);
 
     // Each change is followed, whoever made it.
     rig.set("map-3", "two").await;
@@ -75,7 +74,7 @@ async fn each_write_is_made_once_and_then_there_is_rest() {
     rig.delete("map-6").await;
     eventually("a source forgotten", async || {
         let forgotten = &running.host.forgotten;
-        (forgotten.load(std::sync::atomic::Ordering::SeqCst) > 0).then_some(())
+        (forgotten.load(Ordering::SeqCst) > 0).then_some(())
     })
     .await;
     let metrics = running.get("/metrics").await;
@@ -187,6 +186,27 @@ async fn watches_that_break_miss_nothing() {
     rig.copied("map", "3").await;
     assert_eq!((rig.unrule(cut).await, rig.unrule(expired).await), (1, 1));
     rig.counts("list", "configmaps", 3).await;
+    running.end();
+}
+
+#[tokio::test]
+async fn what_was_written_is_known_before_a_watch_tells_it() {
+    let rig = Rig::new("known").await;
+    rig.source("map", "1", None).await;
+    rig.annotate("map", "restless").await;
+    let held = rig.rule(Fault::HoldWatch, Verb::Watch, None).await;
+    let running = rig.start();
+    rig.copied("map", "1").await;
+    // It looks again and again, and no watch tells it of the copy.
+    eventually("many turns", async || {
+        let turns = running.host.turns.load(Ordering::SeqCst);
+        (turns > 20).then_some(())
+    })
+    .await;
+    rig.followed(held, 1).await;
+    rig.counts("create", "configmaps", 1).await;
+    rig.counts("get", "configmaps", 0).await;
+    rig.unrule(held).await;
     running.end();
 }
 

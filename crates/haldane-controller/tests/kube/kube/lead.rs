@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use haldane_plane::{Fault, Matcher, Refusal, Rule};
 use kube::api::{ListParams, PostParams};
 use tokio::time::{self, Instant};
 
@@ -73,6 +74,28 @@ async fn a_leader_that_was_stopped_writes_nothing_when_it_goes_on() {
 }
 
 #[tokio::test]
+async fn who_cannot_renew_its_lease_stops_writing_until_it_can() {
+    let rig = Rig::new("unrenewed").await;
+    rig.source("map", "1", None).await;
+    let running = rig.start();
+    rig.copied("map", "1").await;
+    let on = Matcher {
+        namespace: Some(rig.ns.clone()),
+        ..Matcher::new(&[], "leases")
+    };
+    let rule = Rule::always(Fault::Refuse(Refusal::Unavailable), on);
+    let id = rig.plane.add_rule(rule).await.unwrap();
+    running.answers("/readyz", "ready: standing by").await;
+    rig.set("map", "2").await;
+    time::sleep(QUIET).await;
+    assert_eq!(rig.value("map-copy").await.unwrap(), "1");
+    rig.plane.remove_rule(id).await.unwrap();
+    rig.copied("map", "2").await;
+    rig.counts("patch", "configmaps", 1).await;
+    running.end();
+}
+
+#[tokio::test]
 async fn the_shadow_tells_and_writes_nothing() {
     let rig = Rig::new("shadow").await;
     rig.source("map", "1", None).await;
@@ -119,19 +142,13 @@ async fn the_shadow_tells_and_writes_nothing() {
 async fn who_never_rests_and_who_breaks_take_nothing_from_the_others() {
     let rig = Rig::new("restless").await;
     rig.source("broken", "1", None).await;
-    let mut broken = rig.maps().get("broken").await.unwrap();
-    broken.metadata.annotations = Some([("copy".to_owned(), "break".to_owned())].into());
-    let params = PostParams::default();
-    rig.maps()
-        .replace("broken", &params, &broken)
-        .await
-        .unwrap();
+    rig.annotate("broken", "break").await;
     rig.source("map", "1", None).await;
     let running = rig.start();
     rig.copied("map", "1").await;
     let line = "haldane_controller_turns_total{result=\"broken\"}";
     running.answers("/metrics", line).await;
-    running.host.is_restless.store(true, Ordering::SeqCst);
+    rig.annotate("map", "restless").await;
     rig.set("map", "2").await;
     rig.copied("map", "2").await;
     let before = running.host.turns.load(Ordering::SeqCst);

@@ -123,6 +123,13 @@ impl Rig {
         self.maps().patch(name, &params, &patch).await.unwrap();
     }
 
+    /// Sets how a source is copied.
+    pub(crate) async fn annotate(&self, name: &str, copy: &str) {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {"copy": copy}}}));
+        let params = PatchParams::default();
+        self.maps().patch(name, &params, &patch).await.unwrap();
+    }
+
     pub(crate) async fn delete(&self, name: &str) {
         let params = DeleteParams::default();
         self.maps().delete(name, &params).await.unwrap();
