@@ -123,7 +123,10 @@ fn standing(act: &Act<'_>, blocked: Option<&Blocked>) -> Standing {
 
 /// Returns what the judges say of the rollout that goes on.
 fn judged(act: &Act<'_>) -> Option<String> {
-    act.record.live()?;
+    let live = act.record.live()?;
+    if matches!(live.state.phase, Phase::RollingBack(_)) {
+        return None;
+    }
     let bench = act.memory.bench.as_ref()?;
     let (judgement, _) = bench.judged.as_ref()?;
     let fault = bench.faults.first().map(|fault| format!(" ({fault})"));
