@@ -18,6 +18,19 @@ const GENERATED: &[Generated] = &[
         path: "docs/cli.md",
         argv: &["help-markdown"],
     },
+    Generated {
+        path: "deploy/crds/haldane.dev_releases.yaml",
+        argv: &["generate", "crds"],
+    },
+    // A chart can't take a file from outside of its directory.
+    Generated {
+        path: "deploy/helm/haldane/files/haldane.dev_releases.yaml",
+        argv: &["generate", "crds"],
+    },
+    Generated {
+        path: "deploy/argocd/argocd-cm.yaml",
+        argv: &["generate", "argocd"],
+    },
 ];
 
 /// What to do with stale files.

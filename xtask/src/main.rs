@@ -45,7 +45,7 @@ enum Task {
     Test(test::Args),
     /// Runs many simulated rollouts, with faults or under every judge; the same seed gives the same run.
     Sim(sim::Args),
-    /// Runs a real Kubernetes to test against: `up`, `down`, `status`, `kubeconfig`, `exec`, `fault`.
+    /// Runs a real Kubernetes to test against: `up`, `down`, `install`, `status`, `kubeconfig`, `exec`, `fault`.
     Plane(plane::Args),
     /// Takes the promised figures; passes on a name (reaction, memory, zero-drop, judges) and options such as `-o json`.
     Bench(bench::Args),

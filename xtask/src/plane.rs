@@ -12,6 +12,9 @@ use crate::{
 /// The crate, and the binary in it, that runs planes.
 const PROGRAM: &str = "haldane-plane";
 
+/// The crate whose tests need one.
+const CONTROLLER: &str = "haldane-controller";
+
 /// How long asking the kernel for a namespace may take.
 const PROBE_MAX: Duration = Duration::from_secs(10);
 
@@ -50,7 +53,7 @@ const NEEDS: &[(&[&[&str]], &str)] = &[
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
-    /// What is passed on: `up`, `down`, `status`, `kubeconfig`, `exec`, `fault`; `--help` tells more.
+    /// What is passed on: `up`, `down`, `install`, `status`, `kubeconfig`, `exec`, `fault`; `--help` tells more.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     passed_on: Vec<String>,
 }
@@ -76,18 +79,20 @@ pub(crate) fn stages(workspace: &Workspace) -> Vec<Stage> {
         Some(reason) => Work::Skip(reason.to_owned()),
         None => work,
     };
+    // What tests need that set-up does not build is left to whoever asks for it.
     let tests = [
         "test",
         "-p",
         PROGRAM,
-        "-p",
-        "haldane",
         "--test",
         "smoke",
-        "--test",
-        "kube",
         "--no-fail-fast",
+        "--",
+        "--skip",
+        "on_request",
     ];
+    let controller = ["test", "-p", CONTROLLER, "--test", "kube", "--no-fail-fast"];
+    let line = ["test", "-p", "haldane", "--test", "kube", "--no-fail-fast"];
     vec![
         Stage::new(
             "build of the test plane",
@@ -96,8 +101,18 @@ pub(crate) fn stages(workspace: &Workspace) -> Vec<Stage> {
         ),
         Stage::new(
             "tests of the test plane",
-            4,
+            3,
             work(Work::Tests(Invocation::cargo(&tests))),
+        ),
+        Stage::new(
+            "tests of the controller on the test plane",
+            1,
+            work(Work::Tests(Invocation::cargo(&controller))),
+        ),
+        Stage::new(
+            "tests of the command line on the test plane",
+            2,
+            work(Work::Tests(Invocation::cargo(&line))),
         ),
     ]
 }
@@ -105,8 +120,8 @@ pub(crate) fn stages(workspace: &Workspace) -> Vec<Stage> {
 /// Returns the check of those tests' lints: cargo leaves them out of all targets, as it does when it tests.
 pub(crate) fn clippy() -> Invocation {
     Invocation::cargo(&[
-        "clippy", "-p", PROGRAM, "-p", "haldane", "--test", "smoke", "--test", "kube", "--", "-D",
-        "warnings",
+        "clippy", "-p", PROGRAM, "--test", "smoke", "-p", CONTROLLER, "-p", "haldane", "--test",
+        "kube", "--", "-D", "warnings",
     ])
 }
 

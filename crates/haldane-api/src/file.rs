@@ -20,6 +20,7 @@
 pub mod address;
 mod calendar;
 mod guard;
+mod judged;
 mod metric;
 mod rollout;
 mod service;
@@ -33,13 +34,16 @@ use haldane_core::{
 };
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::calendar::DAYS;
 use self::service::Taken;
 pub use self::{
     address::{AddressError, HostPattern, Upstream},
     guard::default_guards,
     rollout::{default_plan, default_rules},
     service::{Health, Limits, Override, REPLICAS_MAX, Service, Source, Timeouts, VersionSpec},
+};
+pub(crate) use self::{
+    calendar::DAYS,
+    judged::{parse_judged_plan, read as read_judged},
 };
 use crate::{
     keys,
@@ -117,34 +121,6 @@ pub fn parse_rollout(text: &str) -> Result<Plan, Vec<Problem>> {
         (Some(plan), problems) if problems.is_empty() => Ok(plan),
         (_, problems) => Err(problems),
     }
-}
-
-/// Reads a plan with what it is judged by: the keys `rollout`, `metrics` and `sources` of a release file, as YAML or JSON.
-///
-/// # Errors
-/// Every mistake in it, in the order of the text.
-pub fn parse_judged_plan(text: &str) -> Result<Plan, Vec<Problem>> {
-    let mut out = Problems::default();
-    let plan = tree::read(text, &mut out).and_then(|root| {
-        let at = At {
-            node: &root,
-            path: String::new(),
-        };
-        read_judged_plan(&at, &mut out)
-    });
-    match (plan, out.into_list()) {
-        (Some(plan), problems) if problems.is_empty() => Ok(plan),
-        (_, problems) => Err(problems),
-    }
-}
-
-/// Reads a map of the keys `rollout`, `metrics` and `sources`.
-pub(crate) fn read_judged_plan(at: &At<'_>, out: &mut Problems) -> Option<Plan> {
-    let fields = at.fields(&keys::JUDGED_PLAN, out)?;
-    let sources = fields.or("sources", BTreeMap::new(), |at| {
-        metric::read_sources(at, out)
-    });
-    service::read_judged_plan(&fields, &sources, out)
 }
 
 fn read_file(at: &At<'_>, out: &mut Problems) -> Option<File> {

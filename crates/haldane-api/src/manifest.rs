@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The keys of a spec that are a plan and what it is judged by.
-const OF_PLAN: [&str; 3] = ["rollout", "metrics", "sources"];
+const OF_PLAN: [&str; 4] = ["rollout", "metrics", "requests", "sources"];
 
 /// What a manifest has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -225,7 +225,7 @@ fn read_plan(spec: Node, out: &mut Problems) -> Option<Plan> {
         node: &node,
         path: "spec".to_owned(),
     };
-    file::read_judged_plan(&at, out)
+    file::read_judged(&at, out).map(|judged| judged.plan)
 }
 
 /// Returns `apiVersion` and `kind`.

@@ -239,6 +239,18 @@ impl<'a> At<'a> {
         here
     }
 
+    /// Whether the tree has a value under these keys, one below the other.
+    pub(crate) fn has(&self, keys: &[&str]) -> bool {
+        let Some((first, rest)) = keys.split_first() else {
+            return true;
+        };
+        let Kind::Map(entries) = &self.node.kind else {
+            return false;
+        };
+        let mut found = entries.iter().filter(|entry| entry.key == *first);
+        found.any(|entry| self.under(entry).has(rest))
+    }
+
     /// What is here instead of what was expected.
     fn found(&self) -> String {
         match &self.node.kind {

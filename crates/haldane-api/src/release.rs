@@ -1,17 +1,24 @@
 //! `Release`: a service on Kubernetes and how its versions are rolled out.
 //!
-//! The keys `rollout`, `metrics` and `sources` are those of a service in the release file, with the same short forms; they are data
-//! here and are read by [`Spec::to_plan`], which tells every mistake with its path.
+//! The keys `rollout`, `metrics` and `sources` are those of a service in the release file, with the same short forms; they and
+//! `requests` are data here and are read by [`Spec::to_judged_plan`], which tells every mistake with its path.
 
+pub mod argocd;
 mod command;
 mod plan;
+mod requests;
+pub mod schema;
 
 use haldane_router::Route;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::command::{COMMAND_ANNOTATION, CommandError, CommandNote, typed};
+pub use self::{
+    command::{COMMAND_ANNOTATION, CommandError, CommandNote, typed},
+    requests::{CountedBy, JudgedPlan, Requests, SECRETS_DIR},
+};
 
 /// The API group.
 pub const GROUP: &str = "haldane.dev";
@@ -19,14 +26,18 @@ pub const GROUP: &str = "haldane.dev";
 /// The version of the API.
 pub const VERSION: &str = "v1alpha1";
 
+/// What the name of a header consists of.
+const HEADER_NAME: &str = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$";
+
 /// What a person wants of a release.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Spec {
     /// What runs the versions.
     pub workload: Workload,
     /// Who splits the traffic, all of them together; none means by the share of replicas.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
     pub routers: Vec<Route>,
     /// How a request asks for the canary itself, while the plan lets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -37,6 +48,9 @@ pub struct Spec {
     /// What is measured, as under `metrics:` in the release file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Value>,
+    /// Where the requests of both versions are counted; none means that nothing is known of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Value>,
     /// Metric systems by name, as under `sources:` in the release file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sources: Option<Value>,
@@ -46,7 +60,7 @@ pub struct Spec {
 }
 
 /// What runs the versions; exactly one member is set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Workload {
     /// One Deployment whose new template is tried beside the old one.
@@ -54,6 +68,7 @@ pub struct Workload {
     pub deployment: Option<DeploymentWorkload>,
     /// Pairs of a stable and a canary Deployment that are there already and go together; the worst one decides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["stable"]))]
     pub pairs: Vec<Pair>,
     /// A StatefulSet, by its partition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,32 +79,39 @@ pub struct Workload {
 }
 
 /// One Deployment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DeploymentWorkload {
     /// Its name.
+    #[schemars(length(min = 1, max = 253))]
     pub name: String,
     /// The Service that selects its pods; none means the one with the Deployment's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
     pub service: Option<String>,
     /// The Service that is made for the canary; none means the Service's name with `-canary`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
     pub canary_service: Option<String>,
 }
 
 /// A stable and a canary Deployment with their Services.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Pair {
     /// The Deployment that serves users.
+    #[schemars(length(min = 1, max = 253))]
     pub stable: String,
     /// The Deployment on trial.
+    #[schemars(length(min = 1, max = 253))]
     pub canary: String,
     /// The Service of stable's pods; none means the one with stable's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
     pub stable_service: Option<String>,
     /// The Service of the canary's pods; none means the one with the canary's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
     pub canary_service: Option<String>,
     /// How many replicas the canary has at its full size; none means as many as stable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,25 +119,28 @@ pub struct Pair {
 }
 
 /// A StatefulSet or DaemonSet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SetWorkload {
     /// Its name.
+    #[schemars(length(min = 1, max = 253))]
     pub name: String,
 }
 
 /// A header by which a request asks for the canary.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AskBy {
     /// The header's name.
+    #[schemars(length(min = 1, max = 256), regex(pattern = HEADER_NAME))]
     pub header: String,
     /// Its value.
+    #[schemars(length(min = 1, max = 1024))]
     pub value: String,
 }
 
 /// What is true of a release.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// The generation of the spec that this is about.
@@ -144,6 +169,7 @@ pub struct Status {
     pub canary: Option<String>,
     /// `Ready`, `Reconciling`, `Stalled`, `Applied` and `Valid`, as kstatus and Flux read them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// The last command and what became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -160,7 +186,7 @@ pub struct Status {
 }
 
 /// A condition as Kubernetes writes it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
     /// Its type.
@@ -172,6 +198,7 @@ pub struct Condition {
     /// Why, in one sentence.
     pub message: String,
     /// When `status` changed last.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub last_transition_time: Timestamp,
     /// The generation of the spec that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -179,7 +206,7 @@ pub struct Condition {
 }
 
 /// What became of a command.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CommandAnswer {
     /// The command's id.
@@ -193,11 +220,12 @@ pub struct CommandAnswer {
     /// What was done, or why not, in one sentence.
     pub message: String,
     /// When it was answered.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: Timestamp,
 }
 
 /// A rollout that is over.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Past {
     /// Its id.
@@ -213,8 +241,10 @@ pub struct Past {
     /// Who began it.
     pub by: String,
     /// When it began.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub started_at: Timestamp,
     /// When it ended.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub ended_at: Timestamp,
 }
 

@@ -8,20 +8,21 @@ use serde_json::{Map, Value, json};
 use crate::keys::{FILE, Form, GUARD, GUARD_ITEM, Key, Need, TABLES, Table};
 
 /// A time with a unit, as [`crate::text::parse_duration`] reads it.
-const DURATION: &str = r"^\s*([0-9]+(\.[0-9]+)?\s*(d|h|m|s|ms|us|µs|ns)\s*)+$";
+pub(crate) const DURATION: &str = r"^\s*([0-9]+(\.[0-9]+)?\s*(d|h|m|s|ms|us|µs|ns)\s*)+$";
 
 /// A share in percent.
-const WEIGHT: &str = r"^\s*(100(\.0+)?|[0-9]{1,2}(\.[0-9]{1,2}0*)?)\s*%\s*$";
+pub(crate) const WEIGHT: &str = r"^\s*(100(\.0+)?|[0-9]{1,2}(\.[0-9]{1,2}0*)?)\s*%\s*$";
 
 /// A size in bytes.
-const BYTES: &str = r"^\s*[0-9]+(\.[0-9]+)?\s*(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB|Ki|Mi|Gi|Ti)\s*$";
+pub(crate) const BYTES: &str =
+    r"^\s*[0-9]+(\.[0-9]+)?\s*(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB|Ki|Mi|Gi|Ti)\s*$";
 
 /// A guard's limit, of any metric.
-const LIMIT: &str =
+pub(crate) const LIMIT: &str =
     r"^\s*\+?[0-9]+(\.[0-9]+)?\s*(%|x|pp|[a-zA-Zµ]+)?(\s*[0-9]+(\.[0-9]+)?\s*[a-zµ]+)*\s*$";
 
 /// A time of day.
-const TIME_OF_DAY: &str = "^([01]?[0-9]|2[0-4]):[0-5][0-9]$";
+pub(crate) const TIME_OF_DAY: &str = "^([01]?[0-9]|2[0-4]):[0-5][0-9]$";
 
 /// Returns the schema (draft 2020-12).
 #[must_use]
@@ -120,4 +121,4 @@ fn reference(table: &Table) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

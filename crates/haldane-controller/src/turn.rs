@@ -48,7 +48,7 @@ pub enum Seen {
     Unavailable(String),
     /// It does not exist.
     Missing,
-    /// It is this, without `metadata.managedFields`.
+    /// It is this, of `metadata.managedFields` only who wrote it last, and when.
     Found(Value),
 }
 

@@ -7,14 +7,19 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use tokio::signal::{
-    ctrl_c,
-    unix::{SignalKind, signal},
+use tokio::{
+    process,
+    signal::{
+        ctrl_c,
+        unix::{SignalKind, signal},
+    },
 };
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    components::{COMPONENTS, Cache},
+    addon::Addon,
+    components::{self, COMPONENTS, Cache, Component, Need},
+    control::InstalledAddon,
     fault::{Rule, RuleId, RuleReport},
     host,
     plane::{self, Plane},
@@ -31,8 +36,11 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Builds what is missing of the control plane: ten minutes on two cores, once for each version.
+    /// Builds what is missing of the control plane and of the add-ons that tests use: ten minutes on two cores, once for each
+    /// version.
     Setup {
+        #[command(flatten)]
+        added: Added,
         /// Only tell what is missing; fail when something is, or when this machine can't have a plane.
         #[arg(long, env = "HALDANE_PLANE_CHECK")]
         check: bool,
@@ -41,9 +49,19 @@ enum Command {
     Up {
         #[command(flatten)]
         named: Named,
+        #[command(flatten)]
+        added: Added,
         /// Stay, and end the plane with this command.
         #[arg(long, env = "HALDANE_PLANE_FOREGROUND")]
         foreground: bool,
+    },
+    /// Builds what is missing of add-ons and installs them in a plane that runs.
+    Install {
+        #[command(flatten)]
+        named: Named,
+        /// Which: `contour`, `prometheus`, `gateway-api`; a wrong name lists all of them.
+        #[arg(env = "HALDANE_PLANE_ADDONS", required = true, value_delimiter = ',')]
+        addons: Vec<Addon>,
     },
     /// Ends a plane; nothing of it is left.
     Down(Named),
@@ -63,6 +81,17 @@ enum Command {
         named: Named,
         /// The program and its arguments.
         #[arg(last = true, required = true)]
+        line: Vec<String>,
+    },
+    /// Runs Helm, which needs no plane to render the chart: `helm template haldane deploy/helm/haldane`.
+    #[command(disable_help_flag = true)]
+    Helm {
+        /// What Helm is told.
+        #[arg(
+            env = "HALDANE_PLANE_HELM",
+            trailing_var_arg = true,
+            allow_hyphen_values = true
+        )]
         line: Vec<String>,
     },
     /// Lets requests through the fault injector go wrong.
@@ -102,6 +131,13 @@ struct Named {
     name: String,
 }
 
+#[derive(Debug, clap::Args)]
+struct Added {
+    /// Add-ons, such as `contour,prometheus`; a wrong name lists all of them.
+    #[arg(long, env = "HALDANE_PLANE_WITH", value_delimiter = ',')]
+    with: Vec<Addon>,
+}
+
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -127,16 +163,26 @@ pub fn main() -> ExitCode {
 #[tokio::main]
 async fn run(command: &Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Setup { check: true } => return check(out).await,
-        Command::Setup { check: false } => Cache::of_user()?.fill(out)?,
+        Command::Setup { added, check: true } => return check(&added.with, out).await,
+        Command::Setup {
+            added,
+            check: false,
+        } => Cache::of_user()?.fill(&usual(&added.with), out)?,
         Command::Up {
             named,
+            added,
             foreground: false,
-        } => up(&named.name, out).await?,
+        } => up(&named.name, &added.with, out).await?,
         Command::Up {
             named,
+            added,
             foreground: true,
-        } => stay(&named.name, out).await?,
+        } => stay(&named.name, &added.with, out).await?,
+        Command::Install { named, addons } => {
+            let plane = Plane::attach(&named.name).await?;
+            Cache::of_user()?.fill(&needed(addons), out)?;
+            install(&plane, addons, out).await?;
+        }
         Command::Down(named) => down(&named.name, out).await?,
         Command::Status => status(out).await?,
         Command::Kubeconfig { named, faults } => {
@@ -149,45 +195,74 @@ async fn run(command: &Command, out: &mut dyn Write) -> anyhow::Result<ExitCode>
             writeln!(out, "{}", path.display())?;
         }
         Command::Exec { named, line } => return exec(&named.name, line).await,
+        Command::Helm { line } => {
+            let helm = components::program("helm")?;
+            return finish(process::Command::new(helm).args(line)).await;
+        }
         Command::Fault(command) => fault(command, out).await?,
         Command::Host(args) => host::run(args).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn check(out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let missing = Cache::of_user()?.missing();
-    for component in &COMPONENTS {
-        let is_missing = missing.iter().any(|other| other.name == component.name);
-        writeln!(
-            out,
-            "{component}: {}",
-            if is_missing { "missing" } else { "present" }
-        )?;
+/// What the tests of the plane use, and what `addons` need.
+fn usual(addons: &[Addon]) -> Vec<&'static Component> {
+    let is_usual = |it: &&Component| it.need == Need::Tests || it.is_needed_by(addons);
+    COMPONENTS.iter().filter(is_usual).collect()
+}
+
+/// What a plane with `addons` needs.
+fn needed(addons: &[Addon]) -> Vec<&'static Component> {
+    let components = COMPONENTS.iter();
+    components.filter(|it| it.is_needed_by(addons)).collect()
+}
+
+async fn check(addons: &[Addon], out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let cache = Cache::of_user()?;
+    let mut is_complete = true;
+    for component in usual(addons) {
+        let is_here = cache.has(component);
+        is_complete &= is_here;
+        let word = if is_here { "present" } else { "missing" };
+        writeln!(out, "{component}: {word}")?;
     }
     plane::check_namespaces().await?;
-    Ok(if missing.is_empty() {
+    Ok(if is_complete {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
 
-async fn up(name: &str, out: &mut dyn Write) -> anyhow::Result<()> {
-    Cache::of_user()?.fill(out)?;
-    tell_ready(&Plane::start_detached(name).await?, out)
+async fn up(name: &str, addons: &[Addon], out: &mut dyn Write) -> anyhow::Result<()> {
+    Cache::of_user()?.fill(&needed(addons), out)?;
+    let plane = Plane::start_detached(name).await?;
+    tell_ready(&plane, out)?;
+    install(&plane, addons, out).await
 }
 
-async fn stay(name: &str, out: &mut dyn Write) -> anyhow::Result<()> {
-    Cache::of_user()?.fill(out)?;
+async fn stay(name: &str, addons: &[Addon], out: &mut dyn Write) -> anyhow::Result<()> {
+    Cache::of_user()?.fill(&needed(addons), out)?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for signals")?;
     let plane = Plane::start_named(name).await?;
     tell_ready(&plane, out)?;
+    install(&plane, addons, out).await?;
     tokio::select! {
         interrupted = ctrl_c() => interrupted.context("listening for signals")?,
         _ = terminate.recv() => {}
     }
     plane.stop().await?;
+    Ok(())
+}
+
+async fn install(plane: &Plane, addons: &[Addon], out: &mut dyn Write) -> anyhow::Result<()> {
+    for addon in addons {
+        plane.install(*addon).await?;
+        let all = plane.status().await?.addons;
+        let mut found = all.iter().filter(|installed| installed.addon == *addon);
+        found.try_for_each(|installed| write_addon(installed, out))?;
+        out.flush()?;
+    }
     Ok(())
 }
 
@@ -220,25 +295,40 @@ async fn status(out: &mut dyn Write) -> anyhow::Result<()> {
             Err(error) => Err(error.into()),
         };
         match status {
-            Ok(status) => writeln!(
-                out,
-                "{name}: API server {}, fault injector {} ({} rules), {} containers, files in {directory}",
-                status.api, status.faults, status.rules, status.containers
-            )?,
+            Ok(status) => {
+                writeln!(
+                    out,
+                    "{name}: API server {}, fault injector {} ({} rules), {} containers, files in {directory}",
+                    status.api, status.faults, status.rules, status.containers
+                )?;
+                let mut addons = status.addons.iter();
+                addons.try_for_each(|installed| write_addon(installed, out))?;
+            }
             Err(error) => writeln!(out, "{name}: not ready ({error:#}), files in {directory}")?,
         }
     }
     Ok(())
 }
 
+fn write_addon(installed: &InstalledAddon, out: &mut dyn Write) -> io::Result<()> {
+    match installed.address {
+        Some(address) => writeln!(out, "  {}: http://{address}", installed.addon),
+        None => writeln!(out, "  {}", installed.addon),
+    }
+}
+
 async fn exec(name: &str, line: &[String]) -> anyhow::Result<ExitCode> {
     let (program, args) = line.split_first().context("nothing to run")?;
     let mut command = Plane::attach(name).await?.command(program).await?;
-    let status = command
-        .args(args)
-        .status()
-        .await
-        .context("running `nsenter` (Debian's package util-linux)")?;
+    finish(command.args(args)).await
+}
+
+/// Runs a program to its end and passes its exit code on.
+async fn finish(command: &mut process::Command) -> anyhow::Result<ExitCode> {
+    let status = command.status().await.with_context(|| {
+        let program = command.as_std().get_program();
+        format!("running {}", program.to_string_lossy())
+    })?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }

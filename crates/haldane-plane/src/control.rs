@@ -1,17 +1,24 @@
 //! What one may ask of a running plane, over the unix socket in its directory.
 
-use std::{io, net::SocketAddr, os::fd::OwnedFd, path::PathBuf, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{BorrowedFd, OwnedFd},
+    path::PathBuf,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::{net::UnixStream, time};
 
 use crate::{
+    addon::Addon,
     fault::{Rule, RuleId, RuleReport},
-    message,
+    host, message,
 };
 
-/// The plane answers at once; only a connection to a pod may take its time.
+/// The plane answers most questions at once; only a connection to a pod may take its time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is asked.
@@ -24,6 +31,8 @@ pub(crate) enum Question {
     AddRule(Rule),
     RemoveRule(RuleId),
     Rules,
+    /// With it comes what listens outside for an add-on that takes requests.
+    Install(Addon),
     Stop,
 }
 
@@ -38,6 +47,7 @@ pub(crate) enum Answer {
     RuleAdded(RuleId),
     RuleRemoved(Option<RuleReport>),
     Rules(Vec<RuleReport>),
+    Installed,
     Stopping,
     Refused(String),
 }
@@ -54,6 +64,19 @@ pub struct Status {
     pub containers: usize,
     /// How many rules for faults stand.
     pub rules: usize,
+    /// What was added.
+    #[serde(default)]
+    pub addons: Vec<InstalledAddon>,
+}
+
+/// An add-on that can be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InstalledAddon {
+    /// Which.
+    pub addon: Addon,
+    /// Where it takes requests, inside and outside the plane.
+    pub address: Option<SocketAddr>,
 }
 
 /// Why a plane can't be asked.
@@ -68,8 +91,8 @@ pub enum ControlError {
         source: io::Error,
     },
     /// It did not answer.
-    #[error("the plane did not answer within {} s", ANSWER_TIMEOUT.as_secs())]
-    Late,
+    #[error("the plane did not answer within {} s", .0.as_secs())]
+    Late(Duration),
     /// It hung up, or its answer can't be read.
     #[error("asking the plane")]
     Talk(#[source] io::Error),
@@ -89,23 +112,41 @@ pub(crate) struct Control {
     path: PathBuf,
 }
 
+impl Question {
+    /// How long to wait for its answer.
+    pub(crate) fn patience(&self) -> Duration {
+        match self {
+            // Somebody else's may have its turn before.
+            Self::Install(_) => host::INSTALL_TIMEOUT.saturating_mul(2),
+            Self::Status
+            | Self::Connect(_)
+            | Self::AddRule(_)
+            | Self::RemoveRule(_)
+            | Self::Rules
+            | Self::Stop => ANSWER_TIMEOUT,
+        }
+    }
+}
+
 impl Control {
     pub(crate) fn new(path: PathBuf) -> Self {
         Self { path }
     }
 
-    /// Asks one question and returns the answer, with what came with it.
+    /// Asks one question, with which `files` go, and returns the answer, with what came with it.
     pub(crate) async fn ask(
         &self,
         question: &Question,
+        files: &[BorrowedFd<'_>],
     ) -> Result<(Answer, Option<OwnedFd>), ControlError> {
         let stream = self.connect().await?;
         let talk = async {
-            message::send(&stream, question, &[]).await?;
+            message::send(&stream, question, files).await?;
             message::receive(&stream).await
         };
-        let answered = time::timeout(ANSWER_TIMEOUT, talk).await;
-        let answered = answered.map_err(|_| ControlError::Late)?;
+        let patience = question.patience();
+        let answered = time::timeout(patience, talk).await;
+        let answered = answered.map_err(|_| ControlError::Late(patience))?;
         match answered.map_err(ControlError::Talk)? {
             (Answer::Refused(reason), _) => Err(ControlError::Refused(reason)),
             (answer, files) => Ok((answer, files.into_iter().next())),

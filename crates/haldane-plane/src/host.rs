@@ -6,6 +6,7 @@
 //! **Invariant:** when it ends, nothing of the plane is left: no process, no namespace, and no directory unless it was killed
 //! itself; then the next plane removes that.
 
+mod addons;
 mod answers;
 mod cluster;
 mod network;
@@ -28,15 +29,20 @@ use serde::{Deserialize, Serialize};
 use tokio::{
     net::{TcpListener, UnixListener, UnixStream},
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{mpsc, watch},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-pub(crate) use crate::host::cluster::client;
+pub(crate) use crate::host::{addons::INSTALL_TIMEOUT, cluster::client};
 use crate::{
     fault::{Rules, proxy::Injector},
-    host::{answers::Answers, cluster::Cluster, programs::Programs},
+    host::{
+        addons::{Addons, Installed, ORDERS_MAX},
+        answers::Answers,
+        cluster::Cluster,
+        programs::Programs,
+    },
     message, pod,
     site::Site,
 };
@@ -104,12 +110,20 @@ async fn live(
     let inside = TcpListener::bind(faults)
         .await
         .context("listening inside")?;
+    let (orders, ordered) = mpsc::channel(ORDERS_MAX);
     let answers = Answers {
         api,
         faults,
         rules,
         containers: watch::Sender::new(0),
+        installed: watch::Sender::new(Installed::new()),
+        orders,
         stop: CancellationToken::new(),
+    };
+    let addons = Addons {
+        site: site.clone(),
+        client: client.clone(),
+        installed: answers.installed.clone(),
     };
     let control = UnixListener::bind(site.control()).context("opening the control socket")?;
     message::send(parent, &Started::Ready, &[])
@@ -122,7 +136,7 @@ async fn live(
         () = pod::server::run(client, answers.containers.clone()) => Ok(()),
         () = Arc::new(injector).serve(inside, gifts.faults) => Ok(()),
         () = relay::run(&gifts.api, api) => Ok(()),
-        died = programs.watch() => Err(died),
+        died = addons.run(ordered, programs) => Err(died),
         () = answers.stop.cancelled() => Ok(()),
         _ = terminate.recv() => Ok(()),
         () = hung_up(parent), if !is_detached => Ok(()),
@@ -161,7 +175,7 @@ impl Gifts {
     }
 }
 
-fn listener(file: OwnedFd) -> anyhow::Result<TcpListener> {
+pub(crate) fn listener(file: OwnedFd) -> anyhow::Result<TcpListener> {
     let listener = StdListener::from(file);
     listener
         .set_nonblocking(true)

@@ -7,9 +7,11 @@
 //! **Invariant:** whatever happens to the process that started a plane, nothing of the plane outlives it.
 
 mod accept;
+mod addon;
 mod cli;
 mod components;
 mod control;
+mod exchange;
 mod fault;
 mod host;
 mod message;
@@ -19,11 +21,13 @@ mod site;
 mod stages;
 
 pub use crate::{
+    addon::{Addon, Scrape},
     cli::main,
-    components::ComponentError,
-    control::{ControlError, Status},
+    components::{ComponentError, program},
+    control::{ControlError, InstalledAddon, Status},
+    exchange::Reply,
     fault::{Fault, Matcher, Refusal, Rule, RuleId, RuleReport, Verb},
-    plane::{Plane, PlaneError, Reply, RequestError},
+    plane::{Plane, PlaneError, RequestError},
     pod::{Behavior, Problem, Share, Stop},
     site::SiteError,
 };

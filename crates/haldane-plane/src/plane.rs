@@ -12,22 +12,20 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::{Request, Uri};
 use kube::Client;
 use thiserror::Error;
 use tokio::{
     net::{TcpStream, UnixStream},
     process::{Child, Command},
-    task::JoinSet,
     time::{self, Instant},
 };
 
 use crate::{
+    addon::Addon,
     components::{Cache, ComponentError},
     control::{Answer, Control, ControlError, Question, Status},
+    exchange::{Failure, Reply, exchange},
     fault::{Rule, RuleId, RuleReport},
     host::{self, Greeting, Started},
     message,
@@ -45,9 +43,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(150);
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long a pod may take for an answer, and how large it may be.
+/// How long a pod may take for an answer.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
-const REPLY_BYTES_MAX: usize = 1 << 20;
 
 /// How much of the log is told when a plane does not start.
 const LOG_LINES_MAX: usize = 8;
@@ -66,17 +63,6 @@ pub struct Plane {
 struct Own {
     socket: UnixStream,
     process: Child,
-}
-
-/// What a pod answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    /// The status code.
-    pub status: StatusCode,
-    /// What the pod says its version is.
-    pub version: String,
-    /// The body.
-    pub body: String,
 }
 
 /// Why a plane can't be started, used or ended.
@@ -111,6 +97,9 @@ pub enum PlaneError {
         /// What the system said.
         source: io::Error,
     },
+    /// An add-on is asked for that isn't there.
+    #[error("{0} isn't installed in this plane")]
+    NotInstalled(Addon),
     /// The kubeconfig can't be used.
     #[error("connecting to the API server: {0:#}")]
     Client(anyhow::Error),
@@ -119,7 +108,7 @@ pub enum PlaneError {
     Stop(PathBuf),
 }
 
-/// Why a pod gave no answer.
+/// Why there was no answer.
 #[derive(Debug, Error)]
 pub enum RequestError {
     /// The plane itself does not answer.
@@ -130,10 +119,7 @@ pub enum RequestError {
     Connect(SocketAddr, #[source] io::Error),
     /// The connection broke.
     #[error("talking to {0}")]
-    Talk(
-        SocketAddr,
-        #[source] Box<dyn std::error::Error + Send + Sync>,
-    ),
+    Talk(SocketAddr, #[source] Failure),
     /// It took too long.
     #[error("no answer from {0} in time")]
     Late(SocketAddr),
@@ -171,7 +157,7 @@ impl Plane {
     }
 
     async fn launch(name: &str, life: Life) -> Result<Self, PlaneError> {
-        Cache::of_user()?.check()?;
+        Cache::of_user()?.check(&[])?;
         check_namespaces().await?;
         let program = program()?;
         let (site, lock) = Site::create(name)?;
@@ -214,7 +200,7 @@ impl Plane {
         match self.own.take() {
             Some(own) => own.end().await,
             None => {
-                self.control.ask(&Question::Stop).await?;
+                self.control.ask(&Question::Stop, &[]).await?;
             }
         }
         let deadline = Instant::now() + STOP_TIMEOUT;
@@ -283,7 +269,7 @@ impl Plane {
 
     /// Returns what the plane says of itself.
     pub async fn status(&self) -> Result<Status, ControlError> {
-        match self.control.ask(&Question::Status).await? {
+        match self.control.ask(&Question::Status, &[]).await? {
             (Answer::Status(status), _) => Ok(status),
             _ => Err(ControlError::Other),
         }
@@ -291,7 +277,7 @@ impl Plane {
 
     /// Lets something go wrong from now on.
     pub async fn add_rule(&self, rule: Rule) -> Result<RuleId, ControlError> {
-        match self.control.ask(&Question::AddRule(rule)).await? {
+        match self.control.ask(&Question::AddRule(rule), &[]).await? {
             (Answer::RuleAdded(id), _) => Ok(id),
             _ => Err(ControlError::Other),
         }
@@ -299,7 +285,7 @@ impl Plane {
 
     /// Takes a rule away and returns what became of it, if it stood.
     pub async fn remove_rule(&self, id: RuleId) -> Result<Option<RuleReport>, ControlError> {
-        match self.control.ask(&Question::RemoveRule(id)).await? {
+        match self.control.ask(&Question::RemoveRule(id), &[]).await? {
             (Answer::RuleRemoved(report), _) => Ok(report),
             _ => Err(ControlError::Other),
         }
@@ -307,7 +293,7 @@ impl Plane {
 
     /// Returns all rules that stand.
     pub async fn rules(&self) -> Result<Vec<RuleReport>, ControlError> {
-        match self.control.ask(&Question::Rules).await? {
+        match self.control.ask(&Question::Rules, &[]).await? {
             (Answer::Rules(reports), _) => Ok(reports),
             _ => Err(ControlError::Other),
         }
@@ -316,7 +302,7 @@ impl Plane {
     /// Returns a connection to an address inside, such as a pod's. It is the kernel's own: it is refused when nobody listens there.
     pub async fn connect(&self, address: SocketAddr) -> Result<TcpStream, RequestError> {
         let failed = |error| RequestError::Connect(address, error);
-        match self.control.ask(&Question::Connect(address)).await? {
+        match self.control.ask(&Question::Connect(address), &[]).await? {
             (Answer::Connected, Some(file)) => {
                 let stream = StdTcpStream::from(file);
                 stream.set_nonblocking(true).map_err(failed)?;
@@ -330,12 +316,50 @@ impl Plane {
         }
     }
 
-    /// Asks a pod for `path`, over a new connection.
+    /// Asks for `path`, over a new connection.
     pub async fn get(&self, address: SocketAddr, path: &str) -> Result<Reply, RequestError> {
+        let talk = |error: http::uri::InvalidUri| RequestError::Talk(address, error.into());
+        let mut request = Request::new(Bytes::new());
+        *request.uri_mut() = Uri::try_from(path).map_err(talk)?;
+        self.request(address, request).await
+    }
+
+    /// Sends a request, over a new connection. Without a header `Host` it goes to the host of that address.
+    pub async fn request(
+        &self,
+        address: SocketAddr,
+        request: Request<Bytes>,
+    ) -> Result<Reply, RequestError> {
         let stream = self.connect(address).await?;
-        let talk = time::timeout(REPLY_TIMEOUT, get(stream, address, path)).await;
+        let talk = time::timeout(REPLY_TIMEOUT, exchange(stream, request)).await;
         let reply = talk.map_err(|_| RequestError::Late(address))?;
         reply.map_err(|error| RequestError::Talk(address, error))
+    }
+
+    /// Adds something to the plane and waits until it can be used. What is there already stays as it is.
+    pub async fn install(&self, addon: Addon) -> Result<(), PlaneError> {
+        Cache::of_user()?.check(&[addon])?;
+        let open = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let outside = addon.has_address().then(open).transpose();
+        let outside = outside.map_err(system("opening a port"))?;
+        let files: Vec<_> = outside.iter().map(|listener| listener.as_fd()).collect();
+        match self.control.ask(&Question::Install(addon), &files).await? {
+            (Answer::Installed, _) => Ok(()),
+            _ => Err(ControlError::Other.into()),
+        }
+    }
+
+    /// Returns where an add-on takes requests: one address that is good inside and outside of the plane.
+    pub async fn address(&self, addon: Addon) -> Result<SocketAddr, PlaneError> {
+        let addons = self.status().await?.addons;
+        let mut found = addons.iter().filter(|installed| installed.addon == addon);
+        let address = found.next().and_then(|installed| installed.address);
+        address.ok_or(PlaneError::NotInstalled(addon))
+    }
+
+    /// Returns where requests for the routes of Contour go in.
+    pub async fn gateway(&self) -> Result<SocketAddr, PlaneError> {
+        self.address(Addon::Contour).await
     }
 
     /// Returns the first process inside, by its number outside.
@@ -459,31 +483,4 @@ fn tail(log: &Path) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let first = lines.len().saturating_sub(LOG_LINES_MAX);
     lines.into_iter().skip(first).collect::<Vec<_>>().join("\n")
-}
-
-async fn get(
-    stream: TcpStream,
-    address: SocketAddr,
-    path: &str,
-) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let mut driver = JoinSet::new();
-    driver.spawn(connection);
-    let request = Request::get(path)
-        .header(header::HOST, address.to_string())
-        .body(Empty::<Bytes>::new())?;
-    let (parts, body) = sender.send_request(request).await?.into_parts();
-    let body = Limited::new(body, REPLY_BYTES_MAX)
-        .collect()
-        .await?
-        .to_bytes();
-    let version = parts
-        .headers
-        .get("x-version")
-        .map(|version| version.to_str());
-    Ok(Reply {
-        status: parts.status,
-        version: version.transpose()?.unwrap_or_default().to_owned(),
-        body: String::from_utf8(body.into())?,
-    })
 }

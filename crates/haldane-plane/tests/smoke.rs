@@ -3,9 +3,13 @@
 // Only code under this attribute counts as test code for the lints.
 #[cfg(test)]
 mod smoke {
+    mod definition;
     mod end;
     mod faults;
+    mod install;
+    mod kinds;
     mod life;
     mod rig;
+    mod routers;
     mod traffic;
 }

@@ -7,12 +7,50 @@
 //! **Invariants:** what a router did not put into an object it does not touch; after `cleared` an object is to the byte what it was
 //! before, but that a canary which was there already gets no traffic.
 
+pub mod alb;
+pub mod ambassador;
+pub mod apisix;
+pub mod consul;
+pub mod contour;
+pub mod gateway;
+pub mod gloo;
+pub mod istio;
+pub mod knative;
+pub mod kuma;
+pub mod linkerd;
+pub mod nginx;
 pub mod object;
 pub mod route;
+pub mod skipper;
+pub mod smi;
 pub mod split;
+pub mod sticky;
+pub mod traefik;
+
+mod before;
+mod edit;
+mod forms;
+mod report;
+mod rules;
+mod shape;
+mod shares;
+mod weighted;
+
+#[cfg(test)]
+mod case;
+#[cfg(test)]
+mod property;
+#[cfg(test)]
+mod trial;
 
 pub use crate::{
+    gateway::Gateway,
+    istio::Istio,
+    linkerd::Linkerd,
+    nginx::Nginx,
     object::{Change, Kind, ObjectRef, Objects},
-    route::{Accepted, Capabilities, Proof, Route, RouteError, Router, Seen},
+    route::{Accepted, Capabilities, Proof, Route, RouteError, Router, Seen, catalog},
+    smi::Smi,
     split::{Backend, Split},
+    sticky::Sticky,
 };

@@ -5,8 +5,23 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    alb::{self, Alb},
+    ambassador::{self, Ambassador},
+    apisix::{self, Apisix},
+    consul::{self, Consul},
+    contour::{self, Contour},
+    gateway::{self, Gateway},
+    gloo::{self, Gloo},
+    istio::{self, Istio},
+    knative::{self, Knative},
+    kuma::{self, Kuma},
+    linkerd::{self, Linkerd},
+    nginx::{self, Nginx},
     object::{Change, ObjectRef, Objects},
+    skipper::{self, Skipper},
+    smi::{self, Smi},
     split::Split,
+    traefik::{self, Traefik},
 };
 
 /// The annotation that keeps what an object said before Haldane changed it; gone when nothing of the change is left.
@@ -15,7 +30,53 @@ pub const BEFORE: &str = "haldane.dev/before";
 /// A router with its objects; exactly one member is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Route {}
+pub struct Route {
+    /// Gateway API: HTTPRoute, GRPCRoute, TCPRoute or TLSRoute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Gateway>,
+    /// Istio: a VirtualService, by Service or by subset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub istio: Option<Istio>,
+    /// ingress-nginx: a canary Ingress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nginx: Option<Nginx>,
+    /// Linkerd: an HTTPRoute on a Service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linkerd: Option<Linkerd>,
+    /// SMI: a TrafficSplit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smi: Option<Smi>,
+    /// AWS Load Balancer Controller's annotations on an Ingress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alb: Option<Alb>,
+    /// Ambassador's (Emissary's) Mapping.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ambassador: Option<Ambassador>,
+    /// Apache APISIX's ApisixRoute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apisix: Option<Apisix>,
+    /// Consul's ServiceSplitter and ServiceRouter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consul: Option<Consul>,
+    /// Contour's HTTPProxy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contour: Option<Contour>,
+    /// Gloo's RouteTable or VirtualService.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gloo: Option<Gloo>,
+    /// Knative's Service or Route.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub knative: Option<Knative>,
+    /// Kuma's MeshHTTPRoute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kuma: Option<Kuma>,
+    /// Skipper's RouteGroup, or its annotation on an Ingress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipper: Option<Skipper>,
+    /// Traefik's TraefikService and IngressRoute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traefik: Option<Traefik>,
+}
 
 /// What every router answers; all of it from data.
 pub trait Router {
@@ -48,7 +109,7 @@ pub trait Router {
 }
 
 /// What the objects of a router say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// The canary's share of the requests that no rule of ours takes out, to the nearest basis point.
     pub weight: Weight,
@@ -132,11 +193,49 @@ impl Route {
     /// # Errors
     /// When none is set, or more than one.
     pub fn router(&self) -> Result<&dyn Router, RouteError> {
-        let all: [Option<&dyn Router>; 0] = [];
+        let all = [
+            self.gateway.as_ref().map(|one| one as &dyn Router),
+            self.istio.as_ref().map(|one| one as &dyn Router),
+            self.nginx.as_ref().map(|one| one as &dyn Router),
+            self.linkerd.as_ref().map(|one| one as &dyn Router),
+            self.smi.as_ref().map(|one| one as &dyn Router),
+            self.alb.as_ref().map(|one| one as &dyn Router),
+            self.ambassador.as_ref().map(|one| one as &dyn Router),
+            self.apisix.as_ref().map(|one| one as &dyn Router),
+            self.consul.as_ref().map(|one| one as &dyn Router),
+            self.contour.as_ref().map(|one| one as &dyn Router),
+            self.gloo.as_ref().map(|one| one as &dyn Router),
+            self.knative.as_ref().map(|one| one as &dyn Router),
+            self.kuma.as_ref().map(|one| one as &dyn Router),
+            self.skipper.as_ref().map(|one| one as &dyn Router),
+            self.traefik.as_ref().map(|one| one as &dyn Router),
+        ];
         let set: Vec<&dyn Router> = all.into_iter().flatten().collect();
         match set.as_slice() {
             [one] => Ok(*one),
             others => Err(RouteError::NotOne(others.len())),
         }
     }
+}
+
+/// Returns what each router can do, in the order in which they are told to people.
+#[must_use]
+pub fn catalog() -> Vec<Capabilities> {
+    vec![
+        gateway::CAPABILITIES,
+        istio::CAPABILITIES,
+        nginx::CAPABILITIES,
+        linkerd::CAPABILITIES,
+        smi::CAPABILITIES,
+        alb::CAPABILITIES,
+        ambassador::CAPABILITIES,
+        apisix::CAPABILITIES,
+        consul::CAPABILITIES,
+        contour::CAPABILITIES,
+        gloo::CAPABILITIES,
+        knative::CAPABILITIES,
+        kuma::CAPABILITIES,
+        skipper::CAPABILITIES,
+        traefik::CAPABILITIES,
+    ]
 }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use haldane_core::{plan::HeaderMatch, rollout::Traffic};
+use haldane_core::{
+    plan::{HeaderMatch, HeaderRoute},
+    rollout::Traffic,
+};
 
 /// What a router is to bring about for one release.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,5 +41,25 @@ impl Split {
             traffic: Traffic::STABLE_ONLY,
             ..self.clone()
         }
+    }
+
+    /// Returns the rules by which a request reaches the canary whatever the weight, oldest first; `ask_by` comes last, while it counts.
+    #[must_use]
+    pub fn canary_routes(&self) -> Vec<HeaderRoute> {
+        let asked = self
+            .ask_by
+            .iter()
+            .filter(|_| self.traffic.is_open_to_override)
+            .map(|condition| HeaderRoute {
+                name: "ask".to_owned(),
+                matches: vec![condition.clone()],
+            });
+        self.traffic
+            .header_routes
+            .iter()
+            .filter(|route| !route.matches.is_empty())
+            .cloned()
+            .chain(asked)
+            .collect()
     }
 }

@@ -216,6 +216,31 @@ impl Counters {
         Ok(increase)
     }
 
+    /// Takes in that the processes of these points live, so that a series of theirs that comes later counts from zero.
+    ///
+    /// A router counts both versions in one process: that the canary had no series there yet is worth knowing.
+    pub fn meet(&mut self, points: &[Point]) {
+        let mut met: BTreeMap<Labels, Timestamp> = BTreeMap::new();
+        for point in points
+            .iter()
+            .filter(|point| !process(&point.labels).is_empty())
+        {
+            let pairs = PROCESS.iter();
+            let pairs = pairs.filter_map(|name| Some((*name, point.labels.get(name)?)));
+            let at = met.entry(pairs.collect()).or_insert(point.at);
+            *at = point.at.max(*at);
+        }
+        self.series
+            .retain(|tracked| !met.contains_key(&tracked.labels));
+        self.series
+            .extend(met.into_iter().map(|(labels, at)| Tracked {
+                labels,
+                at,
+                value: Amount::Count(0.0),
+            }));
+        self.series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    }
+
     /// Returns when each process was last seen.
     fn processes(&self) -> BTreeMap<Vec<&str>, Timestamp> {
         let mut processes = BTreeMap::new();

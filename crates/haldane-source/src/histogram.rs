@@ -196,7 +196,7 @@ impl Histogram {
 }
 
 impl Unit {
-    fn to_microseconds(self, bound: f64) -> u64 {
+    pub(crate) fn to_microseconds(self, bound: f64) -> u64 {
         if bound == f64::INFINITY {
             return u64::MAX;
         }

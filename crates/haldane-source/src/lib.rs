@@ -4,7 +4,8 @@
 //! `parse`, which turns the [`Answer`] into a [`Reading`] or an [`Error`]. Who sends the request, with which timeout and how often
 //! again, is the host's matter. [`query::Query`] is their union, so that the host needs one way only.
 //!
-//! From readings of counters [`delta`] makes what was counted between two scrapes, ready to become the counts of a judge.
+//! From readings of counters [`delta`] makes what was counted between two scrapes, ready to become the counts of a judge. [`traffic`]
+//! asks for all that is counted of a version's requests at once.
 //! [`template`] holds the queries of the usual meshes and ingresses, and puts names into queries so that no name breaks out.
 //!
 //! **Invariant:** nothing in this crate reads the outside world or the clock, or panics; a value that is missing, null, NaN, stale,
@@ -22,6 +23,7 @@ pub mod request;
 pub mod secret;
 pub mod target;
 pub mod template;
+pub mod traffic;
 pub mod window;
 
 mod encoding;

@@ -37,20 +37,20 @@ pub struct Template {
     /// What the workloads of the variables are.
     pub workload: &'static str,
     /// The counter of requests, without its selectors.
-    counter: &'static str,
+    pub(crate) counter: &'static str,
     /// What selects one version's series of the counter.
-    select: Select,
+    pub(crate) select: Select,
     /// What selects the failed ones among them: one matcher, of alternatives in which `.` stands for any character.
-    failed: &'static str,
+    pub(crate) failed: &'static str,
     /// Where latencies are.
-    latency: Latency,
+    pub(crate) latency: Latency,
     /// The unit of latencies.
-    unit: Unit,
+    pub(crate) unit: Unit,
 }
 
 /// What selects the series of both versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Select {
+pub(crate) enum Select {
     /// The same matchers, with the workload filled in.
     Workload(&'static str),
     /// Different matchers for each.
@@ -62,18 +62,18 @@ enum Select {
 
 /// Where latencies are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Latency {
+pub(crate) struct Latency {
     /// The histogram, without its suffixes.
-    histogram: &'static str,
+    pub(crate) histogram: &'static str,
     /// Further matchers.
-    and: &'static str,
+    pub(crate) and: &'static str,
     /// Which single number stands for it.
     shown: Shown,
 }
 
 /// Which single number stands for latency; Flagger's choice for that provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shown {
+pub(crate) enum Shown {
     /// The 99th percentile.
     Quantile,
     /// The mean.
@@ -183,16 +183,7 @@ impl Template {
     /// With it both are counted from one query, as [`crate::delta`] advises.
     #[must_use]
     pub fn is_failed(&self, labels: &Labels) -> bool {
-        let Some((name, pattern)) = self.failed.split_once('=') else {
-            return false;
-        };
-        let value = labels.get(name).unwrap_or_default();
-        let pattern = pattern.trim_start_matches('~').trim_matches('"');
-        pattern.split('|').any(|alternative| {
-            let same = |(wanted, found): (char, char)| wanted == '.' || wanted == found;
-            alternative.chars().count() == value.chars().count()
-                && alternative.chars().zip(value.chars()).all(same)
-        })
+        is_matched(self.failed, labels)
     }
 
     fn arm(&self, select: &str, values: &BTreeMap<String, String>) -> Result<Arm> {
@@ -240,7 +231,7 @@ impl Variables {
     /// Returns the values for one version.
     ///
     /// Names also come as `{name}_word`, with everything but letters, digits and underscores made an underscore: so Skipper writes them.
-    fn of(&self, workload: &str) -> Result<BTreeMap<String, String>> {
+    pub(crate) fn of(&self, workload: &str) -> Result<BTreeMap<String, String>> {
         if self.window < Duration::from_secs(1) || self.window > WINDOW_MAX {
             return Err(Error::invalid("the window", "expected 1 s to 7 d"));
         }
@@ -264,6 +255,20 @@ impl Variables {
         values.insert("window".to_owned(), window);
         Ok(values)
     }
+}
+
+/// Whether labels fit a matcher of alternatives in which `.` stands for any character.
+pub(crate) fn is_matched(matcher: &str, labels: &Labels) -> bool {
+    let Some((name, pattern)) = matcher.split_once('=') else {
+        return false;
+    };
+    let value = labels.get(name).unwrap_or_default();
+    let pattern = pattern.trim_start_matches('~').trim_matches('"');
+    pattern.split('|').any(|alternative| {
+        let same = |(wanted, found): (char, char)| wanted == '.' || wanted == found;
+        alternative.chars().count() == value.chars().count()
+            && alternative.chars().zip(value.chars()).all(same)
+    })
 }
 
 #[cfg(test)]

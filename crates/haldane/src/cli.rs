@@ -15,6 +15,7 @@ mod down;
 pub(crate) mod exit;
 mod explain;
 mod figure;
+mod generate;
 mod get;
 pub(crate) mod globals;
 mod history;
@@ -116,6 +117,16 @@ Examples:
 ^C, SIGTERM and `haldane down` drain and stop everything that was started. After a kill -9 the
 versions' processes go on, and the next start takes them over.")]
     Up(crate::up::UpArgs),
+    /// Run the controller in the foreground: rollouts of every Release of a Kubernetes cluster
+    #[command(after_help = "\
+Examples:
+  haldane controller                           with the kubeconfig's current context
+  haldane controller --namespaces shop,pay
+  haldane controller --shadow                  decide, but write nothing
+
+^C and SIGTERM finish the write under way and give the Lease back, so that the next controller
+goes on at once. What was decided stands in each Release's status.")]
+    Controller(crate::controller::ControllerArgs),
     /// The demo's shop
     #[command(hide = true)]
     Shop(crate::demo::shop::ShopArgs),
@@ -288,6 +299,9 @@ one. Exit code: 0 pass, 3 fail, 5 marginal, 1 no data.")]
     /// Write the JSON Schema of the release file
     #[command(after_help = "Examples:\n  haldane schema > haldane.schema.json")]
     Schema,
+    /// Write what is installed beside Haldane
+    #[command(subcommand)]
+    Generate(generate::Target),
     /// Write completions for a shell
     #[command(after_help = "\
 Examples:
@@ -325,6 +339,7 @@ pub(crate) async fn run(
             globals.place.check()?;
             crate::up::run(args, globals).await
         }
+        Command::Controller(args) => crate::controller::run(args).await,
         Command::Shop(args) => crate::demo::shop::run(args).await,
         Command::Bench(args) => crate::bench::run(&args, globals, out).await,
         Command::Down => down::run(globals, out).await,
@@ -353,6 +368,7 @@ pub(crate) async fn run(
         Command::Judge(args) => judge::run(&args, globals, out),
         Command::Metrics(args) => metrics::run(&args, globals, out).await,
         Command::Schema => schema::run(globals, out),
+        Command::Generate(target) => generate::run(&target, globals, out),
         Command::Completions(args) => completions::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, globals, out).await,
         Command::HelpMarkdown => reference::run(out),
@@ -393,6 +409,7 @@ impl Command {
             | Self::Judge(_)
             | Self::Metrics(_)
             | Self::Schema
+            | Self::Generate(_)
             | Self::Completions(_)
             | Self::HelpMarkdown => None,
         }

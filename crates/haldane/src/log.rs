@@ -12,9 +12,9 @@ const FILTER: &str = "HALDANE_LOG";
 /// The variable that says how: `text` or `json`.
 const FORM: &str = "HALDANE_LOG_FORMAT";
 
-/// Begins to log; a daemon tells its lifecycle, other commands only what goes wrong.
+/// Begins to log; daemons tell their lifecycle, other commands only what goes wrong.
 pub(crate) fn start(command: &Command) {
-    let level = if matches!(command, Command::Up(_)) {
+    let level = if matches!(command, Command::Up(_) | Command::Controller(_)) {
         "info"
     } else {
         "error"

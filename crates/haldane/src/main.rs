@@ -2,6 +2,7 @@
 
 mod bench;
 mod cli;
+mod controller;
 mod daemon;
 mod demo;
 mod extras;
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
 fn runtime(command: &Command) -> anyhow::Result<Runtime> {
     if matches!(
         command,
-        Command::Up(_) | Command::Demo(_) | Command::Bench(_)
+        Command::Up(_) | Command::Controller(_) | Command::Demo(_) | Command::Bench(_)
     ) {
         let mut builder = Builder::new_multi_thread();
         builder

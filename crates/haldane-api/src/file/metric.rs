@@ -1,5 +1,6 @@
 //! The metrics that services take from the metric systems of the file, or that the proxy counts.
 
+mod home;
 mod limit;
 mod requests;
 mod source;
@@ -14,7 +15,10 @@ use haldane_core::{
     },
 };
 
-pub(super) use self::source::read_sources;
+pub(super) use self::{
+    home::{Home, Names, check_placeholders, read_workload, template_workload},
+    source::read_sources,
+};
 use crate::{
     keys,
     read::{At, Fields, Problems},
@@ -28,16 +32,27 @@ const ITEMS_MAX: usize = 100;
 /// The longest query: the longest that is sent.
 const QUERY_BYTES_MAX: usize = 16 << 10;
 
-/// What fills the placeholders of every query.
-const KNOWN: [&str; 4] = ["service", "version", "workload", "window"];
+const DIRECTIONS: [(&str, Direction); 2] = [
+    ("higherIsWorse", Direction::HigherIsWorse),
+    ("lowerIsWorse", Direction::LowerIsWorse),
+];
 
 /// Sources by name; `None` where one is declared, and wrong.
 pub(super) type Sources = BTreeMap<String, Option<Source>>;
 
+/// What is known where metrics are declared.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known<'a> {
+    /// The metric systems.
+    pub(super) sources: &'a Sources,
+    /// Where the versions run.
+    pub(super) home: Home,
+}
+
 /// Reads the metrics of a service into its plan.
 pub(super) fn read_metrics(
     at: &At<'_>,
-    sources: &Sources,
+    known: Known<'_>,
     plan: Plan,
     out: &mut Problems,
 ) -> Option<Plan> {
@@ -47,7 +62,7 @@ pub(super) fn read_metrics(
     }
     let mut metrics = Vec::new();
     for (entry, at) in entries {
-        let metric = read_metric(&entry.key, &at, sources, out);
+        let metric = read_metric(&entry.key, &at, known, out);
         metrics.extend(metric);
     }
     // Their order means nothing; written files have them by name.
@@ -74,7 +89,7 @@ pub(super) fn read_metrics(
     plan.ok()
 }
 
-fn read_metric(name: &str, at: &At<'_>, sources: &Sources, out: &mut Problems) -> Option<Metric> {
+fn read_metric(name: &str, at: &At<'_>, known: Known<'_>, out: &mut Problems) -> Option<Metric> {
     let fields = at.fields(&keys::METRIC, out)?;
     let kinds = Kind::ALL.map(|kind| (kind.name(), kind));
     let kind = fields
@@ -85,29 +100,28 @@ fn read_metric(name: &str, at: &At<'_>, sources: &Sources, out: &mut Problems) -
         requests::read_source(&fields, out)
     } else {
         let at = fields.need("source", out);
-        at.and_then(|at| find_source(&at, sources, out))
+        at.and_then(|at| find_source(&at, known.sources, out))
     };
-    let variables = fields.or("variables", BTreeMap::new(), |at| read_variables(at, out));
+    let variables = fields.or("variables", BTreeMap::new(), |at| {
+        read_variables(at, known.home, out)
+    });
     let form = Form {
+        names: Names {
+            home: known.home,
+            variables: &variables,
+        },
         kind,
         provider: source.as_ref().map(|source| source.provider),
-        variables: &variables,
     };
     let ask = if is_proxys {
         requests::read(&fields, out)
     } else {
         read_ask(&fields, &form, out)
     };
-    let directions = [
-        ("higherIsWorse", Direction::HigherIsWorse),
-        ("lowerIsWorse", Direction::LowerIsWorse),
-    ];
-    let direction = fields
-        .get("direction")
-        .map(|at| at.choice(&directions, out));
-    let workload = fields.or("workload", Metric::WORKLOAD.to_owned(), |at| {
-        at.filled("a text such as shop-{{version}}", out)
-    });
+    let direction = fields.get("direction");
+    let direction = direction.map(|at| at.choice(&DIRECTIONS, out));
+    let workload = fields.get("workload");
+    let workload = workload.and_then(|at| read_workload(&at, form.names, out));
     let units = [
         ("s", Unit::Seconds),
         ("ms", Unit::Milliseconds),
@@ -121,6 +135,7 @@ fn read_metric(name: &str, at: &At<'_>, sources: &Sources, out: &mut Problems) -
     let limit = fields.get("limit");
     let limit = limit.and_then(|at| limit::read(&at, kind?, out));
     let (kind, source, ask) = (kind?, source?, ask?);
+    let workload = workload.unwrap_or_else(|| known.home.workload(&ask).to_owned());
     let provider = source.provider;
     let stale_after = stale_after.unwrap_or_else(|| standard_stale_after(&ask, provider));
     let direction = direction.flatten().unwrap_or_else(|| kind.direction());
@@ -203,7 +218,7 @@ fn read_judging(fields: &Fields<'_>, out: &mut Problems) -> Judging {
     }
 }
 
-fn find_source(at: &At<'_>, sources: &Sources, out: &mut Problems) -> Option<Source> {
+pub(super) fn find_source(at: &At<'_>, sources: &Sources, out: &mut Problems) -> Option<Source> {
     let name = at.filled("the name of one of sources", out)?;
     if name == Source::PROXY {
         out.add(at, "nothing for the proxy to count; expected hit and of");
@@ -229,7 +244,11 @@ fn find_source(at: &At<'_>, sources: &Sources, out: &mut Problems) -> Option<Sou
     source.cloned().flatten()
 }
 
-fn read_variables(at: &At<'_>, out: &mut Problems) -> Option<BTreeMap<String, String>> {
+pub(super) fn read_variables(
+    at: &At<'_>,
+    home: Home,
+    out: &mut Problems,
+) -> Option<BTreeMap<String, String>> {
     let entries = at.entries("a map of names and values", out)?;
     check_count(at, entries.len(), "variables", out);
     let mut variables = BTreeMap::new();
@@ -237,12 +256,12 @@ fn read_variables(at: &At<'_>, out: &mut Problems) -> Option<BTreeMap<String, St
         let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if entry.key.is_empty()
             || !entry.key.chars().all(is_word)
-            || KNOWN.contains(&entry.key.as_str())
+            || home.names().contains(&entry.key.as_str())
         {
             let message = format!(
                 "{:?} can't be set; expected a name of letters, digits and underscores other than {}",
                 shorten(&entry.key),
-                KNOWN.join(", ")
+                home.names().join(", ")
             );
             out.add_at(entry.mark, &at.path, message);
         }
@@ -254,9 +273,9 @@ fn read_variables(at: &At<'_>, out: &mut Problems) -> Option<BTreeMap<String, St
 
 /// What the form of a query depends on; what could not be read is not known.
 struct Form<'a> {
+    names: Names<'a>,
     kind: Option<Kind>,
     provider: Option<Provider>,
-    variables: &'a BTreeMap<String, String>,
 }
 
 impl Form<'_> {
@@ -268,16 +287,11 @@ impl Form<'_> {
 }
 
 fn read_ask(fields: &Fields<'_>, form: &Form<'_>, out: &mut Problems) -> Option<Ask> {
-    let variables = form.variables;
     let [template, query, events, exposure] =
         ["template", "query", "events", "exposure"].map(|key| fields.get(key));
     match (template, query, events, exposure) {
         (Some(at), None, None, None) => {
-            let names = keys::TEMPLATES.map(|(name, needs)| (name, (name, needs)));
-            let (name, needs) = at.choice(&names, out)?;
-            for need in needs.iter().filter(|need| !variables.contains_key(**need)) {
-                out.add(&at, format!("the template {name} needs the variable {need}; expected variables: {{ {need}: … }}"));
-            }
+            let name = read_template(&at, form.names, out)?;
             Some(Ask::Template(name.to_owned()))
         }
         (None, Some(at), None, None) => {
@@ -327,6 +341,27 @@ fn read_ask(fields: &Fields<'_>, form: &Form<'_>, out: &mut Problems) -> Option<
     }
 }
 
+/// Reads the name of a template, whose variables are all known.
+pub(super) fn read_template(
+    at: &At<'_>,
+    known: Names<'_>,
+    out: &mut Problems,
+) -> Option<&'static str> {
+    let names = keys::TEMPLATES.map(|(name, needs, _)| (name, (name, needs)));
+    let (name, needs) = at.choice(&names, out)?;
+    let is_known =
+        |need: &str| known.variables.contains_key(need) || known.home.defaults().contains(&need);
+    for need in needs.iter().filter(|need| !is_known(need)) {
+        out.add(
+            at,
+            format!(
+                "the template {name} needs the variable {need}; expected variables: {{ {need}: … }}"
+            ),
+        );
+    }
+    Some(name)
+}
+
 /// Reads a query for raw samples of counters: of a rate or a sum no restart can be seen, and what follows one would be counted twice.
 fn read_counts(at: &At<'_>, form: &Form<'_>, out: &mut Problems) -> Option<String> {
     let text = read_query(at, form, out)?;
@@ -347,7 +382,6 @@ fn read_counts(at: &At<'_>, form: &Form<'_>, out: &mut Problems) -> Option<Strin
 
 /// Reads a query: its placeholders are known, and one of them tells the versions apart.
 fn read_query(at: &At<'_>, form: &Form<'_>, out: &mut Problems) -> Option<String> {
-    let variables = form.variables;
     let text = at.filled("a query", out)?;
     if text.len() > QUERY_BYTES_MAX {
         out.add(at, "longer than 16 KiB; expected a shorter query");
@@ -359,33 +393,13 @@ fn read_query(at: &At<'_>, form: &Form<'_>, out: &mut Problems) -> Option<String
             format!("cannot read {:?}; expected {expected}", shorten(&text)),
         );
     }
-    let mut is_of_version = false;
-    for part in text.split("{{").skip(1) {
-        let Some((name, _)) = part.split_once("}}") else {
-            out.add(
-                at,
-                "`{{` without `}}`; expected placeholders such as {{version}}",
-            );
-            return None;
-        };
-        let name = name.trim();
-        is_of_version |= matches!(name, "version" | "workload");
-        if !KNOWN.contains(&name) && !variables.contains_key(name) {
-            let names = KNOWN
-                .iter()
-                .copied()
-                .chain(variables.keys().map(String::as_str));
-            let names: Vec<&str> = names.collect();
-            let message = format!(
-                "nothing is known to fill in for {{{{{}}}}}; expected one of {}",
-                shorten(name),
-                names.join(", ")
-            );
-            out.add(at, message);
-        }
-    }
+    let is_of_version = check_placeholders(at, &text, form.names, out)?;
     if !is_of_version && !form.is_told_the_version() {
-        out.add(at, "the same for both versions, so nothing could be compared; expected {{version}} or {{workload}} in the query");
+        let expected = form.names.home.telling_words();
+        let message = format!(
+            "the same for both versions, so nothing could be compared; expected {expected} in the query"
+        );
+        out.add(at, message);
     }
     Some(text)
 }

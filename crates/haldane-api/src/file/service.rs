@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     HostPattern, Upstream,
     address::{parse_listen, parse_path},
-    metric::{Sources, read_metrics},
+    metric::{Home, Known, Sources, read_metrics},
     rollout::{default_plan, read_plan},
 };
 use crate::{
@@ -152,6 +152,10 @@ impl Service {
         taken: &mut Taken,
         out: &mut Problems,
     ) -> Option<Self> {
+        let known = Known {
+            sources,
+            home: Home::Machine,
+        };
         let fields = at.fields(&keys::SERVICE, out)?;
         let listen = fields
             .need("listen", out)
@@ -187,7 +191,7 @@ impl Service {
                 Timeouts::read(at, out)
             }),
             limits: fields.or("limits", Limits::default(), |at| Limits::read(at, out)),
-            plan: read_judged_plan(&fields, sources, out)?,
+            plan: read_judged_plan(&fields, known, out)?,
             health,
             stable: stable?,
         };
@@ -201,7 +205,7 @@ impl Service {
 /// Reads the rollout with the metrics that it is judged by; without a rollout that can be read, the metrics' mistakes are found all the same.
 pub(super) fn read_judged_plan(
     fields: &Fields<'_>,
-    sources: &Sources,
+    known: Known<'_>,
     out: &mut Problems,
 ) -> Option<Plan> {
     let plan = match fields.get("rollout") {
@@ -210,7 +214,7 @@ pub(super) fn read_judged_plan(
     };
     match fields.get("metrics") {
         Some(at) => {
-            let judged = read_metrics(&at, sources, plan.clone().unwrap_or_else(default_plan), out);
+            let judged = read_metrics(&at, known, plan.clone().unwrap_or_else(default_plan), out);
             plan.and(judged)
         }
         None => plan,

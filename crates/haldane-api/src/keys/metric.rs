@@ -173,24 +173,25 @@ pub(crate) static SOURCE: Table = Table {
     exactly_one_of: &PROVIDERS,
 };
 
-/// Each template with the variables that it needs besides the service and the version.
-pub(crate) const TEMPLATES: [(&str, &[&str]); 16] = [
-    ("apisix", &["namespace"]),
-    ("appmesh", &["namespace"]),
-    ("contour", &["namespace"]),
-    ("gateway-api", &["namespace"]),
-    ("gloo", &["namespace"]),
-    ("haldane", &[]),
-    ("istio", &["namespace"]),
-    ("istio-gateway", &["namespace"]),
-    ("knative", &["namespace"]),
-    ("kuma", &["namespace"]),
-    ("linkerd", &["namespace"]),
-    ("nginx", &["ingress", "namespace"]),
-    ("osm", &["namespace"]),
-    ("plain", &[]),
-    ("skipper", &["ingress", "namespace"]),
-    ("traefik", &["namespace"]),
+/// Each template with the variables that it needs besides the service and the version, and what a version is called in a `Release`
+/// unless that says otherwise.
+pub(crate) const TEMPLATES: [(&str, &[&str], &str); 16] = [
+    ("apisix", &["namespace"], "{{service}}"),
+    ("appmesh", &["namespace"], "{{deployment}}"),
+    ("contour", &["namespace"], "{{service}}"),
+    ("gateway-api", &["namespace"], "{{deployment}}"),
+    ("gloo", &["namespace"], "{{service}}"),
+    ("haldane", &[], "{{version}}"),
+    ("istio", &["namespace"], "{{deployment}}"),
+    ("istio-gateway", &["namespace"], "{{service}}"),
+    ("knative", &["namespace"], "{{version}}"),
+    ("kuma", &["namespace"], "{{service}}"),
+    ("linkerd", &["namespace"], "{{deployment}}"),
+    ("nginx", &["ingress", "namespace"], "{{side}}"),
+    ("osm", &["namespace"], "{{deployment}}"),
+    ("plain", &[], "{{side}}"),
+    ("skipper", &["ingress", "namespace"], "{{service}}"),
+    ("traefik", &["namespace"], "{{service}}"),
 ];
 
 const TEMPLATE_NAMES: [&str; 16] = [
@@ -333,4 +334,66 @@ pub(crate) static METRIC: Table = Table {
         ),
     ],
     exactly_one_of: &[],
+};
+
+/// Where a release's requests are counted.
+pub(crate) static REQUESTS: Table = Table {
+    name: "Requests",
+    doc: "Where the requests of both versions are counted: in a Prometheus, by the series of a known mesh or ingress (`template`), or by series of your own (`counter`, `select`, `failed`).",
+    keys: &[
+        required(
+            "source",
+            Form::Text,
+            "The name of a Prometheus, one of `sources`.",
+        ),
+        optional(
+            "template",
+            Form::Choice(&TEMPLATE_NAMES),
+            "The series of a known mesh or ingress; see `haldane metrics show`.",
+        ),
+        optional(
+            "counter",
+            Form::Text,
+            "The name of the counter of requests, such as `http_requests_total`.",
+        ),
+        optional(
+            "select",
+            Form::Text,
+            "The matchers that find a version's series, of the counter and of the histogram, such as `namespace=\"{{namespace}}\",pod=~\"{{replicaset}}-.+\"`.",
+        ),
+        optional(
+            "failed",
+            Form::Text,
+            "The matcher that tells failed requests, such as `code=~\"5..\"`: one label, with `.` for any character and `|` between alternatives.",
+        ),
+        optional(
+            "latency",
+            Form::Text,
+            "The name of the histogram of latencies without its suffix, such as `http_request_duration_seconds`. Without it latencies are not known.",
+        ),
+        default(
+            "unit",
+            Form::Choice(&["s", "ms", "us"]),
+            "s",
+            "The unit of the histogram's bounds.",
+        ),
+        default(
+            "variables",
+            Form::MapOf(&Form::Scalar),
+            "{}",
+            "What else is filled in, or instead of what is known: `namespace`, `ingress`, `route`.",
+        ),
+        optional(
+            "workload",
+            Form::Text,
+            "What the metric system calls a version. Without it, as the template has it: `{{deployment}}` or `{{service}}`.",
+        ),
+        default(
+            "interval",
+            Form::Duration,
+            "5s",
+            "The time between two questions.",
+        ),
+    ],
+    exactly_one_of: &["template", "counter"],
 };

@@ -1,6 +1,8 @@
 //! Keys of the file, its services and their versions.
 
-use super::{Form, METRIC, ROLLOUT, SOURCE, Table, default, optional, required, step::COMMAND};
+use super::{
+    Form, METRIC, REQUESTS, ROLLOUT, SOURCE, Table, default, optional, required, step::COMMAND,
+};
 
 /// The whole file.
 pub(crate) static FILE: Table = Table {
@@ -43,6 +45,11 @@ pub(crate) static JUDGED_PLAN: Table = Table {
             "metrics",
             Form::MapOf(&Form::Map(&METRIC)),
             "What is measured beside requests, by name.",
+        ),
+        optional(
+            "requests",
+            Form::Map(&REQUESTS),
+            "Where requests are counted.",
         ),
         optional(
             "rollout",

@@ -3,18 +3,27 @@
 use haldane_core::plan::Plan;
 use serde_json::{Map, Value};
 
-use super::Spec;
+use super::{JudgedPlan, Spec};
 use crate::{file, read::Problem};
 
 impl Spec {
-    /// Returns the plan with what it is judged by.
+    /// Returns the plan with the metrics that it is judged by.
     ///
     /// # Errors
     /// Every mistake, each with its path below `spec`.
     pub fn to_plan(&self) -> Result<Plan, Vec<Problem>> {
+        self.to_judged_plan().map(|judged| judged.plan)
+    }
+
+    /// Returns the plan and where its requests are counted.
+    ///
+    /// # Errors
+    /// Every mistake, each with its path below `spec`.
+    pub fn to_judged_plan(&self) -> Result<JudgedPlan, Vec<Problem>> {
         let parts = [
             ("sources", &self.sources),
             ("metrics", &self.metrics),
+            ("requests", &self.requests),
             ("rollout", &self.rollout),
         ];
         let parts = parts

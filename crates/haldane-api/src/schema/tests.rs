@@ -12,8 +12,8 @@ use crate::{
     tree::{self, Kind, Node},
 };
 
-/// Whether a value is of the form that a schema describes; patterns are not looked at.
-fn is_valid(schema: &Value, root: &Value, value: &Value) -> bool {
+/// Whether a value is of the form that a schema describes; patterns, and what is said in other words of Kubernetes, are not looked at.
+pub(crate) fn is_valid(schema: &Value, root: &Value, value: &Value) -> bool {
     let rules = schema.as_object().unwrap();
     rules
         .iter()
@@ -40,7 +40,9 @@ fn keeps(key: &str, rule: &Value, schema: &Value, root: &Value, value: &Value) -
             .is_none_or(|value| value <= rule.as_u64().unwrap()),
         "anyOf" => rules().any(is),
         "oneOf" => rules().filter(|one| is(one)).count() == 1,
-        "required" => rules().all(|name| value.get(name.as_str().unwrap()).is_some()),
+        "required" => {
+            !value.is_object() || rules().all(|name| value.get(name.as_str().unwrap()).is_some())
+        }
         "items" => value
             .as_array()
             .is_none_or(|items| items.iter().all(|item| is_valid(rule, root, item))),
@@ -58,9 +60,30 @@ fn keeps(key: &str, rule: &Value, schema: &Value, root: &Value, value: &Value) -
                 .filter(|(key, _)| !known(key))
                 .all(|(_, value)| rule.is_object() && is_valid(rule, root, value))
         }),
+        "x-kubernetes-int-or-string" => value.is_string() || value.is_u64(),
+        "minProperties" => members(value).is_none_or(|count| count >= rule.as_u64().unwrap()),
+        "maxProperties" => members(value).is_none_or(|count| count <= rule.as_u64().unwrap()),
+        "minLength" => chars(value).is_none_or(|count| count >= rule.as_u64().unwrap()),
+        "maxLength" => chars(value).is_none_or(|count| count <= rule.as_u64().unwrap()),
+        "maxItems" => value
+            .as_array()
+            .is_none_or(|items| items.len() <= usize::try_from(rule.as_u64().unwrap()).unwrap()),
         "$schema" | "$defs" | "title" | "description" | "pattern" | "format" => true,
+        kubernetes if kubernetes.starts_with("x-kubernetes-") => true,
         other => panic!("{other}"),
     }
+}
+
+fn members(value: &Value) -> Option<u64> {
+    value
+        .as_object()
+        .map(|map| u64::try_from(map.len()).unwrap())
+}
+
+fn chars(value: &Value) -> Option<u64> {
+    value
+        .as_str()
+        .map(|text| u64::try_from(text.chars().count()).unwrap())
 }
 
 fn is_type(name: &Value, value: &Value) -> bool {

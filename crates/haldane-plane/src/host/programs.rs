@@ -1,4 +1,4 @@
-//! The programs of the control plane as children: their logs, their deaths and their end.
+//! The programs of a plane as children: their logs, their deaths and their end.
 
 use std::{
     fs::{self, File},
@@ -19,7 +19,7 @@ const LOG_LINES_MAX: usize = 8;
 #[derive(Debug)]
 pub(super) struct Programs {
     site: Site,
-    children: Vec<(&'static str, Child)>,
+    children: Vec<(String, Child)>,
 }
 
 impl Programs {
@@ -31,20 +31,53 @@ impl Programs {
     }
 
     /// Starts one program of the cache.
-    pub(super) fn start(&mut self, name: &'static str, args: &[String]) -> anyhow::Result<()> {
-        let program = Cache::of_user()?.program(name)?;
+    pub(super) fn start(&mut self, name: &str, args: &[String]) -> anyhow::Result<()> {
+        let program = Cache::of_user()?.file(name)?;
+        self.run(name, &program, args)
+    }
+
+    /// Starts a program under this name.
+    pub(super) fn run(
+        &mut self,
+        name: &str,
+        program: &Path,
+        args: &[String],
+    ) -> anyhow::Result<()> {
+        let child = self.spawn(name, program, args)?;
+        self.children.push((name.to_owned(), child));
+        Ok(())
+    }
+
+    /// Runs a program to its end.
+    pub(super) async fn finish(
+        &mut self,
+        name: &str,
+        program: &Path,
+        args: &[String],
+    ) -> anyhow::Result<()> {
+        let mut child = self.spawn(name, program, args)?;
+        let status = child.wait().await;
+        let status = status.with_context(|| format!("waiting for {name}"))?;
+        anyhow::ensure!(
+            status.success(),
+            "{name} failed ({status}):\n{}",
+            tail(&self.site.log(name))
+        );
+        Ok(())
+    }
+
+    fn spawn(&self, name: &str, program: &Path, args: &[String]) -> anyhow::Result<Child> {
         let log = self.site.log(name);
         let log = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
-        let child = Command::new(program)
+        Command::new(program)
             .args(args)
+            .env("KUBECONFIG", self.site.kubeconfig())
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("preparing a log")?)
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("starting {name}"))?;
-        self.children.push((name, child));
-        Ok(())
+            .with_context(|| format!("starting {name}"))
     }
 
     /// Returns the outcome of `work`, unless one of them dies before.
@@ -61,7 +94,7 @@ impl Programs {
     /// Waits until one of them dies, and says which and why.
     pub(super) async fn watch(&mut self) -> anyhow::Error {
         let waits = self.children.iter_mut().map(|(name, child)| {
-            let wait = async move { (*name, child.wait().await) };
+            let wait = async move { (name.as_str(), child.wait().await) };
             Box::pin(wait)
         });
         let ((name, status), ..) = select_all(waits).await;
@@ -80,6 +113,11 @@ impl Programs {
             child.kill().await.ok();
         }
     }
+}
+
+/// Returns an option as most programs take it.
+pub(super) fn flag(name: &str, value: &str) -> String {
+    format!("--{name}={value}")
 }
 
 fn tail(log: &Path) -> String {

@@ -3,19 +3,26 @@
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use haldane_plane::Plane;
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    core::v1::{Pod, Service},
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        core::v1::{Pod, Service},
+    },
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+        CustomResourceDefinition, CustomResourceDefinitionCondition,
+    },
 };
 use kube::{
     Api, Client,
-    api::{ListParams, PostParams},
+    api::{DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams},
+    discovery::{Scope, pinned_kind},
 };
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tokio::time::{self, Instant};
 
@@ -74,6 +81,64 @@ fn pod_template(name: &str, image: &str) -> Value {
 
 pub(crate) fn object<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
+}
+
+/// Returns the text of a file of this repository.
+pub(crate) fn file(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// Returns where this repository is.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Returns the objects of a manifest.
+pub(crate) fn objects(manifest: &str) -> Vec<Value> {
+    serde_norway::Deserializer::from_str(manifest)
+        .map(|document| Value::deserialize(document).unwrap())
+        .filter(|object| !object.is_null())
+        .collect()
+}
+
+/// Applies an object of any kind.
+pub(crate) async fn apply(client: &Client, object: &Value) {
+    let part = |name: &str| object[name].as_str().unwrap();
+    let (group, version) = part("apiVersion")
+        .split_once('/')
+        .unwrap_or_else(|| ("", part("apiVersion")));
+    let kind = GroupVersionKind::gvk(group, version, part("kind"));
+    let (resource, capabilities) = pinned_kind(client, &kind).await.unwrap();
+    let metadata = &object["metadata"];
+    let api: Api<DynamicObject> = match capabilities.scope {
+        Scope::Cluster => Api::all_with(client.clone(), &resource),
+        Scope::Namespaced => {
+            let namespace = metadata["namespace"].as_str().unwrap_or("default");
+            Api::namespaced_with(client.clone(), namespace, &resource)
+        }
+    };
+    let name = metadata["name"].as_str().unwrap();
+    let applied = api
+        .patch(name, &PatchParams::apply("test"), &Patch::Apply(object))
+        .await;
+    applied.unwrap_or_else(|error| panic!("{object}: {error}"));
+}
+
+/// Installs the kind Release and waits until the API server serves it.
+pub(crate) async fn define_releases(client: &Client) -> CustomResourceDefinition {
+    for object in objects(&file("deploy/crds/haldane.dev_releases.yaml")) {
+        apply(client, &object).await;
+    }
+    let api = Api::<CustomResourceDefinition>::all(client.clone());
+    eventually("Release established", async || {
+        let definition = api.get("releases.haldane.dev").await.unwrap();
+        let conditions = definition.status.as_ref()?.conditions.as_ref()?;
+        let is = |it: &CustomResourceDefinitionCondition| {
+            it.type_ == "Established" && it.status == "True"
+        };
+        conditions.iter().any(is).then_some(definition)
+    })
+    .await
 }
 
 pub(crate) async fn create<T>(api: &Api<T>, object: &T)

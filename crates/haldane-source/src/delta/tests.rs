@@ -375,3 +375,24 @@ proptest! {
         prop_assert_eq!(sum, truth);
     }
 }
+
+#[test]
+fn a_series_of_a_process_that_was_met_without_it_counts_from_zero() {
+    let of = |pod: &str, version: &str, second, value: f64| Point {
+        at: at(second),
+        labels: [("pod", pod), ("version", version)].into_iter().collect(),
+        value: Value::of(value),
+    };
+    let mut counters = Counters::default();
+    counters.meet(&[of("router", "v1", 5, 100.0), of("router", "v1", 10, 110.0)]);
+    let points = [of("router", "v2", 20, 7.0), of("other", "v2", 20, 1_000.0)];
+    let increase = counters.advance(&points, RULE).unwrap();
+    assert_eq!((increase.count(), increase.deltas.len()), (7, 1));
+    assert_eq!(increase.span().map(|span| span.from), Some(at(10)));
+    // Met again, it has not begun anew.
+    counters.meet(&[of("router", "v1", 25, 120.0)]);
+    let increase = counters
+        .advance(&[of("router", "v2", 30, 9.0)], RULE)
+        .unwrap();
+    assert_eq!(increase.count(), 2);
+}

@@ -5,8 +5,9 @@
 //!
 //! A web service gets a POST of `{rollout, step, service, stable, canary, stableUrl, canaryUrl, key}`, where `key` is the same for
 //! each repetition of the same question. It answers with 2xx to go on, unless its JSON body says
-//! `{"status": "InProgress", "retryAfterSeconds": 30}` (it is asked again then) or `{"status": "Failed", "message": "…"}`. Other
-//! codes end the rollout; where the service is down or overloaded it is asked again as long as there is time.
+//! `{"status": "InProgress", "retryAfterSeconds": 30}` (it is asked again then) or `{"status": "Failed", "message": "…"}`. Hooks made
+//! for ECS say the same by `hookStatus` and `callBackDelay`. Other codes end the rollout; where the service is down or overloaded it
+//! is asked again as long as there is time.
 //!
 //! **Invariant:** what can't be understood never opens a gate: an answer that is too large, or that should be JSON and isn't.
 
@@ -79,10 +80,20 @@ impl GateKeeper {
         jobs: Jobs,
         answer: impl Fn(GateAnswer) -> bool + Send + Sync + 'static,
     ) -> Self {
+        Self::sharing(Web::new(REQUEST_TIMEOUT), runtime, jobs, answer)
+    }
+
+    /// Returns the same with a client that others use, too.
+    pub(crate) fn sharing(
+        web: Web,
+        runtime: &Handle,
+        jobs: Jobs,
+        answer: impl Fn(GateAnswer) -> bool + Send + Sync + 'static,
+    ) -> Self {
         Self {
             runtime: runtime.clone(),
             tasks: TaskTracker::new(),
-            web: Web::new(REQUEST_TIMEOUT),
+            web,
             jobs,
             pace: Pace {
                 first: Duration::from_secs(1),

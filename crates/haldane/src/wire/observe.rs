@@ -37,7 +37,13 @@ use tokio_util::{
 };
 use tracing::warn;
 
-use self::{ask::Asker, measure::Measuring, question::Question, share::Shares, watcher::Watcher};
+use self::{
+    ask::Asker,
+    measure::Measuring,
+    question::{Named, Question, window},
+    share::Shares,
+    watcher::Watcher,
+};
 use super::sampler::Converted;
 
 /// How many observations wait for the driver at most; it takes them once a second.
@@ -70,9 +76,22 @@ pub(super) struct Proxied {
     pub(super) counts: [Converted; 2],
 }
 
+/// Whose metrics are asked for, and in whose name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct About<'a> {
+    /// What it is called in the log.
+    pub(super) label: &'a str,
+    /// Stable, as queries name it.
+    pub(super) stable: Named<'a>,
+    /// The canary, as queries name it, if there is one.
+    pub(super) canary: Option<Named<'a>>,
+    /// Who asks.
+    pub(super) asker: &'a Asker,
+}
+
 /// A service that is watched.
 #[derive(Debug)]
-struct Watched {
+pub(super) struct Watched {
     subject: Subject,
     /// What the proxy counts, by the metric's name.
     conversions: BTreeMap<String, Conversions>,
@@ -94,13 +113,15 @@ struct Subject {
 
 /// What the tasks of a rollout share with the driver.
 #[derive(Clone, Debug, Default)]
-struct Shared(Arc<Mutex<Inside>>);
+pub(super) struct Shared(Arc<Mutex<Inside>>);
 
 #[derive(Debug, Default)]
 struct Inside {
     told: VecDeque<Observed>,
     /// When which weight came into force.
     weights: VecDeque<(Timestamp, Weight)>,
+    /// Why metrics have no data at present, by their names.
+    troubles: BTreeMap<String, String>,
 }
 
 impl Observer {
@@ -112,6 +133,11 @@ impl Observer {
             asker: Asker::new(ANSWER_TIMEOUT, jobs),
             watched: BTreeMap::new(),
         }
+    }
+
+    /// Returns who asks.
+    pub(super) const fn asker(&self) -> &Asker {
+        &self.asker
     }
 
     /// Watches this of a service, or nothing, and returns what was told since the last call.
@@ -127,16 +153,28 @@ impl Observer {
         };
         let is_same = |known: &Watched| known.subject.is_of(watch);
         if !self.watched.get(service).is_some_and(is_same) {
-            let watched = self.begin(service, watch);
+            let asker = self.asker.in_dir(watch.dir.map(PathBuf::from));
+            let names = BTreeMap::new();
+            let named = |version| Named {
+                service: service.as_str(),
+                version,
+                names: &names,
+            };
+            let about = About {
+                label: service.as_str(),
+                stable: named(watch.stable),
+                canary: watch.trial.map(|trial| named(trial.canary)),
+                asker: &asker,
+            };
+            let watched = self.begin(about, watch);
             self.watched.insert(service.clone(), watched);
         }
         let Some(watched) = self.watched.get_mut(service) else {
             return Vec::new();
         };
         let mut told = watched.take(proxied, watch.now);
-        let mut inside = watched.shared.lock();
-        inside.note_weight(watch.now, watch.weight);
-        told.extend(inside.told.drain(..));
+        watched.shared.note_weight(watch.now, watch.weight);
+        told.extend(watched.shared.told());
         told
     }
 
@@ -145,27 +183,28 @@ impl Observer {
         self.watched.remove(service);
     }
 
-    fn begin(&self, service: &ServiceName, watch: &Watch<'_>) -> Watched {
+    /// Begins to ask for what is watched, until what is returned is dropped.
+    pub(super) fn begin(&self, about: About<'_>, watch: &Watch<'_>) -> Watched {
         let shared = Shared::default();
         let stop = CancellationToken::new();
         // The proxy's own counts are taken with the requests.
         let is_asked = |metric: &&Metric| metric.source.provider != Provider::Proxy;
         for metric in watch.metrics.iter().filter(is_asked) {
-            let canary = watch.trial.map(|trial| trial.canary);
-            let question = Question::try_new(metric, service, watch.stable, canary);
+            let question = Question::of(window(metric), metric, about.stable, about.canary);
             let question = match question {
                 Ok(question) => question,
                 Err(error) => {
-                    warn!(%service, metric = metric.name, %error, "Metric can't be asked for");
+                    warn!(service = about.label, metric = metric.name, %error, "Metric can't be asked for");
+                    shared.note_trouble(&metric.name, Some(error.to_string()));
                     continue;
                 }
             };
             let watcher = Watcher {
-                service: service.clone(),
+                service: about.label.to_owned(),
                 rollout: watch.trial.map(|trial| trial.rollout.clone()),
                 interval: interval(metric, watch),
                 metric: metric.clone(),
-                asker: self.asker.in_dir(watch.dir.map(PathBuf::from)),
+                asker: about.asker.clone(),
                 measuring: Measuring::new(question.counting()),
                 question,
                 shares: Shares::default(),
@@ -204,6 +243,11 @@ impl Observer {
 }
 
 impl Watched {
+    /// Returns what its tasks share with others.
+    pub(super) const fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Takes in what the proxy counted since the last look; what came before the first is not this rollout's.
     fn take(&mut self, proxied: &Proxied, now: Timestamp) -> Vec<Observed> {
         let Some(from) = self.looked_at.replace(now) else {
@@ -252,6 +296,34 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes in which weight is in force now.
+    pub(super) fn note_weight(&self, now: Timestamp, weight: Weight) {
+        self.lock().note_weight(now, weight);
+    }
+
+    /// Takes in why a metric has no data, or that it has some.
+    pub(super) fn note_trouble(&self, metric: &str, trouble: Option<String>) {
+        let mut inside = self.lock();
+        match trouble {
+            Some(trouble) => inside.troubles.insert(metric.to_owned(), trouble),
+            None => inside.troubles.remove(metric),
+        };
+    }
+
+    /// Returns why metrics have no data at present, one sentence each.
+    pub(super) fn troubles(&self) -> Vec<String> {
+        let inside = self.lock();
+        let troubles = inside.troubles.iter();
+        troubles
+            .map(|(metric, why)| format!("{metric}: {why}"))
+            .collect()
+    }
+
+    /// Returns what was told since the last call.
+    pub(super) fn told(&self) -> Vec<Observed> {
+        self.lock().told.drain(..).collect()
+    }
+
     /// Tells the driver.
     fn tell(&self, observed: Observed) {
         let mut inside = self.lock();
@@ -262,7 +334,7 @@ impl Shared {
     }
 
     /// Returns the weight that was in force at a time.
-    fn weight_at(&self, at: Timestamp) -> Weight {
+    pub(super) fn weight_at(&self, at: Timestamp) -> Weight {
         let inside = self.lock();
         let mut before = inside.weights.iter().rev();
         let known = before.find(|(from, _)| *from <= at);

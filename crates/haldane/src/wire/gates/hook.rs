@@ -63,23 +63,29 @@ fn heard_well(reply: &Reply) -> Heard {
         ));
     };
     let said = said(reply);
-    let status = body
-        .get("status")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    // What ECS asks hooks for has names of its own, and no other words than those three.
+    let hook = body.get("hookStatus");
+    let status = hook.or_else(|| body.get("status"));
+    let status = status.and_then(Value::as_str).unwrap_or_default();
     // `InProgress`, `IN_PROGRESS`, `in-progress`
     let status: String = status.chars().filter(char::is_ascii_alphabetic).collect();
-    match status.to_ascii_lowercase().as_str() {
-        "inprogress" => {
-            let seconds = body
-                .get("retryAfterSeconds")
-                .and_then(Value::as_u64)
-                .map(Duration::from_secs);
+    match (status.to_ascii_lowercase().as_str(), hook) {
+        ("inprogress", _) => {
+            let seconds = |key| body.get(key).and_then(Value::as_u64);
+            let seconds = seconds("retryAfterSeconds").or_else(|| seconds("callBackDelay"));
+            let seconds = seconds.map(Duration::from_secs);
             let again = seconds.or(reply.head.retry_after).unwrap_or(AGAIN_DEFAULT);
             Heard::Undecided(said, again.clamp(AGAIN_MIN, AGAIN_MAX))
         }
-        "failed" => Heard::Closed(said),
-        _ => Heard::Open(said),
+        ("failed", _) => Heard::Closed(said),
+        ("succeeded", _) | (_, None) => Heard::Open(said),
+        (_, Some(other)) => {
+            let other: String = printable(&other.to_string()).chars().take(100).collect();
+            Heard::Closed(format!(
+                "{}: hookStatus is {other}; expected SUCCEEDED, FAILED or IN_PROGRESS",
+                code(reply.head.status)
+            ))
+        }
     }
 }
 
@@ -103,7 +109,8 @@ fn said(reply: &Reply) -> String {
             .and_then(Value::as_str)
             .filter(|text| !text.is_empty())
     };
-    match text("message").or_else(|| text("status")) {
+    let words = text("message").or_else(|| text("hookStatus"));
+    match words.or_else(|| text("status")) {
         Some(text) => {
             let text: String = printable(text).chars().take(MESSAGE_CHARS_MAX).collect();
             format!("{code}: {text}")
@@ -199,6 +206,37 @@ mod tests {
         ] {
             let body = format!(r#"{{"status": "InProgress", "retryAfterSeconds": {asked}}}"#);
             check(200, &body, &undecided("HTTP 200 OK: InProgress", got));
+        }
+    }
+
+    #[test]
+    fn hooks_made_for_ecs_are_understood_and_nothing_else_they_say_opens() {
+        check(
+            200,
+            r#"{"hookStatus": "SUCCEEDED"}"#,
+            &open("HTTP 200 OK: SUCCEEDED"),
+        );
+        check(
+            200,
+            r#"{"hookStatus": "FAILED", "message": "smoke test"}"#,
+            &closed("HTTP 200 OK: smoke test"),
+        );
+        let again = |body: &str, seconds| {
+            check(200, body, &undecided("HTTP 200 OK: IN_PROGRESS", seconds));
+        };
+        again(r#"{"hookStatus": "IN_PROGRESS"}"#, 30);
+        again(r#"{"hookStatus": "IN_PROGRESS", "callBackDelay": 45}"#, 45);
+        again(r#"{"hookStatus": "IN_PROGRESS", "callBackDelay": 0}"#, 1);
+        again(r#"{"status": "IN_PROGRESS", "callBackDelay": 9999}"#, 300);
+        for other in [r#""OK""#, "true", "null", r#"["SUCCEEDED"]"#] {
+            let said = format!(
+                "HTTP 200 OK: hookStatus is {other}; expected SUCCEEDED, FAILED or IN_PROGRESS"
+            );
+            check(
+                200,
+                &format!(r#"{{"hookStatus": {other}, "status": "Succeeded"}}"#),
+                &closed(&said),
+            );
         }
     }
 

@@ -3,10 +3,16 @@
 //! **Invariant:** no secret is in an error or a log: what a metric system repeats of one is blotted out.
 
 mod command;
+mod turns;
 
-use std::{collections::BTreeMap, env, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    env,
+    path::{Component, Path, PathBuf},
+    time::Duration,
+};
 
-use haldane_core::plan::metric::{Given, Kind, Metric, Provider};
+use haldane_core::plan::metric::{Given, Kind, Metric, Provider, Source};
 use haldane_source::{
     Answer, Auth, Error, Header, Query, Reading, Request, Retry, Secret, Window,
     answer::BODY_BYTES_MAX,
@@ -23,6 +29,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use self::turns::Turns;
 use super::question::window;
 use crate::wire::web::{
     Web, WebError,
@@ -39,7 +46,30 @@ pub(crate) struct Asker {
     jobs: Jobs,
     /// Where commands are run.
     dir: Option<PathBuf>,
+    /// Whose secrets may be used, and whether commands may be run.
+    trust: Trust,
+    turns: Turns,
     timeout: Duration,
+}
+
+/// Whom the declarations of metrics come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Trust {
+    /// Whoever runs the daemon.
+    Operator,
+    /// Somebody who may name only the secrets in this directory, and no commands.
+    User(PathBuf),
+}
+
+/// A metric system, and how it is asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Addressee<'a> {
+    /// The system.
+    pub(crate) source: &'a Source,
+    /// What is asked for.
+    pub(crate) kind: Kind,
+    /// The time between two questions.
+    pub(crate) interval: Duration,
 }
 
 /// The time that is asked about.
@@ -93,7 +123,17 @@ impl Asker {
             webs: Webs::new(timeout),
             jobs,
             dir: None,
+            trust: Trust::Operator,
+            turns: Turns::default(),
             timeout,
+        }
+    }
+
+    /// Returns the same for somebody who may name the secrets in a directory, and none else, and no commands.
+    pub(crate) fn for_user(&self, secrets: PathBuf) -> Self {
+        Self {
+            trust: Trust::User(secrets),
+            ..self.clone()
         }
     }
 
@@ -133,22 +173,43 @@ impl Asker {
         text: &str,
         span: Span,
     ) -> Result<Reading, AskError> {
+        self.ask_source(metric.into(), text, span).await
+    }
+
+    /// Asks a metric system about a time, and returns all of the answer.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub(crate) async fn ask_source(
+        &self,
+        of: Addressee<'_>,
+        text: &str,
+        span: Span,
+    ) -> Result<Reading, AskError> {
         let deadline = Instant::now() + self.timeout;
-        let asking = self.ask_all(metric, text, span);
+        let asking = async {
+            let _turn = self.turns.take(&of.source.address).await;
+            self.ask_all(of, text, span).await
+        };
         timeout_at(deadline, asking)
             .await
             .unwrap_or(Err(AskError::Web(WebError::Slow(self.timeout))))
     }
 
-    async fn ask_all(&self, metric: &Metric, text: &str, span: Span) -> Result<Reading, AskError> {
-        let source = &metric.source;
-        let headers = secrets(&source.headers).await?;
-        let mut auth = secrets(&source.auth).await?;
+    async fn ask_all(
+        &self,
+        of: Addressee<'_>,
+        text: &str,
+        span: Span,
+    ) -> Result<Reading, AskError> {
+        let source = of.source;
+        let headers = self.trust.secrets(&source.headers).await?;
+        let mut auth = self.trust.secrets(&source.auth).await?;
         let web = self.webs.of(tls(&mut auth));
-        let query = query(metric, &headers, text, span.form)?;
+        let query = query(of, &headers, text, span.form)?;
         // Signed requests are of today, whatever they ask about.
         let auth = query.auth(&in_their_words(source.provider, auth), Timestamp::now())?;
-        let window = Window::try_new(span.from, span.to, metric.interval)?;
+        let window = Window::try_new(span.from, span.to, of.interval)?;
         let redact = |error: Error| {
             let values = headers.values().cloned().map(Auth::Key);
             values.fold(auth.redact(error), |error, value| value.redact(error))
@@ -194,12 +255,12 @@ fn tls(auth: &mut BTreeMap<String, Secret>) -> Tls {
 
 /// Returns the question in the form of the provider.
 fn query(
-    metric: &Metric,
+    of: Addressee<'_>,
     headers: &BTreeMap<String, Secret>,
     text: &str,
     form: prometheus::Form,
 ) -> Result<Query, AskError> {
-    let source = &metric.source;
+    let source = of.source;
     let (address, text) = (source.address.clone(), text.to_owned());
     let option = |name: &str| source.options.get(name).cloned();
     let needed = |name: &str| option(name).unwrap_or_default();
@@ -224,7 +285,7 @@ fn query(
         Provider::Dynatrace => Query::Dynatrace(dynatrace::Query {
             address,
             selector: text,
-            form: dynatrace_form(metric.kind),
+            form: dynatrace_form(of.kind),
         }),
         Provider::Google => Query::Google(google::Query {
             address,
@@ -342,13 +403,57 @@ fn in_their_words(provider: Provider, auth: BTreeMap<String, Secret>) -> BTreeMa
     auth.map(|(name, secret)| (rename(name), secret)).collect()
 }
 
-/// Reads what is given by reference, each time anew: secrets change while a daemon runs.
-async fn secrets(given: &BTreeMap<String, Given>) -> Result<BTreeMap<String, Secret>, AskError> {
-    let mut secrets = BTreeMap::new();
-    for (name, given) in given {
-        secrets.insert(name.clone(), secret(given).await?);
+impl<'a> From<&'a Metric> for Addressee<'a> {
+    fn from(metric: &'a Metric) -> Self {
+        Self {
+            source: &metric.source,
+            kind: metric.kind,
+            interval: metric.interval,
+        }
     }
-    Ok(secrets)
+}
+
+impl Trust {
+    /// Reads what is given by reference, each time anew: secrets change while a daemon runs.
+    async fn secrets(
+        &self,
+        given: &BTreeMap<String, Given>,
+    ) -> Result<BTreeMap<String, Secret>, AskError> {
+        let mut secrets = BTreeMap::new();
+        for (name, given) in given {
+            self.check(given)?;
+            secrets.insert(name.clone(), secret(given).await?);
+        }
+        Ok(secrets)
+    }
+
+    /// Checks that a secret may be used.
+    fn check(&self, given: &Given) -> Result<(), AskError> {
+        let Self::User(dir) = self else {
+            return Ok(());
+        };
+        let refused = |what: String| AskError::Secret {
+            what,
+            why: format!(
+                "whoever declares it may name files in {} only",
+                dir.display()
+            ),
+        };
+        match given {
+            Given::Text(_) => Ok(()),
+            Given::Env(name) => Err(refused(format!("the environment variable {name}"))),
+            Given::File(path) => {
+                let inside = Path::new(path).strip_prefix(dir);
+                let is_plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+                let is_inside = inside.is_ok_and(|path| path.components().all(is_plain));
+                if is_inside {
+                    Ok(())
+                } else {
+                    Err(refused(format!("the file {path}")))
+                }
+            }
+        }
+    }
 }
 
 async fn secret(given: &Given) -> Result<Secret, AskError> {

@@ -5,29 +5,22 @@
 //!
 //! **Invariant:** a value that is no number, a part of an answer, or one version alone gives no counts at all.
 
+pub(crate) mod pair;
 mod steps;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use haldane_analysis::sequential::{Counts, Reading as Read};
 use haldane_core::Weight;
 use haldane_source::{
     Absence, Labels, Point, Reading,
-    delta::{Alignment, Amount, Counters, DeltaError, First, Increase, Rule, Span, align},
+    delta::{Amount, Counters, DeltaError, Increase},
     histogram::{Unit, join_classic},
-    reading::AHEAD_MAX,
     template::Template,
 };
 use jiff::Timestamp;
 
-/// How series are treated: processes may be older than the rollout, and no outage is remembered for more than a day.
-const RULE: Rule = Rule {
-    first: First::Nothing,
-    keep: Duration::from_secs(24 * 3_600),
-};
-
-/// How far the versions' times may lie apart: a part of the shorter one. More is not compared by the judge either.
-const SKEW_PART: u32 = 5;
+use self::pair::{Advance, Pair, Samples, advance};
 
 /// What gauges are multiplied with before they become whole numbers; the judge compares ratios.
 pub(crate) const GAUGE_SCALE: f64 = 1_000.0;
@@ -66,11 +59,8 @@ pub(crate) enum Counting {
 #[derive(Clone, Debug)]
 pub(crate) struct Measuring {
     counting: Counting,
-    /// Stable's counters and the canary's, from when both were there.
-    counters: Option<[Counters; 2]>,
-    /// Whether these are native histograms.
-    is_native: [bool; 2],
-    /// Until when it was counted.
+    pair: Pair,
+    /// Until when it was counted, of what is no counter.
     until: Option<Timestamp>,
 }
 
@@ -152,7 +142,10 @@ pub(crate) enum Gap {
     },
 }
 
-const NAMES: [&str; 2] = ["stable", "the canary"];
+/// What stable is called where something is told of it.
+pub(crate) const STABLE: &str = "stable";
+
+const NAMES: [&str; 2] = [STABLE, "the canary"];
 
 impl Counting {
     /// Returns what the answers about one version hold altogether.
@@ -244,11 +237,10 @@ impl Counting {
 }
 
 impl Measuring {
-    pub(crate) const fn new(counting: Counting) -> Self {
+    pub(crate) fn new(counting: Counting) -> Self {
         Self {
             counting,
-            counters: None,
-            is_native: [false; 2],
+            pair: Pair::default(),
             until: None,
         }
     }
@@ -274,44 +266,17 @@ impl Measuring {
             }
             return taken;
         }
-        let is_native = [&stable, &canary].map(|answers| self.counting.is_native(answers));
-        let [stable, canary] = [stable, canary].map(|answers| self.counting.points(answers));
-        for (of, points) in NAMES.iter().zip([&stable, &canary]) {
-            let newest = points.iter().map(|point| point.at).max();
-            let newest = newest.ok_or(Gap::Absent {
-                of,
-                why: Absence::Empty,
-            })?;
-            // Once taken, it would stand before all that comes at its right time.
-            let by = newest.duration_since(now);
-            if by.is_positive() && by.unsigned_abs() > AHEAD_MAX {
-                let by = by.unsigned_abs();
-                let why = Absence::Ahead { by };
-                return Err(Gap::Absent { of, why });
-            }
-        }
-        // Whoever begins to scrape native histograms begins to count anew: what they hold was counted by the classic ones.
-        let known = self.counters.as_ref();
-        let Some(known) = known.filter(|_| is_native == self.is_native) else {
-            self.counters = Some(begin([&stable, &canary])?);
-            self.is_native = is_native;
-            return Err(Gap::Beginning);
-        };
-        let [mut stable_counters, mut canary_counters] = known.clone();
-        let stable = advance(&mut stable_counters, &stable, NAMES[0])?;
-        let canary = advance(&mut canary_counters, &canary, NAMES[1])?;
-        let (Some(one), Some(other)) = (stable.span(), canary.span()) else {
-            return Err(Gap::Repeated);
-        };
-        let skew = skew(one, other)?;
-        let (from, to) = (one.from.min(other.from), one.to.max(other.to));
-        // Means of many series may go back a little; each increment is counted once all the same.
-        let from = from.max(self.until.unwrap_or(from));
-        if to <= from {
-            return Err(Gap::Repeated);
-        }
-        self.counters = Some([stable_counters, canary_counters]);
-        self.until = Some(to);
+        let samples = [stable, canary].map(|answers| Samples {
+            is_native: self.counting.is_native(&answers),
+            points: self.counting.points(answers),
+        });
+        let Advance {
+            from,
+            to,
+            skew,
+            stable,
+            canary,
+        } = self.pair.advance(samples, now)?;
         Ok(Measured {
             from,
             to,
@@ -370,44 +335,6 @@ fn pods(
 fn with_part(labels: &Labels, part: &str) -> Labels {
     let pairs = labels.iter().chain([(PART, part)]);
     pairs.collect()
-}
-
-/// Begins to count at the newest value of each series.
-fn begin(arms: [&Vec<Point>; 2]) -> Result<[Counters; 2], Gap> {
-    let mut counters = [Counters::default(), Counters::default()];
-    for ((of, points), counters) in NAMES.into_iter().zip(arms).zip(&mut counters) {
-        let mut ends: BTreeMap<&Labels, Timestamp> = BTreeMap::new();
-        for point in points {
-            let end = ends.entry(&point.labels).or_insert(point.at);
-            *end = point.at.max(*end);
-        }
-        let is_newest = |point: &&Point| ends.get(&point.labels) == Some(&point.at);
-        let newest: Vec<Point> = points.iter().filter(is_newest).cloned().collect();
-        advance(counters, &newest, of)?;
-    }
-    Ok(counters)
-}
-
-fn advance(counters: &mut Counters, points: &[Point], of: &'static str) -> Result<Increase, Gap> {
-    let increase = counters.advance(points, RULE);
-    let increase = increase.map_err(|why| Gap::NoCounter { of, why })?;
-    match increase.skipped {
-        0 => Ok(increase),
-        count => Err(Gap::NoNumber { of, count }),
-    }
-}
-
-/// Returns how far both versions' times lie apart, if that is little enough.
-fn skew(stable: Span, canary: Span) -> Result<Duration, Gap> {
-    let length = |span: Span| span.to.duration_since(span.from).unsigned_abs();
-    let apart = |a: Timestamp, b: Timestamp| a.duration_since(b).unsigned_abs();
-    let skew = apart(stable.from, canary.from).max(apart(stable.to, canary.to));
-    let bound = length(stable).min(length(canary)) / SKEW_PART;
-    match align(stable, canary, bound, &[]) {
-        Alignment::Aligned => Ok(skew),
-        Alignment::Apart { skew } | Alignment::Skewed { skew } => Err(Gap::Apart(skew)),
-        Alignment::Empty => Err(Gap::Repeated),
-    }
 }
 
 /// Returns the seconds that all series lived together.

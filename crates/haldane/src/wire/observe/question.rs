@@ -32,6 +32,17 @@ pub(crate) struct Question {
     counting: Counting,
 }
 
+/// A version, as queries name it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Named<'a> {
+    /// What `{{service}}` stands for.
+    pub(crate) service: &'a str,
+    /// The version.
+    pub(crate) version: &'a VersionName,
+    /// What else is known of it; the metric's own variables come before that.
+    pub(crate) names: &'a BTreeMap<String, String>,
+}
+
 /// The queries of one version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Queries {
@@ -68,14 +79,25 @@ impl Question {
         stable: &VersionName,
         canary: Option<&VersionName>,
     ) -> Result<Self, Error> {
-        let names = |version| Names {
-            service,
+        let names = BTreeMap::new();
+        let named = |version| Named {
+            service: service.as_str(),
             version,
-            workload: metric
-                .workload
-                .replace("{{version}}", VersionName::as_str(version)),
+            names: &names,
         };
-        let (stable, canary) = (names(stable), canary.map(names));
+        Self::of(window, metric, named(stable), canary.map(named))
+    }
+
+    /// Returns what a metric asks about two versions with names of their own, with raw samples of so much time.
+    ///
+    /// # Errors
+    /// As for [`Self::try_new`].
+    pub(crate) fn of(
+        window: Duration,
+        metric: &Metric,
+        stable: Named<'_>,
+        canary: Option<Named<'_>>,
+    ) -> Result<Self, Error> {
         let Ask::Template(name) = &metric.ask else {
             return Ok(Self {
                 stable: stable.queries(metric, window)?,
@@ -85,18 +107,18 @@ impl Question {
                 counting: counting(metric),
             });
         };
-        let mut names = metric.variables.clone();
-        names.insert("service".to_owned(), service.as_str().to_owned());
-        let has_canary = canary.is_some();
-        let variables = Variables {
-            // A template always asks about two; what it asks about no canary is left out.
-            canary: canary.map_or_else(|| stable.workload.clone(), |canary| canary.workload),
-            stable: stable.workload,
-            window,
-            names,
-        };
         let template = template::find(name)?;
-        let rendered = template::render(name, &variables)?;
+        // A template always asks about two; of what one version is called, only its own part is taken.
+        let rendered = |named: Named<'_>| {
+            let workload = named.workload(&metric.workload, &metric.variables)?;
+            let variables = Variables {
+                canary: workload.clone(),
+                stable: workload,
+                window,
+                names: named.values(&metric.variables),
+            };
+            template::render(name, &variables)
+        };
         let is_latency = metric.kind == Kind::Latency;
         let query = |arm: template::Arm| Queries {
             events: if is_latency {
@@ -107,14 +129,17 @@ impl Question {
             exposure: is_latency.then_some(arm.native),
             variables: BTreeMap::new(),
         };
+        let of_stable = rendered(stable)?;
+        let counting = if is_latency {
+            Counting::Latency(of_stable.unit)
+        } else {
+            Counting::Requests(Box::new(*template))
+        };
+        let of_canary = canary.map(rendered).transpose()?;
         Ok(Self {
-            stable: query(rendered.stable),
-            canary: has_canary.then(|| query(rendered.canary)),
-            counting: if is_latency {
-                Counting::Latency(rendered.unit)
-            } else {
-                Counting::Requests(Box::new(*template))
-            },
+            stable: query(of_stable.stable),
+            canary: of_canary.map(|rendered| query(rendered.canary)),
+            counting,
         })
     }
 
@@ -124,23 +149,45 @@ impl Question {
     }
 }
 
-/// What fills the placeholders of a version's queries.
-struct Names<'a> {
-    service: &'a ServiceName,
-    version: &'a VersionName,
-    workload: String,
-}
+impl Named<'_> {
+    /// Returns what fills placeholders, but for the workload and the window.
+    pub(crate) fn values(&self, variables: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut values = self.names.clone();
+        values.extend(variables.clone());
+        values.insert("service".to_owned(), self.service.to_owned());
+        values.insert("version".to_owned(), self.version.to_string());
+        values
+    }
 
-impl Names<'_> {
-    fn queries(&self, metric: &Metric, window: Duration) -> Result<Queries, Error> {
-        let mut values: BTreeMap<String, String> = metric.variables.clone();
-        for (name, value) in [
-            ("service", self.service.as_str()),
-            ("version", self.version.as_str()),
-            ("workload", &self.workload),
-        ] {
-            values.insert(name.to_owned(), value.to_owned());
+    /// Returns what the metric system calls the version.
+    ///
+    /// # Errors
+    /// When something that is to be filled in is not known.
+    pub(crate) fn workload(
+        &self,
+        text: &str,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<String, Error> {
+        let mut workload = text.to_owned();
+        for (name, value) in self.values(variables) {
+            workload = workload.replace(&format!("{{{{{name}}}}}"), &value);
         }
+        match workload.split_once("{{") {
+            None => Ok(workload),
+            Some((_, rest)) => {
+                let name = rest.split("}}").next().unwrap_or_default();
+                Err(Error::Invalid {
+                    what: "the workload",
+                    why: format!("nothing is known for {name:?} of this version"),
+                })
+            }
+        }
+    }
+
+    fn queries(&self, metric: &Metric, window: Duration) -> Result<Queries, Error> {
+        let workload = self.workload(&metric.workload, &metric.variables)?;
+        let mut values = self.values(&metric.variables);
+        values.insert("workload".to_owned(), workload.clone());
         values.insert("window".to_owned(), format!("{}s", window.as_secs()));
         let language = if metric.source.provider.has_counters() {
             Language::PromQl
@@ -161,16 +208,16 @@ impl Names<'_> {
         Ok(Queries {
             events: fill(events)?,
             exposure: exposure.map(fill).transpose()?,
-            variables: self.variables(window),
+            variables: self.variables(workload, window),
         })
     }
 
     /// Returns what a command is told, besides its arguments.
-    fn variables(&self, window: Duration) -> BTreeMap<String, String> {
+    fn variables(&self, workload: String, window: Duration) -> BTreeMap<String, String> {
         let variables = [
-            ("SERVICE", self.service.to_string()),
+            ("SERVICE", self.service.to_owned()),
             ("VERSION", self.version.to_string()),
-            ("WORKLOAD", self.workload.clone()),
+            ("WORKLOAD", workload),
             ("WINDOW", format!("{}s", window.as_secs())),
         ];
         let variables = variables.into_iter();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use haldane_analysis::sequential::Observed;
 use haldane_core::{
-    RolloutId, ServiceName,
+    RolloutId,
     plan::metric::{Ask, Metric, Provider},
 };
 use haldane_source::{Reading, Retry};
@@ -32,7 +32,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// One metric of one service, while a rollout goes on or while none does.
 pub(super) struct Watcher {
-    pub(super) service: ServiceName,
+    /// What it is called in the log.
+    pub(super) service: String,
     /// The rollout that goes on.
     pub(super) rollout: Option<RolloutId>,
     /// The time between two questions.
@@ -76,7 +77,7 @@ impl Watcher {
                 Err(Silence::Gap(
                     gap @ (Gap::Beginning | Gap::Begun(_) | Gap::Repeated | Gap::Apart(_)),
                 )) => {
-                    debug!(service = %self.service, rollout = self.rollout(), metric = self.metric.name, %gap, "Nothing was counted");
+                    debug!(service = self.service, rollout = self.rollout(), metric = self.metric.name, %gap, "Nothing was counted");
                 }
                 Err(silence) => {
                     if let Retry::After(wanted) = silence.retry() {
@@ -121,7 +122,7 @@ impl Watcher {
             stable,
             canary,
         } = measured;
-        debug!(service = %self.service, rollout = self.rollout(), metric = self.metric.name, %from, %to, ?stable, ?canary, "Metric was counted");
+        debug!(service = self.service, rollout = self.rollout(), metric = self.metric.name, %from, %to, ?stable, ?canary, "Metric was counted");
         self.shared.tell(Observed {
             metric: self.metric.name.clone(),
             from,
@@ -143,12 +144,19 @@ impl Watcher {
         if *known == trouble {
             return;
         }
+        self.shared.note_trouble(&self.metric.name, trouble.clone());
         match &trouble {
             Some(why) => {
-                warn!(service = %self.service, rollout = self.rollout(), metric = self.metric.name, source = self.metric.source.name, %why, "Metric has no data")
+                warn!(service = self.service, rollout = self.rollout(), metric = self.metric.name, source = self.metric.source.name, %why, "Metric has no data")
             }
             None => {
-                info!(service = %self.service, rollout = self.rollout(), metric = self.metric.name, source = self.metric.source.name, "Metric has data again")
+                info!(
+                    service = self.service,
+                    rollout = self.rollout(),
+                    metric = self.metric.name,
+                    source = self.metric.source.name,
+                    "Metric has data again"
+                )
             }
         }
         *known = trouble;

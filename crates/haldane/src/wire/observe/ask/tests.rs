@@ -356,7 +356,12 @@ fn every_example_of_the_page_is_true() {
                     assert!(!haldane_api::command::split(&line).unwrap().is_empty());
                     continue;
                 }
-                let query = query(metric, &BTreeMap::new(), text, prometheus::Form::Instant);
+                let query = query(
+                    metric.into(),
+                    &BTreeMap::new(),
+                    text,
+                    prometheus::Form::Instant,
+                );
                 let query = query.unwrap_or_else(|error| panic!("{text}: {error}"));
                 let window = Window::try_new(now() - window(metric), now(), metric.interval);
                 // What stands before the credentials must be right; they are nobody's here.

@@ -74,6 +74,48 @@ fn what_was_counted_before_is_not_counted_and_the_rest_once() {
 }
 
 #[test]
+fn what_a_router_counts_of_a_canary_that_was_not_there_yet_is_counted_whole() {
+    let mut measuring = plain();
+    let nothing = || requests(0, 0.0, 0.0);
+    let absent = Answers::default;
+    assert!(matches!(
+        measuring.take(requests(0, 100.0, 5.0), absent(), at(1)),
+        Err(Gap::Absent {
+            of: "the canary",
+            ..
+        })
+    ));
+    let measured = measuring.take(requests(10, 190.0, 6.0), requests(10, 9.0, 1.0), at(11));
+    let measured = measured.unwrap();
+    assert_eq!(
+        (measured.stable, measured.canary),
+        (counts(91, 1), counts(10, 1))
+    );
+    assert_eq!((measured.from, measured.to), (at(0), at(10)));
+    // It is not there for a while, and comes again: once only.
+    assert!(
+        measuring
+            .take(requests(20, 200.0, 6.0), absent(), at(21))
+            .is_err()
+    );
+    let measured = measuring.take(requests(30, 210.0, 6.0), requests(30, 12.0, 2.0), at(31));
+    assert_eq!(measured.unwrap().canary, counts(4, 1));
+    // What another process has of it may be older.
+    let mut measuring = plain();
+    assert!(measuring.take(nothing(), absent(), at(1)).is_err());
+    let mut elsewhere = requests(10, 90.0, 10.0);
+    for point in &mut elsewhere.events.points {
+        let others = [
+            ("instance", "b"),
+            ("code", point.labels.get("code").unwrap()),
+        ];
+        point.labels = others.into_iter().collect();
+    }
+    let gap = measuring.take(requests(10, 5.0, 0.0), elsewhere, at(11));
+    assert_eq!(gap, Err(Gap::Repeated));
+}
+
+#[test]
 fn a_version_that_is_late_is_waited_for_and_nothing_is_lost() {
     let mut measuring = begun();
     let late = || requests(0, 10.0, 1.0);

@@ -1,0 +1,494 @@
+//! One turn of one release.
+
+use std::collections::BTreeSet;
+
+use haldane_api::release::Spec;
+use haldane_core::{
+    Weight,
+    plan::Plan,
+    rollout::{
+        self, Action, Actor, CanaryWish, Command, Facts, Input, Phase, Refusal, State, TrafficSeen,
+        Workloads, effect, invariants,
+    },
+};
+use haldane_engine::calendar;
+use haldane_router::ObjectRef;
+use jiff::{SignedDuration, Timestamp};
+use tracing::{error, info};
+
+use super::{
+    Ports, judge,
+    memory::{Memory, Save},
+    record::{Live, Record},
+    release::Release,
+    routes::{Looked, Routes, is_repeater},
+    share,
+    site::{Blocked, CanaryReplicas, Rest, Scene, Site, View},
+    status,
+};
+use crate::turn::{Event, Key, Sight, Then, Turn, Write};
+
+/// How many moves a rollout may make in one turn.
+const MOVES_MAX: u32 = 64;
+
+/// How long routers are given to hear that nothing leads to the canary any more, before it is stopped.
+const SPREAD: SignedDuration = SignedDuration::from_secs(2);
+
+/// The name by which our own writes are known.
+pub(crate) const MANAGER: &str = "haldane-controller";
+
+/// One turn.
+pub(super) struct Act<'a> {
+    pub(super) release: &'a Release,
+    pub(super) ports: &'a Ports,
+    pub(super) memory: Memory,
+    pub(super) view: View<'a>,
+    /// What was in the record when the turn began.
+    before: Record,
+    pub(super) record: Record,
+    pub(super) events: Vec<Event>,
+    reads: BTreeSet<ObjectRef>,
+    /// What is there to do while no rollout goes on.
+    pub(super) rest: Option<Rest>,
+    /// Whether the canary was seen to have no replicas.
+    is_canary_gone: bool,
+    /// The canary's share of pods, where that is what splits the traffic.
+    pub(super) share: Option<Weight>,
+    /// Why what is decided is not in force.
+    pub(super) not_applied: Option<String>,
+}
+
+/// What a release has, apart from where it stands.
+pub(super) struct Setting<'a> {
+    pub(super) spec: &'a Spec,
+    pub(super) site: Site,
+    pub(super) routes: Routes<'a>,
+}
+
+impl<'a> Act<'a> {
+    pub(super) fn new(
+        (key, release): (&'a Key, &'a Release),
+        memory: Memory,
+        ports: &'a Ports,
+        sight: &'a dyn Sight,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            release,
+            ports,
+            memory,
+            view: View {
+                key,
+                uid: release.uid(),
+                is_routed: release
+                    .spec
+                    .as_ref()
+                    .is_ok_and(|spec| !spec.routers.is_empty()),
+                sight,
+                now,
+            },
+            before: Record::new(),
+            record: Record::new(),
+            events: Vec::new(),
+            reads: BTreeSet::new(),
+            rest: None,
+            is_canary_gone: false,
+            share: None,
+            not_applied: None,
+        }
+    }
+
+    /// Returns what to write, and what is known from now on.
+    pub(super) fn run(mut self) -> (Turn, Memory) {
+        let taken = self.memory.take_in(&self.release.status);
+        self.record = self.memory.record();
+        self.before = self.record.clone();
+        let setting = taken
+            .map_err(|message| Blocked {
+                reason: "Unreadable",
+                message,
+            })
+            .and_then(|()| self.setting());
+        let setting = match setting {
+            Ok(setting) => setting,
+            Err(blocked) => return self.end(None, Some(&blocked)),
+        };
+        self.reads = setting.site.reads(self.view.key, &self.record);
+        self.reads.extend(setting.routes.reads());
+        if setting.spec.suspend && !self.release.is_deleted() {
+            let blocked = Blocked {
+                reason: "Suspended",
+                message: "spec.suspend is set; everything stays as it is".to_owned(),
+            };
+            return self.end(None, Some(&blocked));
+        }
+        let blocked = self.play(&setting).err();
+        self.end(Some(&setting), blocked.as_ref())
+    }
+
+    fn setting(&self) -> Result<Setting<'a>, Blocked> {
+        let spec = self.release.spec.as_ref().map_err(|message| Blocked {
+            reason: "Invalid",
+            message: message.clone(),
+        })?;
+        let site = Site::of(&spec.workload)?;
+        let routes = Routes::of(spec, self.view.key, site.backends())?;
+        Ok(Setting { spec, site, routes })
+    }
+
+    /// Decides everything that is to be decided now.
+    fn play(&mut self, setting: &Setting<'_>) -> Result<(), Blocked> {
+        if self.record.stable.is_none() {
+            if !self.release.is_deleted() {
+                self.record.stable = Some(setting.site.adopt(&self.view)?);
+            }
+            return Ok(());
+        }
+        let scene = setting.site.look(&self.view, &self.record)?;
+        self.gather(setting, &scene)?;
+        self.give_up();
+        self.obey(&scene);
+        self.notice_hands(setting)?;
+        self.judge(setting)?;
+        self.follow(&scene);
+        self.settle(setting, &scene)?;
+        self.finish(setting);
+        if self.record.live.is_none() {
+            self.rest(setting, &scene)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the rollout what is seen of the world.
+    pub(super) fn gather(&mut self, setting: &Setting<'_>, scene: &Scene) -> Result<(), Blocked> {
+        let (Some(live), Some(plan)) = (&mut self.record.live, self.memory.plan.clone()) else {
+            return Ok(());
+        };
+        let mut canary = scene.canary.unwrap_or_default();
+        live.is_started |= canary.wanted > 0 && !matches!(live.state.phase, Phase::Pending(_));
+        self.is_canary_gone = canary.wanted == 0;
+        let wanted = effect::traffic(&plan, &live.state);
+        let mut looked = setting.routes.look(&self.view, &wanted)?;
+        if !self.view.is_routed {
+            let wish = effect::workloads(&plan, &live.state).canary;
+            let size = share::wanted(&live.state, &wanted, wish, scene.stable.wanted, scene.full);
+            // What we took away ourselves nobody else took.
+            live.is_started &= size != Some(0);
+            if size == Some(0) && canary.existing > 0 {
+                looked = Looked::still(&wanted, "pods of the canary still run");
+            }
+            self.share = Some(share::reached(canary.ready, scene.stable.ready));
+            canary = share::counted(canary, size, scene.full);
+        }
+        if looked.applied == wanted {
+            live.routed = wanted.weight.as_bps();
+        }
+        self.not_applied.clone_from(&looked.why_not);
+        let inputs = [
+            Input::Workloads(Workloads {
+                stable: scene.stable,
+                canary,
+                canary_full: scene.full,
+                canary_trouble: scene.trouble.clone(),
+            }),
+            Input::Calendar(calendar::look(plan.rules(), self.view.now)),
+            Input::Traffic(TrafficSeen {
+                applied: looked.applied,
+                stable_in_flight: 0,
+                // Nobody here counts them: who leaves the canary waits for as long as the plan says.
+                canary_in_flight: u64::MAX,
+            }),
+        ];
+        hear(&plan, &mut live.state, &inputs, self.view.now);
+        Ok(())
+    }
+
+    /// Takes what somebody did by hand for what it means.
+    fn notice_hands(&mut self, setting: &Setting<'_>) -> Result<(), Blocked> {
+        let (Some(live), Some(plan)) = (self.record.live().cloned(), self.memory.plan.clone())
+        else {
+            return Ok(());
+        };
+        if matches!(live.state.phase, Phase::Pending(_) | Phase::RollingBack(_)) {
+            return Ok(());
+        }
+        // Where pods are the traffic, a canary without traffic has none.
+        let wants_pods = self
+            .canary_size(&live, &plan)
+            .is_none_or(|size| size.count > 0);
+        if live.is_started && self.is_canary_gone && wants_pods {
+            let how = setting.site.taken_away(&self.view, &live)?;
+            self.by_hand(Action::Abort, "kubectl", how.unwrap_or_default());
+            return Ok(());
+        }
+        let wanted = effect::traffic(&plan, &live.state);
+        let looked = setting.routes.look(&self.view, &wanted)?;
+        let (seen, Some(by)) = (looked.applied.weight, looked.by) else {
+            return Ok(());
+        };
+        let is_ours = by == MANAGER || seen == wanted.weight || seen.as_bps() == live.routed;
+        if is_ours || is_repeater(&by) {
+            return Ok(());
+        }
+        let action = if seen.is_zero() {
+            Action::Abort
+        } else {
+            Action::SetWeight(seen)
+        };
+        let said = format!("the canary's weight was set to {seen} by {by}");
+        self.by_hand(action, &by, said);
+        Ok(())
+    }
+
+    fn by_hand(&mut self, action: Action, by: &str, said: String) {
+        let actor = Actor {
+            name: by.to_owned(),
+            reason: Some(said.clone()),
+        };
+        info!(release = %self.view.key, "Done by hand: {said}");
+        if self.command(action, actor).is_ok() {
+            self.tell(true, "ByHand", said);
+        }
+    }
+
+    /// Gives the rollout that goes on a command.
+    pub(super) fn command(&mut self, action: Action, actor: Actor) -> Result<(), Refusal> {
+        let (Some(live), Some(plan)) = (&mut self.record.live, self.memory.plan.clone()) else {
+            return Err(Refusal::Over("there is none".to_owned()));
+        };
+        let input = Input::Command(Command { action, actor });
+        match feed(&plan, &mut live.state, &input, self.view.now) {
+            Some(refusal) => Err(refusal),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets the rollout move as far as it can.
+    pub(super) fn settle(&mut self, setting: &Setting<'_>, scene: &Scene) -> Result<(), Blocked> {
+        for _ in 0..MOVES_MAX {
+            let Some(plan) = self.memory.plan.clone() else {
+                return Ok(());
+            };
+            let Some(live) = &mut self.record.live else {
+                return Ok(());
+            };
+            let before = live.state.clone();
+            feed(&plan, &mut live.state, &Input::Tick, self.view.now);
+            if live.state.is_same_decision(&before) {
+                break;
+            }
+            // What is wanted is another thing now, and so is whether it is in force.
+            self.gather(setting, scene)?;
+        }
+        Ok(())
+    }
+
+    /// Looks after what is left to do while no rollout goes on, and begins the next one.
+    fn rest(&mut self, setting: &Setting<'_>, scene: &Scene) -> Result<(), Blocked> {
+        let Some(stable) = self.record.stable.clone() else {
+            return Ok(());
+        };
+        let left = setting.routes.cleared(&self.view)?;
+        let looked = setting
+            .routes
+            .look(&self.view, &rollout::Traffic::STABLE_ONLY)?;
+        let is_clear = left.is_empty() && looked.why_not.is_none();
+        self.not_applied = looked.why_not;
+        self.memory.cleared = is_clear.then(|| self.memory.cleared.unwrap_or(self.view.now));
+        let spread = self
+            .memory
+            .cleared
+            .and_then(|at| at.checked_add(SPREAD).ok());
+        let is_drained = spread.is_some_and(|at| at <= self.view.now);
+        let mut rest = setting
+            .site
+            .rest(&self.view, &self.record, &stable, is_drained)?;
+        if let Some(moved) = rest.stable.take() {
+            self.record.stable = Some(moved);
+            return Ok(());
+        }
+        if is_drained && rest.is_stopped && self.record.stop {
+            self.record.stop = false;
+        }
+        if is_clear && !is_drained {
+            rest.at = rest.at.into_iter().chain(spread).min();
+        }
+        if rest.is_stable_reached {
+            rest.writes.extend(left);
+        }
+        let is_ready = rest.is_stable_reached && is_clear;
+        self.rest = Some(rest);
+        if is_ready && !self.release.is_deleted() {
+            self.begin(setting, scene)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the turn: with the write that makes the decision durable, or with those that follow from it.
+    fn end(mut self, setting: Option<&Setting<'_>>, blocked: Option<&Blocked>) -> (Turn, Memory) {
+        self.memory.put(self.record.clone());
+        let save = self.memory.save(self.view.now);
+        let follows = match setting {
+            Some(setting) if self.is_leaving() => self.leave(setting, blocked),
+            Some(setting) if blocked.is_none() => self.follow_up(setting),
+            Some(_) | None => Ok(Vec::new()),
+        };
+        let stuck = follows.as_ref().err();
+        let status = status::write(&self, blocked.or(stuck), save == Save::Now);
+        let mut turn = Turn {
+            reads: std::mem::take(&mut self.reads),
+            ..Turn::default()
+        };
+        if let Some(status) = status {
+            if let Some(setting) = setting {
+                turn.writes = self.withdrawal(setting);
+            }
+            turn.writes.push(status);
+            turn.events = std::mem::take(&mut self.events);
+            turn.then = Then::Again;
+            return (turn, self.memory);
+        }
+        turn.writes = follows.unwrap_or_default();
+        turn.then = if turn.writes.is_empty() {
+            self.wait(save)
+        } else {
+            Then::Again
+        };
+        (turn, self.memory)
+    }
+
+    /// Whether only what is left over of the release is still to be done.
+    fn is_leaving(&self) -> bool {
+        self.release.is_deleted() && self.record.live.is_none()
+    }
+
+    /// Returns when to look again.
+    fn wait(&self, save: Save) -> Then {
+        let live = self.record.live();
+        let deadline = live.and_then(|live| rollout::next_deadline(&live.state));
+        let flush = match save {
+            Save::By(at) => Some(at),
+            Save::Done | Save::Now => None,
+        };
+        let rest = self.rest.as_ref().and_then(|rest| rest.at);
+        let look = self.memory.bench.as_ref().filter(|_| live.is_some());
+        let look = look.and_then(|_| self.view.now.checked_add(judge::LOOK).ok());
+        let next = [deadline, flush, rest, look].into_iter().flatten().min();
+        next.map_or(Then::OnChange, Then::At)
+    }
+
+    /// Returns the writes that take traffic away, where that is what was decided: they may come before the decision is durable.
+    fn withdrawal(&self, setting: &Setting<'_>) -> Vec<Write> {
+        let (Some(old), Some(new), Some(plan)) =
+            (&self.before.live, &self.record.live, &self.memory.plan)
+        else {
+            return Vec::new();
+        };
+        let was = effect::traffic(plan, &old.state);
+        let is = effect::traffic(plan, &new.state);
+        let is_less = is.weight < was.weight || (is.is_stable_only() && !was.is_stable_only());
+        if !is_less {
+            return Vec::new();
+        }
+        let mut writes = setting.routes.toward(&self.view, &is).unwrap_or_default();
+        if !self.view.is_routed {
+            let size = self.canary_size(new, plan);
+            let size = size.filter(|size| size.count == 0);
+            let shrunk = size.map(|size| setting.site.canary(&self.view, &self.record, new, &size));
+            writes.extend(shrunk.into_iter().flatten().flatten());
+        }
+        writes
+    }
+
+    /// Returns the writes that follow from what is decided and durable.
+    fn follow_up(&mut self, setting: &Setting<'_>) -> Result<Vec<Write>, Blocked> {
+        if let (Some(live), Some(plan)) = (&self.record.live, &self.memory.plan) {
+            self.ask(setting, plan, live);
+            let wanted = effect::traffic(plan, &live.state);
+            let mut writes = setting.routes.toward(&self.view, &wanted)?;
+            if let Some(size) = self.canary_size(live, plan) {
+                writes.extend(setting.site.canary(&self.view, &self.record, live, &size)?);
+            }
+            return Ok(writes);
+        }
+        let mut writes = Vec::new();
+        if self.record.stable.is_some() {
+            writes.extend(self.finalizer());
+            writes.extend(self.put_back(setting)?);
+        }
+        if let Some(rest) = &mut self.rest {
+            writes.append(&mut rest.writes);
+        }
+        Ok(writes)
+    }
+
+    /// Returns how large the canary is to be; `None` where it keeps its size.
+    fn canary_size(&self, live: &Live, plan: &Plan) -> Option<CanaryReplicas> {
+        let wish = effect::workloads(plan, &live.state).canary;
+        let seen = live.state.facts.workloads.as_ref()?;
+        let full = seen.canary_full;
+        let restart_since = live.state.restart_since;
+        let count = match wish {
+            _ if !self.view.is_routed => {
+                let traffic = effect::traffic(plan, &live.state);
+                share::wanted(&live.state, &traffic, wish, seen.stable.wanted, full)?
+            }
+            CanaryWish::Running(size) => size.replicas(full),
+            CanaryWish::Stopped | CanaryWish::Kept => return None,
+        };
+        let is_taken = live.is_started && self.is_canary_gone && count > 0;
+        // What somebody took away is not put back: that is told to the rollout, which ends by it.
+        (!is_taken).then_some(CanaryReplicas {
+            count,
+            restart_since,
+        })
+    }
+
+    /// Returns what still goes on while no rollout does.
+    pub(super) fn goes_on(&self) -> Option<&str> {
+        self.rest.as_ref()?.goes_on.as_deref()
+    }
+
+    /// Tells people something by an event.
+    pub(super) fn tell(&mut self, is_warning: bool, reason: &'static str, message: String) {
+        self.events.push(Event {
+            is_warning,
+            reason,
+            message,
+        });
+    }
+}
+
+/// Tells a rollout what was seen, all facts first, so that none is judged beside something older than itself.
+fn hear(plan: &Plan, state: &mut State, seen: &[Input], now: Timestamp) {
+    let known = state.facts.clone();
+    let heard = seen
+        .iter()
+        .fold(known.clone(), |facts: Facts, input| facts.with(input));
+    state.facts = heard;
+    for input in seen.iter().filter(|input| known.with(input) != known) {
+        feed(plan, state, input, now);
+    }
+}
+
+/// Tells a rollout one thing; what breaks an invariant is not taken.
+pub(super) fn feed(
+    plan: &Plan,
+    state: &mut State,
+    input: &Input,
+    now: Timestamp,
+) -> Option<Refusal> {
+    let next = rollout::step(plan, state, input, now);
+    if next.refusal.is_some() || next.state.is_same_decision(state) {
+        *state = next.state;
+        return next.refusal;
+    }
+    match invariants(plan, &next.state) {
+        Ok(()) => *state = next.state,
+        Err(violation) => {
+            error!(rollout = %state.id, %violation, "Decision breaks an invariant; it is not taken");
+            state.facts = next.state.facts;
+        }
+    }
+    None
+}

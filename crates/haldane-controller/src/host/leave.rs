@@ -1,0 +1,70 @@
+//! What is done when a release is deleted: traffic goes back to stable, and the objects are as they were.
+
+use haldane_core::rollout::{Action, Actor, Phase};
+use serde_json::json;
+
+use super::{
+    act::{Act, Setting},
+    release::FINALIZER,
+    site::Blocked,
+};
+use crate::turn::Write;
+
+impl Act<'_> {
+    /// Ends the rollout of a release that is being deleted.
+    pub(super) fn give_up(&mut self) {
+        let is_ending =
+            |live: &super::record::Live| matches!(live.state.phase, Phase::RollingBack(_));
+        if self.release.is_deleted() && self.record.live().is_some_and(|live| !is_ending(live)) {
+            let actor = Actor {
+                name: "kubernetes".to_owned(),
+                reason: Some("the Release was deleted".to_owned()),
+            };
+            // An abort is possible in every live phase.
+            if self.command(Action::Abort, actor).is_ok() {
+                self.tell(
+                    true,
+                    "Deleted",
+                    "the rollout ends with its Release".to_owned(),
+                );
+            }
+        }
+    }
+
+    /// Returns what is still to be written before the release may be gone.
+    pub(super) fn leave(
+        &mut self,
+        setting: &Setting<'_>,
+        blocked: Option<&Blocked>,
+    ) -> Result<Vec<Write>, Blocked> {
+        let is_adopted = self.record.stable.is_some();
+        // Where the workload itself is gone nothing of it can be put back.
+        let is_gone = blocked.is_some_and(|blocked| blocked.reason == "Missing");
+        if !is_adopted || is_gone {
+            return Ok(self.released());
+        }
+        let mut writes = match &mut self.rest {
+            Some(rest) => std::mem::take(&mut rest.writes),
+            None => return Ok(Vec::new()),
+        };
+        if !writes.is_empty() || self.goes_on().is_some() || self.memory.cleared.is_none() {
+            return Ok(writes);
+        }
+        writes = setting.site.leave(&self.view, &self.record)?;
+        if writes.is_empty() {
+            return Ok(self.released());
+        }
+        writes.extend(self.released());
+        Ok(writes)
+    }
+
+    /// Returns the write that lets the release go.
+    fn released(&self) -> Vec<Write> {
+        let finalizers = self.release.finalizers();
+        if !finalizers.iter().any(|one| one == FINALIZER) {
+            return Vec::new();
+        }
+        let left: Vec<&String> = finalizers.iter().filter(|one| *one != FINALIZER).collect();
+        vec![self.of_metadata(&json!({"finalizers": left}))]
+    }
+}

@@ -1,0 +1,64 @@
+//! A release as it is read from its object.
+
+use haldane_api::release::{COMMAND_ANNOTATION, CommandError, CommandNote, Spec, Status};
+use serde_json::Value;
+
+use super::json;
+
+/// What keeps a release from being gone before its objects are as they were.
+pub(super) const FINALIZER: &str = "haldane.dev/restore";
+
+/// A release.
+#[derive(Clone, Debug)]
+pub(super) struct Release {
+    /// The object.
+    pub object: Value,
+    /// What a person wants, or why that can't be read.
+    pub spec: Result<Spec, String>,
+    /// What is true of it.
+    pub status: Status,
+}
+
+impl Release {
+    /// Reads an object.
+    pub(super) fn read(object: Value) -> Self {
+        let spec = object.get("spec").cloned().unwrap_or_default();
+        let status = object.get("status").cloned();
+        let status = status.and_then(|status| serde_json::from_value(status).ok());
+        Self {
+            spec: serde_json::from_value(spec).map_err(|error| format!("spec: {error}")),
+            status: status.unwrap_or_default(),
+            object,
+        }
+    }
+
+    /// Returns its uid.
+    pub(super) fn uid(&self) -> &str {
+        json::uid(&self.object)
+    }
+
+    /// Returns the generation of its spec.
+    pub(super) fn generation(&self) -> Option<i64> {
+        self.object.pointer("/metadata/generation")?.as_i64()
+    }
+
+    /// Whether somebody deleted it.
+    pub(super) fn is_deleted(&self) -> bool {
+        self.object.pointer("/metadata/deletionTimestamp").is_some()
+    }
+
+    /// Returns its finalizers.
+    pub(super) fn finalizers(&self) -> Vec<String> {
+        let found = self.object.pointer("/metadata/finalizers");
+        let found = found.and_then(Value::as_array).into_iter().flatten();
+        found
+            .filter_map(|one| one.as_str().map(str::to_owned))
+            .collect()
+    }
+
+    /// Returns the last command that was given, if there is one.
+    pub(super) fn command(&self) -> Option<Result<CommandNote, (String, CommandError)>> {
+        let text = json::annotation(&self.object, COMMAND_ANNOTATION)?;
+        Some(CommandNote::parse(text).map_err(|error| (text.to_owned(), error)))
+    }
+}

@@ -1,0 +1,289 @@
+//! The routers of a release together: what they must be told, and what they do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use haldane_api::release::{AskBy, Spec};
+use haldane_core::{
+    Weight,
+    plan::{HeaderMatch, ValueMatch, check::Abilities},
+    rollout::Traffic,
+};
+use haldane_router::{Accepted, Backend, Change, ObjectRef, Objects, RouteError, Router, Split};
+
+use super::{
+    json::{self, put},
+    site::{Blocked, View},
+};
+use crate::{
+    meter::Places,
+    turn::{Key, Seen, Urgency, What, Write},
+};
+
+/// Systems that write what a repository says, again and again: what they wrote is no wish of a person.
+const REPEATERS: [&str; 6] = [
+    "argocd-controller",
+    "argocd-application-controller",
+    "kustomize-controller",
+    "helm-controller",
+    "flux",
+    "gitops",
+];
+
+/// The routers of a release.
+pub(super) struct Routes<'a> {
+    routers: Vec<&'a dyn Router>,
+    split: Split,
+}
+
+/// What the routers were seen to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Looked {
+    /// The routing, as far as it can be told apart from what is wanted.
+    pub applied: Traffic,
+    /// Why it is not what is wanted.
+    pub why_not: Option<String>,
+    /// A weight that somebody else wrote, with who it was.
+    pub by: Option<String>,
+}
+
+impl Looked {
+    /// Returns that a routing which takes all traffic away is not in force yet.
+    pub(super) fn still(wanted: &Traffic, why: &str) -> Self {
+        differing(wanted, wanted.weight, why.to_owned(), None)
+    }
+}
+
+impl<'a> Routes<'a> {
+    /// Returns the routers of a release, for its backends.
+    pub(super) fn of(
+        spec: &'a Spec,
+        key: &Key,
+        (stable, canary): (Backend, Backend),
+    ) -> Result<Self, Blocked> {
+        let routers = spec.routers.iter().enumerate().map(|(index, route)| {
+            route.router().map_err(|error| Blocked {
+                reason: "Invalid",
+                message: format!("spec.routers[{index}]: {error}"),
+            })
+        });
+        Ok(Self {
+            routers: routers.collect::<Result<_, _>>()?,
+            split: Split {
+                release: key.name.clone(),
+                namespace: key.namespace.clone(),
+                stable,
+                canary,
+                traffic: Traffic::STABLE_ONLY,
+                ask_by: spec.ask_by.as_ref().map(ask_by),
+            },
+        })
+    }
+
+    /// Returns what all of them can do.
+    pub(super) fn abilities(&self) -> Abilities {
+        let all = |can: fn(&dyn Router) -> bool| {
+            !self.routers.is_empty() && self.routers.iter().all(|router| can(*router))
+        };
+        Abilities {
+            mirror: all(|router| router.capabilities().mirror),
+            experiment: false,
+            header_route: all(|router| router.capabilities().header),
+            header_regex: all(|router| router.capabilities().header_regex),
+        }
+    }
+
+    /// Names the first object of the first router as metric systems do.
+    pub(super) fn name(&self, places: &mut Places) {
+        let objects = self.routers.first();
+        let objects = objects.map(|router| router.objects(&self.split.namespace));
+        let first = objects.into_iter().flatten().next();
+        let Some(first) = first else { return };
+        if first.kind.kind == "Ingress" {
+            places.ingress = Some(first.name);
+        } else {
+            places.route = Some(first.name);
+        }
+    }
+
+    /// Returns the objects that matter.
+    pub(super) fn reads(&self) -> BTreeSet<ObjectRef> {
+        let objects = self.routers.iter();
+        objects
+            .flat_map(|router| router.objects(&self.split.namespace))
+            .collect()
+    }
+
+    /// Returns the objects as they are seen.
+    fn objects(&self, view: &View<'_>) -> Result<Objects, Blocked> {
+        let mut objects = BTreeMap::new();
+        for target in self.reads() {
+            match view.sight.get(&target) {
+                Seen::Found(object) => {
+                    objects.insert(target, object);
+                }
+                Seen::Missing => {}
+                Seen::Unknown => {
+                    return Err(Blocked {
+                        reason: "Watching",
+                        message: format!("{} are not watched yet", target.kind.plural),
+                    });
+                }
+                Seen::Unavailable(why) => {
+                    return Err(Blocked {
+                        reason: "Unavailable",
+                        message: format!("{} can't be watched: {why}", target.kind.plural),
+                    });
+                }
+            }
+        }
+        Ok(objects)
+    }
+
+    /// Returns what must be written for this routing.
+    pub(super) fn toward(&self, view: &View<'_>, traffic: &Traffic) -> Result<Vec<Write>, Blocked> {
+        let objects = self.objects(view)?;
+        let split = self.split_by(traffic);
+        let mut writes = Vec::new();
+        for router in &self.routers {
+            if is_untouched(*router, &split, &objects) {
+                continue;
+            }
+            let changes = router
+                .desired(&split, &objects)
+                .map_err(|error| blocked(&error))?;
+            writes.extend(written(changes, &objects));
+        }
+        Ok(writes)
+    }
+
+    /// Returns what must be written so that nothing of ours is left.
+    pub(super) fn cleared(&self, view: &View<'_>) -> Result<Vec<Write>, Blocked> {
+        let objects = self.objects(view)?;
+        let mut writes = Vec::new();
+        for router in &self.routers {
+            let changes = router
+                .cleared(&self.split, &objects)
+                .map_err(|error| blocked(&error))?;
+            writes.extend(written(changes, &objects));
+        }
+        Ok(writes)
+    }
+
+    /// Returns what the routers do, compared with what is wanted.
+    pub(super) fn look(&self, view: &View<'_>, wanted: &Traffic) -> Result<Looked, Blocked> {
+        let objects = self.objects(view)?;
+        let split = self.split_by(wanted);
+        for router in &self.routers {
+            if is_untouched(*router, &split, &objects) {
+                continue;
+            }
+            let seen = router
+                .seen(&split, &objects)
+                .map_err(|error| blocked(&error))?
+                .weight;
+            let changes = router
+                .desired(&split, &objects)
+                .map_err(|error| blocked(&error))?;
+            if !changes.is_empty() {
+                let said = format!("{} shows {seen}", router.capabilities().name);
+                return Ok(differing(wanted, seen, said, by(&changes, &objects)));
+            }
+            match router.accepted(&split, &objects) {
+                Accepted::Yes | Accepted::Unreported => {}
+                Accepted::Pending(why) | Accepted::No(why) => {
+                    return Ok(differing(wanted, seen, why, None));
+                }
+            }
+        }
+        Ok(Looked {
+            applied: wanted.clone(),
+            why_not: None,
+            by: None,
+        })
+    }
+
+    fn split_by(&self, traffic: &Traffic) -> Split {
+        Split {
+            traffic: traffic.clone(),
+            ..self.split.clone()
+        }
+    }
+}
+
+/// Whether a manager writes what a repository says.
+pub(super) fn is_repeater(manager: &str) -> bool {
+    REPEATERS.iter().any(|name| manager.contains(name))
+}
+
+/// Whether all traffic is wanted on stable, and a router has never heard of a canary.
+fn is_untouched(router: &dyn Router, split: &Split, objects: &Objects) -> bool {
+    split.traffic.is_stable_only()
+        && router
+            .cleared(split, objects)
+            .is_ok_and(|changes| changes.is_empty())
+        && router
+            .seen(split, objects)
+            .is_ok_and(|seen| seen.weight.is_zero())
+}
+
+/// Returns a routing that is not the wanted one: with the weight that is seen, or where that is right, with another mark that tells it
+/// apart.
+fn differing(wanted: &Traffic, seen: Weight, why: String, by: Option<String>) -> Looked {
+    let is_open_to_override = if seen == wanted.weight {
+        !wanted.is_open_to_override
+    } else {
+        wanted.is_open_to_override
+    };
+    Looked {
+        applied: Traffic {
+            weight: seen,
+            is_open_to_override,
+            ..wanted.clone()
+        },
+        why_not: Some(why),
+        by,
+    }
+}
+
+/// Returns who wrote the first of these objects last.
+fn by(changes: &[Change], objects: &Objects) -> Option<String> {
+    let first = changes.first()?;
+    let manager = json::last_manager(objects.get(first.target())?)?;
+    Some(manager.to_owned())
+}
+
+fn written(changes: Vec<Change>, objects: &Objects) -> Vec<Write> {
+    let write = |change| match change {
+        Change::Put(target, wanted) => {
+            put(&target, objects.get(&target), &wanted, Urgency::Traffic)
+        }
+        Change::Delete(target) => {
+            let uid = objects.get(&target).map(json::uid)?.to_owned();
+            Some(Write {
+                target,
+                what: What::Delete { uid },
+                urgency: Urgency::Traffic,
+            })
+        }
+    };
+    changes.into_iter().filter_map(write).collect()
+}
+
+fn blocked(error: &RouteError) -> Blocked {
+    Blocked {
+        reason: match error {
+            RouteError::Missing(_) => "Missing",
+            RouteError::NotOne(_) | RouteError::Form { .. } | RouteError::Cannot { .. } => {
+                "NotRouted"
+            }
+        },
+        message: error.to_string(),
+    }
+}
+
+fn ask_by(ask: &AskBy) -> HeaderMatch {
+    HeaderMatch {
+        header: ask.header.to_lowercase(),
+        value: ValueMatch::Exact(ask.value.clone()),
+    }
+}

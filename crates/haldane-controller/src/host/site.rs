@@ -1,0 +1,289 @@
+//! What runs the versions of a release: what is seen of it, and what it must become.
+
+mod alone;
+mod pairs;
+
+use std::collections::BTreeSet;
+
+use haldane_api::release::Workload;
+use haldane_core::rollout::{Replicas, Trouble};
+use haldane_router::{Backend, Kind, ObjectRef};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use self::{alone::Alone, pairs::Pairs};
+use super::{
+    deployment::Deployment,
+    record::{Live, Record, Stable},
+    version::Version,
+};
+use crate::{
+    kinds::{DEPLOYMENT, RELEASE},
+    meter::Places,
+    turn::{Key, Seen, Sight, Write},
+};
+
+/// What runs the versions of a release.
+#[derive(Clone, Debug)]
+pub(super) enum Site {
+    /// One Deployment of the user, and one of ours beside it while a version is on trial.
+    Alone(Alone),
+    /// Deployments of the user on both sides.
+    Pairs(Pairs),
+}
+
+/// What a site sees.
+pub(super) struct View<'a> {
+    /// The release.
+    pub key: &'a Key,
+    /// The release's uid.
+    pub uid: &'a str,
+    /// Whether routers split the traffic; else the share of replicas does.
+    pub is_routed: bool,
+    /// The cluster.
+    pub sight: &'a dyn Sight,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// What is seen of both sides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Scene {
+    /// Stable's replicas.
+    pub stable: Replicas,
+    /// The canary's, where it exists.
+    pub canary: Option<Replicas>,
+    /// How many replicas the canary has at its full size.
+    pub full: u32,
+    /// Why the canary is not ready, as far as is known.
+    pub trouble: Option<Trouble>,
+    /// The version that the user's objects ask for.
+    pub offered: Version,
+}
+
+/// How large the canary is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CanaryReplicas {
+    /// How many replicas.
+    pub count: u32,
+    /// Those that are older than this are to be replaced.
+    pub restart_since: Option<Timestamp>,
+}
+
+/// What there is to do while no rollout goes on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rest {
+    /// What to write.
+    pub writes: Vec<Write>,
+    /// Where stable runs from now on; to be kept before anything else.
+    pub stable: Option<Stable>,
+    /// Whether stable's Service leads to stable, so that traffic may go there alone.
+    pub is_stable_reached: bool,
+    /// Whether nothing of the last canary runs any more.
+    pub is_stopped: bool,
+    /// What still goes on, in one sentence; `None` when everything is as it is to stay.
+    pub goes_on: Option<String>,
+    /// When to look again.
+    pub at: Option<Timestamp>,
+}
+
+/// Why nothing can be done now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Blocked {
+    /// In one word.
+    pub reason: &'static str,
+    /// In one sentence.
+    pub message: String,
+}
+
+impl Site {
+    /// Returns the site of a workload.
+    pub(super) fn of(workload: &Workload) -> Result<Self, Blocked> {
+        let chosen = [
+            workload.deployment.is_some(),
+            !workload.pairs.is_empty(),
+            workload.stateful_set.is_some(),
+            workload.daemon_set.is_some(),
+        ];
+        let count = chosen.iter().filter(|is_set| **is_set).count();
+        let invalid = |message: &str| Blocked {
+            reason: "Invalid",
+            message: format!("spec.workload: {message}"),
+        };
+        match (&workload.deployment, workload.pairs.as_slice()) {
+            _ if count != 1 => Err(invalid("expected exactly one of deployment, pairs")),
+            (Some(deployment), []) => Ok(Self::Alone(Alone::new(deployment))),
+            (None, pairs @ [_, ..]) => Ok(Self::Pairs(Pairs::new(pairs))),
+            (Some(_) | None, _) => Err(invalid(
+                "StatefulSets and DaemonSets can't be rolled out yet; expected deployment or pairs",
+            )),
+        }
+    }
+
+    /// Returns the objects that matter.
+    pub(super) fn reads(&self, key: &Key, record: &Record) -> BTreeSet<ObjectRef> {
+        match self {
+            Self::Alone(site) => site.reads(key, record),
+            Self::Pairs(site) => site.reads(key),
+        }
+    }
+
+    /// Returns who gets requests on both sides.
+    pub(super) fn backends(&self) -> (Backend, Backend) {
+        match self {
+            Self::Alone(site) => site.backends(),
+            Self::Pairs(site) => site.backends(),
+        }
+    }
+
+    /// Returns what is seen.
+    pub(super) fn look(&self, view: &View<'_>, record: &Record) -> Result<Scene, Blocked> {
+        match self {
+            Self::Alone(site) => site.look(view, record),
+            Self::Pairs(site) => site.look(view, record),
+        }
+    }
+
+    /// Returns the version that serves, of a release that is new.
+    pub(super) fn adopt(&self, view: &View<'_>) -> Result<Stable, Blocked> {
+        match self {
+            Self::Alone(site) => site.adopt(view),
+            Self::Pairs(site) => site.adopt(view),
+        }
+    }
+
+    /// Returns what makes the canary as large as it is to be.
+    pub(super) fn canary(
+        &self,
+        view: &View<'_>,
+        record: &Record,
+        live: &Live,
+        size: &CanaryReplicas,
+    ) -> Result<Vec<Write>, Blocked> {
+        match self {
+            Self::Alone(site) => site.canary(view, record, live, size),
+            Self::Pairs(site) => site.canary(view, size),
+        }
+    }
+
+    /// Returns what there is to do while no rollout goes on.
+    pub(super) fn rest(
+        &self,
+        view: &View<'_>,
+        record: &Record,
+        stable: &Stable,
+        is_drained: bool,
+    ) -> Result<Rest, Blocked> {
+        match self {
+            Self::Alone(site) => site.rest(view, record, stable, is_drained),
+            Self::Pairs(site) => site.rest(view, record, stable, is_drained),
+        }
+    }
+
+    /// Returns where a version serves that was just promoted.
+    pub(super) fn promoted(&self, live: &Live, now: Timestamp) -> Stable {
+        match self {
+            Self::Alone(site) => site.promoted(live, now),
+            Self::Pairs(_) => Pairs::promoted(live, now),
+        }
+    }
+
+    /// Returns what puts an earlier version's template in place again.
+    pub(super) fn put_back(&self, view: &View<'_>, to: &Version) -> Result<Vec<Write>, Blocked> {
+        match self {
+            Self::Alone(site) => site.put_back(view, to),
+            Self::Pairs(_) => Err(Blocked {
+                reason: "CannotUndo",
+                message: format!(
+                    "the template of {} is kept nowhere; put it into the canary Deployments",
+                    to.name
+                ),
+            }),
+        }
+    }
+
+    /// Tells how somebody took a canary away that was running, if somebody did.
+    pub(super) fn taken_away(
+        &self,
+        view: &View<'_>,
+        live: &Live,
+    ) -> Result<Option<String>, Blocked> {
+        match self {
+            Self::Alone(site) => site.taken_away(view, live),
+            Self::Pairs(site) => site.taken_away(view),
+        }
+    }
+
+    /// Returns what metric systems call both sides.
+    pub(super) fn places(&self, view: &View<'_>, record: &Record, live: &Live) -> Places {
+        let (stable, canary) = match self {
+            Self::Alone(site) => site.places(record, live),
+            Self::Pairs(site) => site.places(),
+        };
+        Places {
+            namespace: view.key.namespace.clone(),
+            ingress: None,
+            route: None,
+            stable,
+            canary,
+        }
+    }
+
+    /// Returns what is left to do when the release is deleted; stable has all the traffic by then.
+    pub(super) fn leave(&self, view: &View<'_>, record: &Record) -> Result<Vec<Write>, Blocked> {
+        match self {
+            Self::Alone(site) => site.leave(view, record),
+            Self::Pairs(_) => Ok(Vec::new()),
+        }
+    }
+}
+
+impl View<'_> {
+    /// Returns an object that must be there.
+    pub(super) fn need(&self, kind: &'static Kind, name: &str) -> Result<Value, Blocked> {
+        let target = kind.named(&self.key.namespace, name);
+        self.find(kind, name)?.ok_or_else(|| Blocked {
+            reason: "Missing",
+            message: format!("{target} does not exist"),
+        })
+    }
+
+    /// Returns an object, if it is there.
+    pub(super) fn find(&self, kind: &'static Kind, name: &str) -> Result<Option<Value>, Blocked> {
+        let target = kind.named(&self.key.namespace, name);
+        match self.sight.get(&target) {
+            Seen::Found(object) => Ok(Some(object)),
+            Seen::Missing => Ok(None),
+            Seen::Unknown => Err(Blocked {
+                reason: "Watching",
+                message: format!("{} are not watched yet", kind.plural),
+            }),
+            Seen::Unavailable(why) => Err(Blocked {
+                reason: "Unavailable",
+                message: format!("{} can't be watched: {why}", kind.plural),
+            }),
+        }
+    }
+
+    /// Returns a Deployment that must be there.
+    pub(super) fn deployment(&self, name: &str) -> Result<Deployment, Blocked> {
+        self.need(&DEPLOYMENT, name).map(Deployment)
+    }
+
+    /// Names an object in the release's namespace.
+    pub(super) fn name(&self, kind: &'static Kind, name: &str) -> ObjectRef {
+        kind.named(&self.key.namespace, name)
+    }
+
+    /// Returns the reference by which an object belongs to the release.
+    pub(super) fn owner(&self) -> Value {
+        json!({
+            "apiVersion": RELEASE.api_version(),
+            "kind": RELEASE.kind,
+            "name": self.key.name,
+            "uid": self.uid,
+            "controller": true,
+            "blockOwnerDeletion": true,
+        })
+    }
+}

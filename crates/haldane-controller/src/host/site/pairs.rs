@@ -1,0 +1,307 @@
+//! Pairs of Deployments that people made: nothing is created; templates are copied and replicas are set.
+//!
+//! A version begins where a canary's template is put in place, and ends where it is copied to stable. Several pairs go together: they
+//! are one version, and the worst of them decides.
+//!
+//! **Invariant:** stable's template becomes nothing but what was judged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use haldane_api::release::Pair;
+use haldane_core::rollout::{Replicas, Trouble};
+use haldane_router::{Backend, ObjectRef};
+use serde_json::{Value, json};
+
+use super::{
+    Blocked, CanaryReplicas, Deployment, Live, Record, Rest, Scene, Stable, Version, View,
+};
+use crate::{
+    host::{
+        deployment::restart,
+        json::{self as read, put, set},
+        version::transplanted,
+    },
+    kinds::{DEPLOYMENT, SERVICE},
+    meter::Place,
+    turn::{Key, Urgency, Write},
+};
+
+/// Pairs that go together.
+#[derive(Clone, Debug)]
+pub(in crate::host) struct Pairs(Vec<Pair>);
+
+/// Both Deployments of a pair.
+struct Sides<'a> {
+    pair: &'a Pair,
+    stable: Deployment,
+    canary: Option<Deployment>,
+}
+
+impl Pairs {
+    pub(super) fn new(pairs: &[Pair]) -> Self {
+        Self(pairs.to_vec())
+    }
+
+    pub(super) fn reads(&self, key: &Key) -> BTreeSet<ObjectRef> {
+        let of = |pair: &Pair| {
+            let (stable, canary) = services(pair);
+            [
+                DEPLOYMENT.named(&key.namespace, &pair.stable),
+                DEPLOYMENT.named(&key.namespace, &pair.canary),
+                SERVICE.named(&key.namespace, stable),
+                SERVICE.named(&key.namespace, canary),
+            ]
+        };
+        self.0.iter().flat_map(of).collect()
+    }
+
+    pub(super) fn backends(&self) -> (Backend, Backend) {
+        let side = |role: &str, name: fn(&Pair) -> &str| Backend {
+            service: self.0.first().map(name).unwrap_or_default().to_owned(),
+            labels: BTreeMap::from([("version".to_owned(), role.to_owned())]),
+        };
+        (
+            side("stable", |pair| services(pair).0),
+            side("canary", |pair| services(pair).1),
+        )
+    }
+
+    fn sides(&self, view: &View<'_>) -> Result<Vec<Sides<'_>>, Blocked> {
+        let mut sides = Vec::new();
+        for pair in &self.0 {
+            sides.push(Sides {
+                pair,
+                stable: view.deployment(&pair.stable)?,
+                canary: view.find(&DEPLOYMENT, &pair.canary)?.map(Deployment),
+            });
+        }
+        Ok(sides)
+    }
+
+    pub(super) fn look(&self, view: &View<'_>, record: &Record) -> Result<Scene, Blocked> {
+        let sides = self.sides(view)?;
+        let canaries: Option<Vec<&Deployment>> =
+            sides.iter().map(|side| side.canary.as_ref()).collect();
+        let stable = record.stable.as_ref().map(|stable| &stable.version);
+        let offered = match canaries {
+            Some(canaries) => version(&canaries, stable),
+            None => version(&stables(&sides), stable),
+        };
+        let seen = |side: &Sides<'_>| side.canary.as_ref().map(Deployment::seen);
+        let canary: Option<Vec<Replicas>> = sides.iter().map(seen).collect();
+        let full = sides.iter().map(Sides::full).min().unwrap_or(1);
+        Ok(Scene {
+            stable: worst(
+                &sides
+                    .iter()
+                    .map(|side| side.stable.seen())
+                    .collect::<Vec<_>>(),
+            ),
+            canary: canary.map(|all| worst(&all)),
+            full,
+            trouble: sides.iter().find_map(Sides::trouble),
+            offered,
+        })
+    }
+
+    pub(super) fn adopt(&self, view: &View<'_>) -> Result<Stable, Blocked> {
+        let sides = self.sides(view)?;
+        if let Some(side) = sides.iter().find(|side| side.stable.seen().ready == 0) {
+            return Err(Blocked {
+                reason: "Waiting",
+                message: format!("waits for a ready pod of Deployment {}", side.pair.stable),
+            });
+        }
+        Ok(Stable {
+            version: version(&stables(&sides), None),
+            pods: String::new(),
+            beside: None,
+            since: view.now,
+        })
+    }
+
+    pub(super) fn canary(
+        &self,
+        view: &View<'_>,
+        size: &CanaryReplicas,
+    ) -> Result<Vec<Write>, Blocked> {
+        let mut writes = Vec::new();
+        for side in self.sides(view)? {
+            let Some(canary) = &side.canary else { continue };
+            let mut wanted = canary.0.clone();
+            // Who runs more canaries than we would keeps them.
+            let count = if size.count == 0 {
+                0
+            } else {
+                canary.replicas().max(size.count)
+            };
+            set(&mut wanted, &["spec", "replicas"], json!(count));
+            restart(&mut wanted, size.restart_since);
+            let target = view.name(&DEPLOYMENT, &side.pair.canary);
+            writes.extend(put(&target, Some(&canary.0), &wanted, Urgency::Rest));
+        }
+        Ok(writes)
+    }
+
+    pub(super) fn rest(
+        &self,
+        view: &View<'_>,
+        record: &Record,
+        stable: &Stable,
+        is_drained: bool,
+    ) -> Result<Rest, Blocked> {
+        let sides = self.sides(view)?;
+        if stable.beside.is_some() {
+            return Ok(take_in(view, &sides, stable));
+        }
+        let mut rest = Rest {
+            is_stable_reached: true,
+            is_stopped: sides.iter().all(Sides::is_stopped),
+            ..Rest::default()
+        };
+        if record.stop && is_drained {
+            for side in sides.iter().filter(|side| !side.is_stopped()) {
+                let Some(canary) = &side.canary else { continue };
+                let mut wanted = canary.0.clone();
+                set(&mut wanted, &["spec", "replicas"], json!(0));
+                let target = view.name(&DEPLOYMENT, &side.pair.canary);
+                rest.writes
+                    .extend(put(&target, Some(&canary.0), &wanted, Urgency::Rest));
+            }
+        }
+        Ok(rest)
+    }
+
+    /// Tells who took a canary away, and how, if somebody did.
+    pub(super) fn taken_away(&self, view: &View<'_>) -> Result<Option<String>, Blocked> {
+        for side in self.sides(view)? {
+            let name = &side.pair.canary;
+            match &side.canary {
+                None => return Ok(Some(format!("Deployment {name} was deleted"))),
+                Some(canary) if canary.replicas() == 0 => {
+                    let by = read::by_whom(&canary.0);
+                    return Ok(Some(format!("Deployment {name} was scaled to 0{by}")));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns what metric systems call both sides of the first pair.
+    pub(super) fn places(&self) -> (Place, Place) {
+        let place = |deployment: &str, service: &str| Place {
+            deployment: deployment.to_owned(),
+            service: service.to_owned(),
+            replica_set: None,
+        };
+        let Some(pair) = self.0.first() else {
+            return (Place::default(), Place::default());
+        };
+        let (stable, canary) = services(pair);
+        (place(&pair.stable, stable), place(&pair.canary, canary))
+    }
+
+    /// Returns where a version serves that was just promoted.
+    pub(in crate::host) fn promoted(live: &Live, now: jiff::Timestamp) -> Stable {
+        Stable {
+            version: live.canary.clone(),
+            pods: String::new(),
+            beside: Some("canary".to_owned()),
+            since: now,
+        }
+    }
+}
+
+impl Sides<'_> {
+    fn full(&self) -> u32 {
+        let stable = self.stable.replicas();
+        self.pair.replicas.unwrap_or(stable).max(1)
+    }
+
+    fn is_stopped(&self) -> bool {
+        let canary = self.canary.as_ref();
+        canary.is_none_or(|canary| canary.replicas() == 0)
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.canary.as_ref().and_then(Deployment::trouble)
+    }
+}
+
+/// Copies the version that was promoted to stable, and tells when it serves there.
+fn take_in(view: &View<'_>, sides: &[Sides<'_>], stable: &Stable) -> Rest {
+    let own = |version: Version| Rest {
+        stable: Some(Stable {
+            version,
+            pods: String::new(),
+            beside: None,
+            since: view.now,
+        }),
+        goes_on: Some("stable serves again".to_owned()),
+        ..Rest::default()
+    };
+    let is_copied = version(&stables(sides), None).hash == stable.version.hash;
+    if is_copied && sides.iter().all(|side| side.stable.is_rolled_out()) {
+        return own(stable.version.clone());
+    }
+    let canaries: Option<Vec<&Deployment>> =
+        sides.iter().map(|side| side.canary.as_ref()).collect();
+    let is_there =
+        canaries.is_some_and(|canaries| version(&canaries, None).hash == stable.version.hash);
+    if !is_copied && !is_there {
+        // What was judged is nowhere any more: stable goes on with what it has.
+        return own(version(&stables(sides), None));
+    }
+    let mut rest = Rest {
+        goes_on: Some(format!("{} is copied to stable", stable.version.name)),
+        ..Rest::default()
+    };
+    for side in sides.iter().filter(|_| !is_copied) {
+        let Some(canary) = &side.canary else { continue };
+        let mut wanted = side.stable.0.clone();
+        let (from, to) = (canary.selector(), side.stable.selector());
+        set(
+            &mut wanted,
+            &["spec", "template"],
+            transplanted(canary.template(), from, side.stable.template(), to),
+        );
+        let target = view.name(&DEPLOYMENT, &side.pair.stable);
+        let write = put(&target, Some(&side.stable.0), &wanted, Urgency::Rest);
+        rest.writes.extend(write);
+    }
+    rest
+}
+
+fn services(pair: &Pair) -> (&str, &str) {
+    (
+        pair.stable_service.as_deref().unwrap_or(&pair.stable),
+        pair.canary_service.as_deref().unwrap_or(&pair.canary),
+    )
+}
+
+fn stables<'a>(sides: &'a [Sides<'_>]) -> Vec<&'a Deployment> {
+    sides.iter().map(|side| &side.stable).collect()
+}
+
+fn version(deployments: &[&Deployment], other: Option<&Version>) -> Version {
+    let templates: Vec<(&Value, &Value)> = deployments
+        .iter()
+        .map(|one| (one.template(), one.selector()))
+        .collect();
+    let version = Version::of(&templates, other);
+    match other {
+        Some(other) if other.hash == version.hash => other.clone(),
+        Some(_) | None => version,
+    }
+}
+
+/// Returns the replicas of several Deployments as those of the one that is furthest behind.
+fn worst(all: &[Replicas]) -> Replicas {
+    let behind = |one: &Replicas| one.wanted.saturating_sub(one.ready);
+    let found = all.iter().max_by_key(|one| (behind(one), one.ready == 0));
+    Replicas {
+        existing: all.iter().map(|one| one.existing).max().unwrap_or(0),
+        ..found.copied().unwrap_or_default()
+    }
+}

@@ -1,0 +1,292 @@
+//! Rollouts of one Deployment.
+
+use serde_json::{Value, json};
+
+use super::world::World;
+use crate::kinds::{DEPLOYMENT, RELEASE, SERVICE};
+
+pub(super) fn deployment(image: &str) -> Value {
+    json!({"spec": {
+        "replicas": 3,
+        "selector": {"matchLabels": {"app": "shop"}},
+        "template": {
+            "metadata": {"labels": {"app": "shop"}},
+            "spec": {"containers": [{"name": "shop", "image": image}]},
+        },
+    }})
+}
+
+pub(super) fn begun() -> World {
+    let mut world = World::new();
+    world.apply(&DEPLOYMENT, "shop", deployment("shop:v1"));
+    world.apply(
+        &SERVICE,
+        "shop",
+        json!({"spec": {"selector": {"app": "shop"}, "ports": [{"port": 80, "targetPort": 8080}]}}),
+    );
+    world.apply(
+        &RELEASE,
+        "shop",
+        json!({"spec": {
+            "workload": {"deployment": {"name": "shop"}},
+            "rollout": {
+                "steps": ["10%", "50%"], "hold": "10s", "guards": "none", "bake": "0s",
+                "deadlines": {"ready": "60s", "drain": "5s"},
+            },
+        }}),
+    );
+    world.pass(60);
+    world
+}
+
+pub(super) fn command(world: &mut World, id: &str, command: &Value) {
+    let mut command = command.clone();
+    command["id"] = json!(id);
+    command["by"] = json!("ann");
+    let annotations = json!({"haldane.dev/command": command.to_string()});
+    world.patch(
+        "kubectl",
+        &RELEASE,
+        "shop",
+        &json!({"metadata": {"annotations": annotations}}),
+    );
+}
+
+fn canaries(world: &World) -> Vec<String> {
+    let all = world.objects.keys();
+    all.filter(|target| target.kind == &DEPLOYMENT && target.name != "shop")
+        .map(|target| target.name.clone())
+        .collect()
+}
+
+/// What a release comes to when everything is done: its version, and that nothing of the way is left.
+pub(super) fn end(world: &World) -> (String, String, Value, Vec<String>) {
+    let status = world.status();
+    (
+        status["phase"].as_str().unwrap_or_default().to_owned(),
+        status["stable"].as_str().unwrap_or_default().to_owned(),
+        world.get(&DEPLOYMENT, "shop")["spec"]["paused"].clone(),
+        canaries(world),
+    )
+}
+
+#[test]
+fn a_deployment_is_taken_over_and_left_as_it_is() {
+    let mut world = begun();
+    assert_eq!(
+        end(&world),
+        ("Idle".to_owned(), "v1".to_owned(), json!(true), vec![])
+    );
+    let writes = world.log.len();
+    world.pass(3_600);
+    assert_eq!(world.log.len(), writes, "{:#?}", &world.log[writes..]);
+}
+
+#[test]
+fn a_good_version_is_promoted_and_taken_in() {
+    let mut world = begun();
+    world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
+    world.pass(120);
+    assert_eq!(
+        end(&world),
+        ("Completed".to_owned(), "v2".to_owned(), json!(true), vec![])
+    );
+    let template = &world.get(&DEPLOYMENT, "shop")["spec"]["template"];
+    assert_eq!(template["spec"]["containers"][0]["image"], "shop:v2");
+    let writes = world.log.len();
+    world.pass(3_600);
+    assert_eq!(world.log.len(), writes, "{:#?}", &world.log[writes..]);
+}
+
+#[test]
+fn a_version_that_never_is_ready_is_rolled_back_and_not_tried_again() {
+    let mut world = begun();
+    world.apply(&DEPLOYMENT, "shop", deployment("shop:broken"));
+    world.pass(300);
+    assert_eq!(
+        end(&world),
+        (
+            "RolledBack".to_owned(),
+            "v1".to_owned(),
+            json!(true),
+            vec![]
+        )
+    );
+    assert_eq!(world.status()["history"].as_array().unwrap().len(), 1);
+    // Git says the same again: nothing follows.
+    let writes = world.log.len();
+    world.apply(&DEPLOYMENT, "shop", deployment("shop:broken"));
+    world.pass(3_600);
+    assert_eq!(world.log.len(), writes, "{:#?}", &world.log[writes..]);
+    // The old image is no rollout; the next one is.
+    world.apply(&DEPLOYMENT, "shop", deployment("shop:v1"));
+    world.pass(60);
+    world.apply(&DEPLOYMENT, "shop", deployment("shop:v3"));
+    world.pass(120);
+    assert_eq!(world.status()["stable"], "v3");
+}
+
+#[test]
+fn an_image_that_changed_while_nobody_looked_is_rolled_out_by_nobody_else() {
+    let mut world = begun();
+    // The manifest in Git has no `paused`; it is applied without Haldane.
+    world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
+    let sets = |world: &World| {
+        let all = world.objects.iter();
+        all.filter(|(_, object)| object.to_string().contains("shop:v2"))
+            .filter(|(target, _)| target.kind.kind == "ReplicaSet")
+            .count()
+    };
+    assert_eq!(sets(&world), 0);
+}
+
+#[test]
+fn an_abort_takes_the_canary_away_first() {
+    let mut world = begun();
+    world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
+    world.pass(8);
+    assert_eq!(world.status()["phase"], "Progressing");
+    command(
+        &mut world,
+        "1",
+        &json!({"name": "abort", "reason": "customers complain"}),
+    );
+    let before = world.log.len();
+    world.settle();
+    assert!(
+        world.log[before].starts_with("merge Deployment prod/shop-canary-"),
+        "{}",
+        world.log[before]
+    );
+    assert_eq!(world.status()["command"]["result"], "Done");
+    world.pass(60);
+    assert_eq!(
+        end(&world),
+        (
+            "RolledBack".to_owned(),
+            "v1".to_owned(),
+            json!(true),
+            vec![]
+        )
+    );
+    let message = world.status()["message"].as_str().unwrap();
+    assert!(
+        message.contains("ann") && message.contains("customers complain"),
+        "{message}"
+    );
+    // An old command that comes back is known.
+    command(&mut world, "2", &json!({"name": "retry"}));
+    world.pass(5);
+    assert_eq!(world.status()["phase"], "Progressing");
+    command(&mut world, "1", &json!({"name": "abort"}));
+    world.pass(120);
+    assert_eq!(world.status()["stable"], "v2");
+}
+
+#[test]
+fn undo_goes_back_to_the_version_before() {
+    let mut world = begun();
+    world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
+    world.pass(120);
+    command(&mut world, "1", &json!({"name": "undo"}));
+    world.pass(120);
+    assert_eq!(
+        end(&world),
+        ("Completed".to_owned(), "v1".to_owned(), json!(true), vec![])
+    );
+    let template = &world.get(&DEPLOYMENT, "shop")["spec"]["template"];
+    assert_eq!(template["spec"]["containers"][0]["image"], "shop:v1");
+}
+
+#[test]
+fn a_newer_version_takes_the_place_of_the_one_on_trial() {
+    let mut world = begun();
+    world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
+    world.pass(8);
+    world.apply(&DEPLOYMENT, "shop", deployment("shop:v3"));
+    world.pass(180);
+    assert_eq!(
+        end(&world),
+        ("Completed".to_owned(), "v3".to_owned(), json!(true), vec![])
+    );
+    let phases: Vec<&str> = world.status()["history"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|past| past["phase"].as_str().unwrap())
+        .collect();
+    assert_eq!(phases, ["Completed", "RolledBack"]);
+}
+
+#[test]
+fn a_canary_that_somebody_scales_to_nothing_is_an_abort() {
+    for is_up in [true, false] {
+        let mut world = begun();
+        world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
+        world.pass(8);
+        let canary = canaries(&world).remove(0);
+        world.patch(
+            "kubectl-scale",
+            &DEPLOYMENT,
+            &canary,
+            &json!({"spec": {"replicas": 0}}),
+        );
+        if !is_up {
+            world.host = super::world::silent();
+        }
+        world.pass(60);
+        assert_eq!(end(&world).0, "RolledBack");
+        let message = world.status()["message"].as_str().unwrap();
+        assert!(
+            message.contains("scaled to 0 by kubectl-scale"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn a_release_that_is_deleted_leaves_the_deployment_to_kubernetes() {
+    let mut world = begun();
+    world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
+    world.pass(8);
+    world.delete(&RELEASE, "shop");
+    world.pass(60);
+    assert!(
+        world.find(&RELEASE, "shop").is_none(),
+        "{:#}",
+        world.status()
+    );
+    assert_eq!(canaries(&world), Vec::<String>::new());
+    let left = world.get(&DEPLOYMENT, "shop");
+    // What was not judged is not let loose.
+    assert_eq!(left["spec"]["paused"], true);
+    assert_eq!(left["metadata"]["annotations"], json!({}));
+
+    let mut world = begun();
+    world.delete(&RELEASE, "shop");
+    world.pass(60);
+    assert!(world.find(&RELEASE, "shop").is_none());
+    assert_eq!(world.get(&DEPLOYMENT, "shop")["spec"].get("paused"), None);
+}
+
+#[test]
+fn two_releases_do_not_share_a_deployment() {
+    let mut world = begun();
+    world.patch(
+        "kubectl",
+        &DEPLOYMENT,
+        "shop",
+        &json!({"metadata": {"annotations": {"haldane.dev/claimed-by": "other"}}}),
+    );
+    world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
+    world.pass(60);
+    assert!(canaries(&world).is_empty());
+    let status = world.status();
+    assert!(
+        status["message"]
+            .as_str()
+            .unwrap()
+            .contains("Release other"),
+        "{status:#}"
+    );
+}

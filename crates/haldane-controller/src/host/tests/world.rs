@@ -1,0 +1,496 @@
+//! A cluster as data: writes are taken as the API server takes them, and Deployments, ReplicaSets and endpoints follow.
+//!
+//! What it does is what the controllers of Kubernetes were seen to do on the test plane; the same rollouts run there, too.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use haldane_core::{
+    RolloutId,
+    plan::Gate,
+    rollout::{GateAnswer, GateKey},
+};
+use haldane_router::{Kind, ObjectRef};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    asker::{Asker, Subject},
+    host::{Ports, ReleaseHost, json::difference},
+    kinds::{DEPLOYMENT, ENDPOINT_SLICE, RELEASE, REPLICA_SET, SERVICE},
+    meter::{Measured, Meter, Watch},
+    turn::{Event, Host, Key, Seen, Sight, Then, What, Write},
+};
+
+/// The namespace of everything.
+pub(super) const NS: &str = "prod";
+
+/// How many turns may follow each other at once.
+const TURNS_MAX: u32 = 60;
+
+/// A cluster.
+pub(super) struct World {
+    pub(super) objects: BTreeMap<ObjectRef, Value>,
+    pub(super) host: ReleaseHost,
+    pub(super) now: Timestamp,
+    /// Every write, in words.
+    pub(super) log: Vec<String>,
+    pub(super) events: Vec<Event>,
+    number: u64,
+    /// How many writes are still taken; the host dies at the next one.
+    pub(super) writes_left: Option<u32>,
+    pub(super) deaths: u32,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self {
+            objects: BTreeMap::new(),
+            host: silent(),
+            now: "2026-11-21T10:00:00Z".parse().unwrap(),
+            log: Vec::new(),
+            events: Vec::new(),
+            number: 100,
+            writes_left: None,
+            deaths: 0,
+        }
+    }
+
+    pub(super) fn key() -> Key {
+        Key {
+            namespace: NS.to_owned(),
+            name: "shop".to_owned(),
+        }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
+    /// Puts an object as a person would.
+    pub(super) fn apply(&mut self, kind: &'static Kind, name: &str, object: Value) {
+        self.apply_by("kubectl", kind, name, object);
+    }
+
+    pub(super) fn apply_by(
+        &mut self,
+        by: &str,
+        kind: &'static Kind,
+        name: &str,
+        mut object: Value,
+    ) {
+        let target = kind.named(NS, name);
+        object["apiVersion"] = json!(kind.api_version());
+        object["kind"] = json!(kind.kind);
+        object["metadata"]["name"] = json!(name);
+        object["metadata"]["namespace"] = json!(NS);
+        match self.objects.get(&target).cloned() {
+            Some(old) => {
+                let mut new = old;
+                merge(&mut new, &object);
+                self.store(&target, new, by, false);
+            }
+            None => self.store(&target, object, by, false),
+        }
+    }
+
+    /// Patches an object as a person would.
+    pub(super) fn patch(&mut self, by: &str, kind: &'static Kind, name: &str, patch: &Value) {
+        let target = kind.named(NS, name);
+        let mut object = self.objects[&target].clone();
+        merge(&mut object, patch);
+        self.store(&target, object, by, false);
+    }
+
+    fn store(&mut self, target: &ObjectRef, mut object: Value, by: &str, is_status: bool) {
+        let old = self.objects.get(target).cloned();
+        if old.as_ref() == Some(&object) {
+            return;
+        }
+        let number = self.next();
+        let metadata = object["metadata"].as_object_mut().unwrap();
+        metadata
+            .entry("uid")
+            .or_insert_with(|| json!(format!("uid-{number}")));
+        metadata.insert("resourceVersion".to_owned(), json!(number.to_string()));
+        let spec_of = |object: &Value| object.get("spec").cloned();
+        let is_changed = old.as_ref().and_then(&spec_of) != spec_of(&object);
+        let generation = old
+            .as_ref()
+            .map_or(0, |old| old["metadata"]["generation"].as_u64().unwrap_or(0));
+        object["metadata"]["generation"] = json!(generation + u64::from(is_changed && !is_status));
+        if !is_status {
+            object["metadata"]["managedFields"] =
+                json!([{"manager": by, "time": self.now.to_string(), "operation": "Update"}]);
+        }
+        let is_gone = object["metadata"].get("deletionTimestamp").is_some()
+            && object["metadata"]["finalizers"]
+                .as_array()
+                .is_none_or(Vec::is_empty);
+        if is_gone {
+            self.objects.remove(target);
+        } else {
+            self.objects.insert(target.clone(), object);
+        }
+    }
+
+    pub(super) fn get(&self, kind: &'static Kind, name: &str) -> &Value {
+        let target = kind.named(NS, name);
+        self.objects
+            .get(&target)
+            .unwrap_or_else(|| panic!("{target} is missing"))
+    }
+
+    pub(super) fn find(&self, kind: &'static Kind, name: &str) -> Option<&Value> {
+        self.objects.get(&kind.named(NS, name))
+    }
+
+    pub(super) fn status(&self) -> &Value {
+        &self.get(&RELEASE, "shop")["status"]
+    }
+
+    pub(super) fn delete(&mut self, kind: &'static Kind, name: &str) {
+        let target = kind.named(NS, name);
+        let has_finalizers = self.objects[&target]["metadata"]["finalizers"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty());
+        if has_finalizers {
+            let now = self.now.to_string();
+            self.patch(
+                "kubectl",
+                kind,
+                name,
+                &json!({"metadata": {"deletionTimestamp": now}}),
+            );
+        } else {
+            self.objects.remove(&target);
+        }
+    }
+
+    /// Lets the host write until nothing follows any more, and Kubernetes follow; returns when the host wants to look again.
+    pub(super) fn settle(&mut self) -> Option<Timestamp> {
+        for _ in 0..TURNS_MAX {
+            self.follow();
+            let before = self.number;
+            let turn = self.host.turn(&Self::key(), &Eyes(&self.objects), self.now);
+            let is_done = self.take(&turn.writes);
+            if is_done {
+                self.events.extend(turn.events);
+            }
+            self.follow();
+            match turn.then {
+                Then::Again => {}
+                Then::OnChange | Then::At(_) if before != self.number => {}
+                Then::OnChange => return None,
+                Then::At(at) if at <= self.now => {}
+                Then::At(at) => return Some(at),
+            }
+        }
+        let last = &self.log[self.log.len().saturating_sub(12)..];
+        panic!("no end of writes: {last:#?}\n{:#}", self.status());
+    }
+
+    /// Takes the writes of one turn.
+    pub(super) fn turn(&mut self) {
+        self.follow();
+        let turn = self.host.turn(&Self::key(), &Eyes(&self.objects), self.now);
+        self.take(&turn.writes);
+        self.follow();
+    }
+
+    /// Lets time pass, looking whenever the host wants to.
+    pub(super) fn pass(&mut self, seconds: i64) {
+        let end = self.now + SignedDuration::from_secs(seconds);
+        loop {
+            let next = self.settle();
+            match next {
+                Some(at) if at < end => self.now = at,
+                Some(_) | None => break,
+            }
+        }
+        self.now = end;
+        self.settle();
+    }
+
+    fn take(&mut self, writes: &[Write]) -> bool {
+        for write in writes {
+            if let Some(left) = &mut self.writes_left {
+                if *left == 0 {
+                    // It dies before this write; what it knew is gone.
+                    self.host = silent();
+                    self.writes_left = None;
+                    self.deaths += 1;
+                    return false;
+                }
+                *left -= 1;
+            }
+            if let Err(why) = self.write(write) {
+                self.log.push(format!("{}: {why}", write.target));
+                return false;
+            }
+        }
+        true
+    }
+
+    fn write(&mut self, write: &Write) -> Result<(), String> {
+        let target = &write.target;
+        let seen = self.objects.get(target).cloned();
+        match &write.what {
+            What::Create(object) => {
+                if seen.is_some() {
+                    return Err("exists".to_owned());
+                }
+                self.log.push(format!("create {target}"));
+                self.store(target, object.clone(), "haldane-controller", false);
+            }
+            What::Merge {
+                patch,
+                resource_version,
+            }
+            | What::MergeStatus {
+                patch,
+                resource_version,
+            } => {
+                let mut object = seen.ok_or("missing")?;
+                let version = object["metadata"]["resourceVersion"].as_str();
+                if resource_version
+                    .as_deref()
+                    .is_some_and(|wanted| Some(wanted) != version)
+                {
+                    return Err("conflict".to_owned());
+                }
+                let is_status = matches!(write.what, What::MergeStatus { .. });
+                self.log.push(format!(
+                    "{} {target} {}",
+                    if is_status { "status" } else { "merge" },
+                    short(patch)
+                ));
+                merge(&mut object, patch);
+                self.store(target, object, "haldane-controller", is_status);
+            }
+            What::Delete { uid } => {
+                let object = seen.ok_or("missing")?;
+                if object["metadata"]["uid"] != json!(uid) {
+                    return Err("another uid".to_owned());
+                }
+                self.log.push(format!("delete {target}"));
+                self.objects.remove(target);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the controllers of Kubernetes do all that they have to do.
+    fn follow(&mut self) {
+        self.collect_garbage();
+        let deployments: Vec<(ObjectRef, Value)> = self.of(&DEPLOYMENT);
+        for (target, deployment) in deployments {
+            self.follow_deployment(&target, deployment);
+        }
+        for (target, service) in self.of(&SERVICE) {
+            self.follow_service(&target, &service);
+        }
+    }
+
+    fn of(&self, kind: &'static Kind) -> Vec<(ObjectRef, Value)> {
+        let all = self.objects.iter();
+        all.filter(|(target, _)| target.kind == kind)
+            .map(|(target, object)| (target.clone(), object.clone()))
+            .collect()
+    }
+
+    fn collect_garbage(&mut self) {
+        let uids: Vec<Value> = self
+            .objects
+            .values()
+            .map(|object| object["metadata"]["uid"].clone())
+            .collect();
+        self.objects.retain(|_, object| {
+            let owners = object["metadata"]["ownerReferences"].as_array();
+            owners.is_none_or(|owners| owners.iter().all(|owner| uids.contains(&owner["uid"])))
+        });
+    }
+
+    fn follow_deployment(&mut self, target: &ObjectRef, mut deployment: Value) {
+        let uid = deployment["metadata"]["uid"].clone();
+        let template = deployment["spec"]["template"].clone();
+        let hash = format!("{:x}", checksum(&template));
+        let replicas = deployment["spec"]["replicas"].as_u64().unwrap_or(1);
+        let is_paused = deployment["spec"]["paused"] == json!(true);
+        let mine = |object: &Value| object["metadata"]["ownerReferences"][0]["uid"] == uid;
+        let sets: Vec<(ObjectRef, Value)> = self
+            .of(&REPLICA_SET)
+            .into_iter()
+            .filter(|(_, set)| mine(set))
+            .collect();
+        let name = format!("{}-{hash}", target.name);
+        let has_new = sets.iter().any(|(set, _)| set.name == name);
+        if !is_paused && !has_new {
+            let mut labelled = template.clone();
+            labelled["metadata"]["labels"]["pod-template-hash"] = json!(hash);
+            let set = json!({
+                "metadata": {
+                    "labels": labelled["metadata"]["labels"],
+                    "ownerReferences": [{"uid": uid, "controller": true}],
+                },
+                "spec": {"replicas": 0, "template": labelled},
+            });
+            self.apply_by("kube-controller-manager", &REPLICA_SET, &name, set);
+        }
+        // A paused Deployment scales the one that is active; else the new one has all.
+        for (set, object) in self
+            .of(&REPLICA_SET)
+            .into_iter()
+            .filter(|(_, set)| mine(set))
+        {
+            let is_new = set.name == name;
+            let is_active = object["spec"]["replicas"].as_u64() > Some(0);
+            let size = match (is_paused, is_new, is_active) {
+                (false, true, _) | (true, _, true) => replicas,
+                (false, false, _) | (true, _, false) => 0,
+            };
+            let mut object = object;
+            object["spec"]["replicas"] = json!(size);
+            self.store(&set, object, "kube-controller-manager", false);
+        }
+        let sizes = |is_new: bool| -> u64 {
+            let sets = self.of(&REPLICA_SET).into_iter();
+            sets.filter(|(set, object)| mine(object) && (!is_new || set.name == name))
+                .map(|(_, object)| object["spec"]["replicas"].as_u64().unwrap_or(0))
+                .sum()
+        };
+        let is_bad = template.to_string().contains("broken");
+        let ready = if is_bad { 0 } else { sizes(false) };
+        deployment["status"] = json!({
+            "observedGeneration": deployment["metadata"]["generation"],
+            "replicas": sizes(false),
+            "updatedReplicas": sizes(true),
+            "readyReplicas": ready,
+            "availableReplicas": ready,
+        });
+        self.store(target, deployment, "kube-controller-manager", true);
+    }
+
+    fn follow_service(&mut self, target: &ObjectRef, service: &Value) {
+        let selector = service["spec"]["selector"].as_object().unwrap().clone();
+        let mut endpoints = Vec::new();
+        for (set, object) in self.of(&REPLICA_SET) {
+            let labels = &object["spec"]["template"]["metadata"]["labels"];
+            if selector.iter().all(|(key, value)| &labels[key] == value) {
+                for index in 0..object["spec"]["replicas"].as_u64().unwrap_or(0) {
+                    endpoints.push(json!({
+                        "conditions": {"ready": true},
+                        "targetRef": {"name": format!("{}-{index}", set.name)},
+                    }));
+                }
+            }
+        }
+        let slice = json!({
+            "metadata": {"ownerReferences": [{"uid": service["metadata"]["uid"], "controller": true}]},
+            "endpoints": endpoints,
+        });
+        self.apply_by(
+            "kube-controller-manager",
+            &ENDPOINT_SLICE,
+            &format!("{}-x", target.name),
+            slice,
+        );
+    }
+}
+
+/// Returns a host that measures nothing and asks nobody.
+pub(super) fn silent() -> ReleaseHost {
+    ReleaseHost::new(Ports {
+        meter: Arc::new(Silence),
+        asker: Arc::new(Silence),
+    })
+}
+
+/// Nobody measures, and nobody answers.
+#[derive(Debug)]
+struct Silence;
+
+impl Meter for Silence {
+    fn watch(&self, _: &Key, _: Option<&Watch>) {}
+
+    fn take(&self, _: &Key) -> Measured {
+        Measured::default()
+    }
+}
+
+impl Asker for Silence {
+    fn ask(&self, _: &Key, _: &GateKey, _: &Gate, _: &Subject) {}
+
+    fn answers(&self, _: &Key) -> Vec<GateAnswer> {
+        Vec::new()
+    }
+
+    fn forget(&self, _: &Key, _: &RolloutId) {}
+
+    fn remove(&self, _: &Key) {}
+}
+
+/// What the host sees of a world.
+struct Eyes<'a>(&'a BTreeMap<ObjectRef, Value>);
+
+impl Sight for Eyes<'_> {
+    fn get(&self, target: &ObjectRef) -> Seen {
+        self.0
+            .get(target)
+            .map_or(Seen::Missing, |object| Seen::Found(object.clone()))
+    }
+
+    fn owned(&self, kind: &'static Kind, _: &str, uid: &str) -> Vec<Value> {
+        let of = |object: &&Value| object["metadata"]["ownerReferences"][0]["uid"] == json!(uid);
+        let all = self.0.iter().filter(|(target, _)| target.kind == kind);
+        let mut found: Vec<Value> = all.map(|(_, object)| object).filter(of).cloned().collect();
+        found.sort_by_key(|object| {
+            let version = object["metadata"]["uid"].as_str().unwrap();
+            version.trim_start_matches("uid-").parse::<u64>().unwrap()
+        });
+        found
+    }
+}
+
+fn merge(object: &mut Value, patch: &Value) {
+    let Some(patch) = patch.as_object() else {
+        *object = patch.clone();
+        return;
+    };
+    if !object.is_object() {
+        *object = Value::Object(Map::new());
+    }
+    let map = object.as_object_mut().unwrap();
+    for (key, value) in patch {
+        if value.is_null() {
+            map.remove(key);
+        } else {
+            merge(map.entry(key.clone()).or_insert(Value::Null), value);
+        }
+    }
+}
+
+fn checksum(value: &Value) -> u32 {
+    let text = value.to_string();
+    text.bytes().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    })
+}
+
+/// Returns a patch without what is long.
+fn short(patch: &Value) -> String {
+    let mut patch = patch.clone();
+    if let Some(status) = patch.get_mut("status").and_then(Value::as_object_mut) {
+        status.retain(|key, _| ["phase", "step", "weight", "message"].contains(&key.as_str()));
+    }
+    patch.to_string()
+}
+
+#[test]
+fn the_world_merges_as_the_api_server_does() {
+    let mut object = json!({"a": 1, "b": {"c": 2, "d": [1]}});
+    let wanted = json!({"b": {"c": 3, "d": []}, "e": {"f": 1}});
+    let patch = difference(&object, &wanted).unwrap();
+    merge(&mut object, &patch);
+    assert_eq!(object, wanted);
+}

@@ -1,0 +1,43 @@
+//! The kinds of objects that every release needs.
+
+use haldane_router::Kind;
+
+/// What people write.
+pub const RELEASE: Kind = Kind {
+    group: "haldane.dev",
+    kind: "Release",
+    plural: "releases",
+    versions: &["v1alpha1"],
+};
+
+/// What runs the versions.
+pub const DEPLOYMENT: Kind = Kind {
+    group: "apps",
+    kind: "Deployment",
+    plural: "deployments",
+    versions: &["v1"],
+};
+
+/// What a Deployment makes of each of its templates.
+pub const REPLICA_SET: Kind = Kind {
+    group: "apps",
+    kind: "ReplicaSet",
+    plural: "replicasets",
+    versions: &["v1"],
+};
+
+/// What selects the pods of a version.
+pub const SERVICE: Kind = Kind {
+    group: "",
+    kind: "Service",
+    plural: "services",
+    versions: &["v1"],
+};
+
+/// The addresses of a Service's pods.
+pub const ENDPOINT_SLICE: Kind = Kind {
+    group: "discovery.k8s.io",
+    kind: "EndpointSlice",
+    plural: "endpointslices",
+    versions: &["v1"],
+};

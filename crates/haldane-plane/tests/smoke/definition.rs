@@ -1,0 +1,130 @@
+//! What a real API server makes of the definition of `Release`.
+
+use haldane_plane::Plane;
+use http::Request;
+use kube::Client;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::smoke::rig::{define_releases, eventually, objects};
+
+/// A release that is refused.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bad {
+    #[serde(default = "bad")]
+    name: String,
+    spec: Value,
+    expected: String,
+}
+
+fn bad() -> String {
+    "bad".to_owned()
+}
+
+/// Asks the API server to create a release, as strictly as `kubectl` does; returns why not.
+async fn refusal(client: &Client, release: &Value) -> Option<String> {
+    let path =
+        "/apis/haldane.dev/v1alpha1/namespaces/default/releases?fieldValidation=Strict&dryRun=All";
+    let request = Request::post(path)
+        .header("content-type", "application/json")
+        .body(release.to_string().into_bytes());
+    match client.request::<Value>(request.unwrap()).await {
+        Ok(_) => None,
+        Err(kube::Error::Api(status)) => Some(status.message.clone()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn release(name: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "haldane.dev/v1alpha1", "kind": "Release", "metadata": {"name": name}, "spec": spec,
+    })
+}
+
+#[tokio::test]
+async fn releases_are_taken_and_refused_as_the_tables_say() {
+    let plane = Plane::start().await.unwrap();
+    let client = plane.client().await.unwrap();
+    let definition = define_releases(&client).await;
+    let conditions = definition.status.unwrap().conditions.unwrap();
+    let is_faulty = |kind: &str, status: &str| {
+        (kind, status) == ("NonStructuralSchema", "True")
+            || (kind, status) == ("NamesAccepted", "False")
+    };
+    let mut conditions = conditions.iter();
+    assert!(!conditions.any(|it| is_faulty(&it.type_, &it.status)));
+
+    // The first request may still find a server that does not know the kind.
+    let good = objects(include_str!("definition/good.yaml"));
+    eventually("a release that is taken", async || {
+        refusal(&client, &good[0]).await.is_none().then_some(())
+    })
+    .await;
+    for release in &good {
+        assert_eq!(refusal(&client, release).await, None, "{release}");
+    }
+    let table: Vec<Bad> = serde_norway::from_str(include_str!("definition/bad.yaml")).unwrap();
+    for bad in table {
+        let refusal = refusal(&client, &release(&bad.name, &bad.spec)).await;
+        let refusal = refusal.unwrap_or_else(|| panic!("taken: {bad:?}"));
+        assert!(
+            refusal.contains(&bad.expected),
+            "expected {:?}: {refusal}",
+            bad.expected
+        );
+    }
+    status_is_its_own_and_shown(&client, &good[0]).await;
+    plane.stop().await.unwrap();
+}
+
+/// The status is written apart from the spec, and what `kubectl get` shows comes out of it.
+async fn status_is_its_own_and_shown(client: &Client, release: &Value) {
+    let base = "/apis/haldane.dev/v1alpha1/namespaces/default/releases";
+    let send = async |request: http::request::Builder, body: &Value| -> Value {
+        let request = request.body(body.to_string().into_bytes()).unwrap();
+        client.request::<Value>(request).await.unwrap()
+    };
+    let status = json!({
+        "phase": "Progressing", "message": "holding", "step": "1/3", "weight": "5%", "stable": "v1", "canary": "v2",
+        "record": "{}", "history": [],
+        "conditions": [{
+            "type": "Ready", "status": "False", "reason": "Progressing", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }],
+    });
+    let mut with_status = release.clone();
+    with_status["status"] = status.clone();
+    let json_body = "application/json";
+    let created = send(
+        Request::post(base).header("content-type", json_body),
+        &with_status,
+    )
+    .await;
+    assert_eq!(
+        created.get("status"),
+        None,
+        "a status comes by its own way only"
+    );
+    let path = format!("{base}/smallest/status");
+    let patch = Request::patch(path).header("content-type", "application/merge-patch+json");
+    let patched = send(patch, &json!({"status": status, "spec": {"suspend": true}})).await;
+    assert_eq!(patched["status"], status);
+    assert_eq!(patched["spec"], release["spec"], "the spec stays");
+
+    let table = Request::get(base).header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+    let table = send(table, &Value::Null).await;
+    let columns = table["columnDefinitions"].as_array().unwrap().iter();
+    let columns: Vec<&str> = columns.map(|it| it["name"].as_str().unwrap()).collect();
+    let expected = [
+        "Name", "Phase", "Step", "Weight", "Stable", "Canary", "Age", "Message",
+    ];
+    assert_eq!(columns, expected);
+    let cells = &table["rows"][0]["cells"];
+    assert_eq!(
+        cells.as_array().unwrap()[..6],
+        json!(["smallest", "Progressing", "1/3", "5%", "v1", "v2"])
+            .as_array()
+            .unwrap()[..]
+    );
+}

@@ -1,0 +1,268 @@
+//! Gloo: the destinations of a RouteTable or a VirtualService. A single destination becomes a list while a rollout goes on.
+//!
+//! Where Gloo's own kind Gateway API is used, the router for that does it.
+
+use haldane_core::plan::{HeaderMatch, HeaderRoute, ValueMatch};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    forms::{Edit, Form, Head, Single},
+    object::{Change, Kind, ObjectRef, Objects},
+    route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
+    shape::{Part, Wrong, entry, part, part_mut, quoted, remove, text},
+    shares::{LARGEST, Members, Scale, Unset},
+    split::Split,
+};
+
+/// Gloo's RouteTable.
+pub const ROUTE_TABLE: Kind = Kind {
+    group: "gateway.solo.io",
+    kind: "RouteTable",
+    plural: "routetables",
+    versions: &["v1"],
+};
+
+/// Gloo's VirtualService.
+pub const VIRTUAL_SERVICE: Kind = Kind {
+    group: "gateway.solo.io",
+    kind: "VirtualService",
+    plural: "virtualservices",
+    versions: &["v1"],
+};
+
+/// Splits the requests of a Gloo RouteTable or VirtualService; exactly one is named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Gloo {
+    /// The RouteTable's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route_table: Option<String>,
+    /// The VirtualService's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_service: Option<String>,
+    /// The names of its routes that are split; none stands for all with the stable Service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<String>,
+    /// The Upstreams of stable and canary, where destinations are Upstreams; else they are the Services, by `kube`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstreams: Option<Upstreams>,
+}
+
+/// The Upstreams of both sides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Upstreams {
+    /// Stable's Upstream.
+    pub stable: String,
+    /// The canary's Upstream.
+    pub canary: String,
+}
+
+/// What it can do.
+pub(crate) const CAPABILITIES: Capabilities = Capabilities {
+    name: "Gloo",
+    weight: true,
+    header: true,
+    header_regex: true,
+    mirror: false,
+    mirror_share: false,
+    sticky: false,
+    proof: Proof::Objects,
+};
+
+const ROUTES: &str = "spec.routes[]";
+
+impl Gloo {
+    fn target(&self, namespace: &str) -> Option<ObjectRef> {
+        match (&self.route_table, &self.virtual_service) {
+            (Some(name), None) => Some(ROUTE_TABLE.named(namespace, name)),
+            (None, Some(name)) => Some(VIRTUAL_SERVICE.named(namespace, name)),
+            (Some(_), Some(_)) | (None, None) => None,
+        }
+    }
+
+    fn edit(&self, split: &Split) -> Result<Edit<'_>, RouteError> {
+        let target = self
+            .target(&split.namespace)
+            .ok_or_else(|| RouteError::Cannot {
+                router: CAPABILITIES.name,
+                what: "split without exactly one of `routeTable` and `virtualService`".to_owned(),
+            })?;
+        let rules: &[&str] = if self.route_table.is_some() {
+            &["spec", "routes"]
+        } else {
+            &["spec", "virtualHost", "routes"]
+        };
+        Ok(Edit {
+            router: CAPABILITIES.name,
+            release: split.release.clone(),
+            target,
+            forms: vec![Form {
+                rules,
+                backends: &["routeAction", "multi", "destinations"],
+                members: self.members(split),
+                only: &self.routes,
+                has_weights: true,
+                head: Some(Head {
+                    mark: "matchers",
+                    add: Box::new(add_head),
+                }),
+                mirror: None,
+                single: Some(Single {
+                    open: Box::new(open),
+                    close: Box::new(close),
+                }),
+            }],
+        })
+    }
+
+    fn members(&self, split: &Split) -> Members<'static> {
+        let (stable, canary) = match &self.upstreams {
+            Some(names) => (upstream(&names.stable), upstream(&names.canary)),
+            None => (split.stable.service.clone(), split.canary.service.clone()),
+        };
+        let (path, name): (&[&str], String) = match &self.upstreams {
+            Some(names) => (&["destination", "upstream", "name"], names.canary.clone()),
+            None => (&["destination", "kube", "ref", "name"], canary.clone()),
+        };
+        let namespace = split.namespace.clone();
+        Members {
+            weight: "weight",
+            unset: Unset::NoneUnlessAll,
+            scale: Scale::Free(LARGEST),
+            name: Box::new(move |member| {
+                if let Some(name) = text(member, &["destination", "upstream", "name"]) {
+                    return Some(upstream(name));
+                }
+                let kube = part(member, &["destination", "kube", "ref"]);
+                let name = kube.and_then(|kube| text(kube, &["name"]));
+                let home = kube.and_then(|kube| text(kube, &["namespace"]));
+                Some(match (name, home) {
+                    (Some(name), Some(home)) if home != namespace => format!("{home}/{name}"),
+                    (Some(name), _) => name.to_owned(),
+                    (None, _) => part(member, &["destination"])?.to_string(),
+                })
+            }),
+            rename: Box::new(move |member| {
+                if let Some(place) = part_mut(member, path) {
+                    *place = json!(name);
+                }
+            }),
+            stable,
+            canary,
+        }
+    }
+}
+
+impl Router for Gloo {
+    fn objects(&self, namespace: &str) -> Vec<ObjectRef> {
+        self.target(namespace).into_iter().collect()
+    }
+
+    fn desired(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>, RouteError> {
+        self.edit(split)?.desired(split, objects)
+    }
+
+    fn cleared(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>, RouteError> {
+        self.edit(split)?.cleared(objects)
+    }
+
+    fn seen(&self, split: &Split, objects: &Objects) -> Result<Seen, RouteError> {
+        self.edit(split)?.seen(split, objects)
+    }
+
+    /// Gloo tells no generation: only a refusal can be taken from its status.
+    fn accepted(&self, split: &Split, objects: &Objects) -> Accepted {
+        let target = self.target(&split.namespace);
+        let object = target.and_then(|target| objects.get(&target));
+        let several = object
+            .and_then(|object| part(object, &["status", "statuses"]))
+            .and_then(Value::as_object);
+        let one = object.and_then(|object| part(object, &["status"]));
+        let refused = several
+            .into_iter()
+            .flat_map(Map::values)
+            .chain(one)
+            .find(|status| text(status, &["state"]) == Some("Rejected"));
+        refused.map_or(Accepted::Unreported, |status| {
+            let why = text(status, &["reason"]).unwrap_or("refused without a reason");
+            Accepted::No(why.to_owned())
+        })
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
+    }
+}
+
+fn upstream(name: &str) -> String {
+    format!("Upstream/{name}")
+}
+
+fn open(rule: &mut Value) -> bool {
+    let Some(action) = part_mut(rule, &["routeAction"]) else {
+        return false;
+    };
+    let (Some(single), Some(action)) = (remove(action, "single"), action.as_object_mut()) else {
+        return false;
+    };
+    let multi = json!({ "destinations": [{ "destination": single }] });
+    action.insert("multi".to_owned(), multi);
+    true
+}
+
+fn close(rule: &mut Value) {
+    let Some(action) = part_mut(rule, &["routeAction"]) else {
+        return;
+    };
+    let first = part_mut(action, &["multi", "destinations"])
+        .and_then(Value::as_array_mut)
+        .and_then(|list| remove(list.first_mut()?, "destination"));
+    if let (Some(first), Some(action)) = (first, action.as_object_mut()) {
+        action.remove("multi");
+        action.insert("single".to_owned(), first);
+    }
+}
+
+fn add_head(rule: &mut Value, route: &HeaderRoute, number: usize) -> Part<()> {
+    if let Some(name) = rule.get_mut("name") {
+        *name = json!(format!("haldane-{}-{number}", route.name));
+    }
+    let matchers = entry(rule, ROUTES, "matchers", json!([]))?;
+    let Value::Array(list) = matchers else {
+        return Err(Wrong::found(
+            &format!("{ROUTES}.matchers"),
+            "a list",
+            matchers,
+        ));
+    };
+    if list.is_empty() {
+        list.push(json!({ "prefix": "/" }));
+    }
+    for matcher in list {
+        let at = format!("{ROUTES}.matchers[]");
+        let headers = entry(matcher, &at, "headers", json!([]))?;
+        let Value::Array(headers) = headers else {
+            return Err(Wrong::found(&format!("{at}.headers"), "a list", headers));
+        };
+        headers.extend(route.matches.iter().map(header));
+    }
+    Ok(())
+}
+
+fn header(wanted: &HeaderMatch) -> Value {
+    let name = &wanted.header;
+    match &wanted.value {
+        ValueMatch::Exact(value) => json!({ "name": name, "value": value }),
+        ValueMatch::Prefix(value) => {
+            json!({ "name": name, "value": format!("{}.*", quoted(value)), "regex": true })
+        }
+        ValueMatch::Regex(value) => json!({ "name": name, "value": value, "regex": true }),
+        ValueMatch::Present => json!({ "name": name }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,8 @@
+//! Tests of Istio.
+
+use crate::case;
+
+#[test]
+fn every_case_of_the_table_holds() {
+    case::run(include_str!("cases.yaml"));
+}

@@ -1,0 +1,397 @@
+//! Traefik: the weighted services of a TraefikService, or those of an IngressRoute, with header rules in the latter.
+//!
+//! Traefik gives requests out in turn, not by chance: short samples look perfect, and a tiny weight arrives late. A service of weight
+//! zero is left out even for those whose cookie names it, so that nobody sticks to a canary that was rolled back.
+
+use haldane_core::plan::{HeaderMatch, HeaderRoute, ValueMatch};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    forms::{Before, Edit, Form, Head, apply, rest, strip},
+    object::{Change, Kind, ObjectRef, Objects},
+    route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
+    shape::{Part, Wrong, entry, find, part, part_mut, quoted, remove, text},
+    shares::{LARGEST, Members, Scale, Unset},
+    split::Split,
+};
+
+/// Traefik's TraefikService.
+pub const TRAEFIK_SERVICE: Kind = Kind {
+    group: "traefik.io",
+    kind: "TraefikService",
+    plural: "traefikservices",
+    versions: &["v1alpha1"],
+};
+
+/// Traefik's IngressRoute.
+pub const INGRESS_ROUTE: Kind = Kind {
+    group: "traefik.io",
+    kind: "IngressRoute",
+    plural: "ingressroutes",
+    versions: &["v1alpha1"],
+};
+
+/// Splits the requests of Traefik; at least `service` or `ingressRoute` is named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Traefik {
+    /// The TraefikService whose `weighted` services are split. Without it those of the IngressRoute are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The IngressRoute in which header rules are put beside those that lead to `service`, or to the stable Service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress_route: Option<String>,
+    /// The TraefikService with `mirroring` that gets the canary as a mirror.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirroring: Option<String>,
+    /// The cookie that keeps a user on one version; it is put on `service` during a rollout if that has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky_cookie: Option<String>,
+}
+
+/// What it can do.
+pub(crate) const CAPABILITIES: Capabilities = Capabilities {
+    name: "Traefik",
+    weight: true,
+    header: true,
+    header_regex: true,
+    mirror: true,
+    mirror_share: true,
+    sticky: true,
+    proof: Proof::Objects,
+};
+
+const STICKY: &str = "sticky";
+const MIRRORS: &str = "mirrors";
+
+impl Traefik {
+    fn service_edit(&self, split: &Split) -> Option<Edit<'_>> {
+        let target = TRAEFIK_SERVICE.named(&split.namespace, self.service.as_ref()?);
+        let form = Form {
+            rules: &[],
+            backends: &["spec", "weighted", "services"],
+            members: members(split),
+            only: &[],
+            has_weights: true,
+            head: None,
+            mirror: None,
+            single: None,
+        };
+        Some(Edit {
+            router: CAPABILITIES.name,
+            release: split.release.clone(),
+            target,
+            forms: vec![form],
+        })
+    }
+
+    fn route_edit(&self, split: &Split, objects: &Objects) -> Option<Edit<'_>> {
+        let target = INGRESS_ROUTE.named(&split.namespace, self.ingress_route.as_ref()?);
+        let mut members = members(split);
+        if let Some(service) = &self.service {
+            let (canary, port) = (split.canary.service.clone(), self.port(split, objects));
+            members.stable = format!("TraefikService/{service}");
+            members.rename = Box::new(move |member| {
+                *member = json!({ "name": canary });
+                if let (Some(member), Some(port)) = (member.as_object_mut(), &port) {
+                    member.insert("port".to_owned(), port.clone());
+                }
+            });
+        }
+        let head = Head {
+            mark: "match",
+            add: Box::new(|rule, route, _| add_head(rule, route)),
+        };
+        let form = Form {
+            rules: &["spec", "routes"],
+            backends: &["services"],
+            members,
+            only: &[],
+            has_weights: self.service.is_none(),
+            head: Some(head),
+            mirror: None,
+            single: None,
+        };
+        Some(Edit {
+            router: CAPABILITIES.name,
+            release: split.release.clone(),
+            target,
+            forms: vec![form],
+        })
+    }
+
+    /// Returns the port of the stable Service, as the weighted services have it.
+    fn port(&self, split: &Split, objects: &Objects) -> Option<Value> {
+        let target = TRAEFIK_SERVICE.named(&split.namespace, self.service.as_ref()?);
+        let list = part(objects.get(&target)?, &["spec", "weighted", "services"])?.as_array()?;
+        let members = members(split);
+        members.stable_member(list)?.get("port").cloned()
+    }
+
+    /// Returns the TraefikService as it should be; a split of nothing stands for the user's own.
+    fn service_value(
+        &self,
+        edit: &Edit<'_>,
+        object: &Value,
+        wanted: Option<&Split>,
+    ) -> Part<Value> {
+        let (mut next, before) = strip(object, &edit.forms, &edit.release)?;
+        let weighted = ["spec", "weighted"];
+        if let (Some(cookie), Some(weighted)) =
+            (before.more.get(STICKY), part_mut(&mut next, &weighted))
+            && part(weighted, &["sticky", "cookie", "name"]) == Some(cookie)
+        {
+            remove(weighted, "sticky");
+        }
+        let Some(split) = wanted else {
+            return rest(next, &edit.forms);
+        };
+        let mut before = apply(&mut next, &edit.forms, &only_weight(split))?;
+        if let (Some(cookie), Some(weighted)) =
+            (&self.sticky_cookie, part_mut(&mut next, &weighted))
+            && weighted.get("sticky").is_none()
+        {
+            let sticky = json!({ "cookie": { "name": cookie, "httpOnly": true } });
+            entry(weighted, "spec.weighted", "sticky", sticky)?;
+            before.more.insert(STICKY.to_owned(), json!(cookie));
+        }
+        before.keep(&mut next, &split.release)?;
+        Ok(next)
+    }
+
+    fn mirror_changes(
+        &self,
+        split: &Split,
+        objects: &Objects,
+        share_bps: u16,
+    ) -> Result<Vec<Change>, RouteError> {
+        let Some(name) = &self.mirroring else {
+            return Ok(Vec::new());
+        };
+        let target = TRAEFIK_SERVICE.named(&split.namespace, name);
+        let object = match find(objects, &target) {
+            Err(_) if share_bps == 0 => return Ok(Vec::new()),
+            found => found?,
+        };
+        let next = mirrored(object, split, share_bps, self.port(split, objects))
+            .map_err(|wrong| wrong.of(CAPABILITIES.name, &target))?;
+        Ok(if next == *object {
+            Vec::new()
+        } else {
+            vec![Change::Put(target, next)]
+        })
+    }
+
+    fn check(&self, split: &Split) -> Result<(), RouteError> {
+        let cannot = |what: &str| {
+            Err(RouteError::Cannot {
+                router: CAPABILITIES.name,
+                what: what.to_owned(),
+            })
+        };
+        if self.service.is_none() && self.ingress_route.is_none() {
+            return cannot("split without a `service` or an `ingressRoute`");
+        }
+        if self.ingress_route.is_none() && !split.canary_routes().is_empty() {
+            return cannot("route by headers without an `ingressRoute`");
+        }
+        if self.mirroring.is_none() && !split.traffic.mirror.is_zero() {
+            return cannot("copy requests without a TraefikService named in `mirroring`");
+        }
+        Ok(())
+    }
+}
+
+impl Router for Traefik {
+    fn objects(&self, namespace: &str) -> Vec<ObjectRef> {
+        let services = self.service.iter().chain(&self.mirroring);
+        services
+            .map(|name| TRAEFIK_SERVICE.named(namespace, name))
+            .chain(
+                self.ingress_route
+                    .iter()
+                    .map(|name| INGRESS_ROUTE.named(namespace, name)),
+            )
+            .collect()
+    }
+
+    fn desired(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>, RouteError> {
+        self.check(split)?;
+        let mut changes = Vec::new();
+        if let Some(edit) = self.service_edit(split) {
+            let object = find(objects, &edit.target)?;
+            let next = edit.told(self.service_value(&edit, object, Some(split)))?;
+            changes.extend(edit.change(object, next));
+        }
+        if let Some(edit) = self.route_edit(split, objects) {
+            let split = without_mirror(split);
+            changes.extend(edit.desired(&split, objects)?);
+        }
+        changes.extend(self.mirror_changes(split, objects, split.traffic.mirror.as_bps())?);
+        Ok(changes)
+    }
+
+    fn cleared(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>, RouteError> {
+        let mut changes = Vec::new();
+        if let Some(edit) = self.service_edit(split)
+            && let Some(object) = objects.get(&edit.target)
+        {
+            let next = edit.told(self.service_value(&edit, object, None))?;
+            changes.extend(edit.change(object, next));
+        }
+        if let Some(edit) = self.route_edit(split, objects) {
+            changes.extend(edit.cleared(objects)?);
+        }
+        changes.extend(self.mirror_changes(split, objects, 0)?);
+        Ok(changes)
+    }
+
+    fn seen(&self, split: &Split, objects: &Objects) -> Result<Seen, RouteError> {
+        self.check(&split.stable_only())?;
+        let edit = self.service_edit(split);
+        match edit.or_else(|| self.route_edit(split, objects)) {
+            Some(edit) => edit.seen(split, objects),
+            None => Err(RouteError::NotOne(0)),
+        }
+    }
+
+    fn accepted(&self, _split: &Split, _objects: &Objects) -> Accepted {
+        Accepted::Unreported
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
+    }
+}
+
+fn members(split: &Split) -> Members<'static> {
+    let (canary, namespace) = (split.canary.service.clone(), split.namespace.clone());
+    Members {
+        weight: "weight",
+        unset: Unset::Is(1),
+        scale: Scale::Free(LARGEST),
+        name: Box::new(move |member| {
+            let name = text(member, &["name"])?;
+            let home = text(member, &["namespace"]).filter(|home| *home != namespace);
+            Some(match (text(member, &["kind"]), home) {
+                (Some(kind), Some(home)) => format!("{kind}/{home}/{name}"),
+                (None, Some(home)) => format!("{home}/{name}"),
+                (None | Some("Service"), None) => name.to_owned(),
+                (Some(kind), None) => format!("{kind}/{name}"),
+            })
+        }),
+        rename: Box::new(move |member| {
+            if let Some(name) = member.get_mut("name") {
+                *name = json!(canary);
+            }
+        }),
+        stable: split.stable.service.clone(),
+        canary: split.canary.service.clone(),
+    }
+}
+
+fn without_mirror(split: &Split) -> Split {
+    let mut split = split.clone();
+    split.traffic.mirror = haldane_core::Weight::ZERO;
+    split
+}
+
+fn only_weight(split: &Split) -> Split {
+    let mut split = without_mirror(split);
+    split.traffic.header_routes.clear();
+    split.traffic.is_open_to_override = false;
+    split
+}
+
+fn add_head(rule: &mut Value, route: &HeaderRoute) -> Part<()> {
+    let is_old = text(rule, &["syntax"]) == Some("v2");
+    let Some(own) = text(rule, &["match"]).map(str::to_owned) else {
+        let found = rule.get("match").unwrap_or(&Value::Null);
+        return Err(Wrong::found("spec.routes[].match", "a text", found));
+    };
+    let mut rules = vec![format!("({own})")];
+    for wanted in &route.matches {
+        rules.push(header_rule(wanted, is_old)?);
+    }
+    *entry(rule, "spec.routes[]", "match", Value::Null)? = json!(rules.join(" && "));
+    // Without a priority of its own the longer rule comes first.
+    if let Some(priority) = rule.get("priority").and_then(Value::as_i64)
+        && priority != 0
+    {
+        *entry(rule, "spec.routes[]", "priority", Value::Null)? = json!(priority.saturating_add(1));
+    }
+    Ok(())
+}
+
+fn header_rule(wanted: &HeaderMatch, is_old: bool) -> Part<String> {
+    let (is_exact, value) = match &wanted.value {
+        ValueMatch::Exact(value) => (true, value.clone()),
+        ValueMatch::Prefix(value) => (false, format!("^{}", quoted(value))),
+        ValueMatch::Regex(value) => (false, format!("^(?:{value})$")),
+        ValueMatch::Present => (false, ".*".to_owned()),
+    };
+    if value.contains('`') || wanted.header.contains('`') {
+        return Err(Wrong::Cannot("match a header with a back quote".to_owned()));
+    }
+    let matcher = match (is_exact, is_old) {
+        (true, false) => "Header",
+        (false, false) => "HeaderRegexp",
+        (true, true) => "Headers",
+        (false, true) => "HeadersRegexp",
+    };
+    Ok(format!("{matcher}(`{}`, `{value}`)", wanted.header))
+}
+
+/// Returns a TraefikService with the canary as a mirror for a share, or without it.
+fn mirrored(object: &Value, split: &Split, share_bps: u16, port: Option<Value>) -> Part<Value> {
+    let mut next = object.clone();
+    let before = Before::of(object, &split.release);
+    Before::default().keep(&mut next, &split.release)?;
+    let canary = json!(split.canary.service);
+    if let (Some(was), Some(mirroring)) = (
+        before.more.get(MIRRORS),
+        part_mut(&mut next, &["spec", "mirroring"]),
+    ) && let Some(Value::Array(list)) = mirroring.get_mut("mirrors")
+    {
+        list.retain(|mirror| mirror.get("name") != Some(&canary));
+        if list.is_empty() && *was == json!("none") {
+            remove(mirroring, "mirrors");
+        }
+    }
+    if share_bps == 0 {
+        return Ok(next);
+    }
+    let Some(mirroring) = part_mut(&mut next, &["spec", "mirroring"]) else {
+        return Err(Wrong::at(
+            "spec.mirroring",
+            "expected a mapping, found nothing",
+        ));
+    };
+    let own = (text(mirroring, &["name"]) == Some(split.stable.service.as_str()))
+        .then(|| mirroring.get("port").cloned())
+        .flatten();
+    let percent = share_bps.saturating_add(50).div_euclid(100).clamp(1, 100);
+    let mut mirror = json!({ "name": canary, "percent": percent });
+    if let Some(port) = own.or(port) {
+        entry(&mut mirror, "", "port", port)?;
+    }
+    let was = if mirroring.get("mirrors").is_none() {
+        "none"
+    } else {
+        "some"
+    };
+    let mirrors = entry(mirroring, "spec.mirroring", "mirrors", json!([]))?;
+    let Value::Array(list) = mirrors else {
+        return Err(Wrong::found("spec.mirroring.mirrors", "a list", mirrors));
+    };
+    list.push(mirror);
+    let mut before = Before::default();
+    before.more.insert(MIRRORS.to_owned(), json!(was));
+    before.keep(&mut next, &split.release)?;
+    Ok(next)
+}
+
+#[cfg(test)]
+mod tests;

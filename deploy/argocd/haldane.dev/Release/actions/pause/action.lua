@@ -1,0 +1,8 @@
+-- Keeps the rollout where it is until resumed. Haldane carries out a command once for each id.
+local at = os.date("!%Y-%m-%dT%H:%M:%SZ")
+if obj.metadata.annotations == nil then
+  obj.metadata.annotations = {}
+end
+obj.metadata.annotations["haldane.dev/command"] =
+  '{"id": "argocd-pause-' .. at .. '", "name": "pause", "by": "argocd", "at": "' .. at .. '"}'
+return obj

@@ -1,0 +1,8 @@
+-- Goes back to the version before. Haldane carries out a command once for each id.
+local at = os.date("!%Y-%m-%dT%H:%M:%SZ")
+if obj.metadata.annotations == nil then
+  obj.metadata.annotations = {}
+end
+obj.metadata.annotations["haldane.dev/command"] =
+  '{"id": "argocd-undo-' .. at .. '", "name": "undo", "by": "argocd", "at": "' .. at .. '"}'
+return obj
