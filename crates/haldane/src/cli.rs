@@ -339,7 +339,7 @@ pub(crate) async fn run(
             globals.place.check()?;
             crate::up::run(args, globals).await
         }
-        Command::Controller(args) => crate::controller::run(args).await,
+        Command::Controller(args) => crate::controller::run(args, globals).await,
         Command::Shop(args) => crate::demo::shop::run(args).await,
         Command::Bench(args) => crate::bench::run(&args, globals, out).await,
         Command::Down => down::run(globals, out).await,
@@ -410,6 +410,7 @@ impl Command {
             | Self::Metrics(_)
             | Self::Schema
             | Self::Generate(_)
+            | Self::Controller(_)
             | Self::Completions(_)
             | Self::HelpMarkdown => None,
         }

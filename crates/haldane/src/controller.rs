@@ -1,13 +1,13 @@
 //! `haldane controller`: the Kubernetes home in the foreground.
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, num::NonZeroU32, sync::Arc};
 
 use anyhow::Context as _;
-use haldane_controller::{Config, Controller, host::ReleaseHost};
+use haldane_controller::{Config, Controller, client::Access, host::ReleaseHost};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Exit, exit::talk};
+use crate::cli::{Exit, Globals, exit::talk};
 
 /// The longest name of a namespace: that of a DNS label.
 const NAMESPACE_BYTES_MAX: usize = 63;
@@ -33,20 +33,15 @@ pub(crate) struct ControllerArgs {
     /// The name of the Lease by which one of several controllers leads
     #[arg(long, value_name = "NAME", default_value = "haldane-controller")]
     pub lease_name: String,
-    /// The namespace of the Lease; by default that of the pod or of the kubeconfig's context
+    /// The namespace of the Lease; by default that of --namespace, of the pod or of the kubeconfig's context
     #[arg(long, value_name = "NAME", value_parser = namespace)]
     pub lease_namespace: Option<String>,
-    /// The kubeconfig; by default the one in $KUBECONFIG or in ~/.kube, else the pod's service account
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig; by default its current one
-    #[arg(long, value_name = "NAME")]
-    pub context: Option<String>,
 }
 
-impl From<ControllerArgs> for Config {
-    fn from(args: ControllerArgs) -> Self {
-        let ControllerArgs {
+impl ControllerArgs {
+    /// Returns what they mean for the cluster that the options of every command name.
+    fn config(self, access: Access) -> Config {
+        let Self {
             namespaces,
             qps,
             burst,
@@ -54,29 +49,28 @@ impl From<ControllerArgs> for Config {
             listen,
             lease_name,
             lease_namespace,
-            kubeconfig,
-            context,
-        } = args;
-        Self {
-            kubeconfig,
-            context,
+        } = self;
+        Config {
+            kubeconfig: access.kubeconfig,
+            context: access.context,
             namespaces,
             qps: qps.get(),
             burst: burst.get(),
             is_shadow: shadow,
             lease_name,
-            lease_namespace,
+            lease_namespace: lease_namespace.or(access.namespace),
             listen: Some(listen),
         }
     }
 }
 
 /// Runs the controller until it is told to stop.
-pub(crate) async fn run(args: ControllerArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(args: ControllerArgs, globals: &Globals) -> anyhow::Result<Exit> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let host = Arc::new(ReleaseHost::new());
-    let controller = Controller::connect(args.into(), host).await?;
+    let access = globals.access.clone().unwrap_or_default();
+    let controller = Controller::connect(args.config(access), host).await?;
     if let Some(address) = controller.address() {
         talk(&format!(
             "the controller is up; it tells how it is at http://{address}"
@@ -124,7 +118,8 @@ mod tests {
         let Command::Controller(args) = cli.command else {
             panic!("{:?}", cli.command)
         };
-        Ok(args.into())
+        let access = cli.globals.kube.access(None).unwrap_or_default();
+        Ok(args.config(access))
     }
 
     #[test]
@@ -151,8 +146,11 @@ mod tests {
             "--shadow",
             "--listen=0.0.0.0:8081",
             "--lease-namespace=haldane",
+            "--kubeconfig=/k",
+            "--namespace=own",
         ];
         let config = config(&words).unwrap();
+        assert_eq!(config.kubeconfig, Some("/k".into()));
         assert_eq!(config.namespaces, ["shop", "pay-2", "other"]);
         assert_eq!((config.qps, config.burst, config.is_shadow), (1, 1, true));
         assert_eq!(config.lease_namespace.as_deref(), Some("haldane"));

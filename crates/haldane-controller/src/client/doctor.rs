@@ -23,7 +23,7 @@ use crate::release::Release;
 const HOME: &str = "haldane";
 
 /// The account that the controller has there.
-const ACCOUNT: &str = "haldane-controller";
+const ACCOUNT: &str = "haldane";
 
 /// What the command line needs: API group, resource and verbs.
 const OF_PERSON: [(&str, &str, &[&str]); 4] = [
