@@ -1,13 +1,24 @@
 //! `haldane controller`: the Kubernetes home in the foreground.
 
-use std::{net::SocketAddr, num::NonZeroU32, sync::Arc};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
-use haldane_controller::{Config, Controller, client::Access, host::ReleaseHost};
-use tokio::signal::unix::{SignalKind, signal};
+use haldane_api::release::SECRETS_DIR;
+use haldane_controller::{
+    Config, Controller,
+    client::Access,
+    host::{Ports, ReleaseHost},
+};
+use tokio::{
+    runtime::Handle,
+    signal::unix::{SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Exit, Globals, exit::talk};
+use crate::{
+    cli::{Exit, Globals, exit::talk},
+    wire::{asker::ClusterAsker, meter::ClusterMeter},
+};
 
 /// The longest name of a namespace: that of a DNS label.
 const NAMESPACE_BYTES_MAX: usize = 63;
@@ -19,10 +30,10 @@ pub(crate) struct ControllerArgs {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = namespace)]
     pub namespaces: Vec<String>,
     /// How many writes the API server gets in a second
-    #[arg(long, value_name = "N", default_value = "100")]
+    #[arg(long, value_name = "N", default_value = "300")]
     pub qps: NonZeroU32,
     /// How many writes it gets at once after a pause
-    #[arg(long, value_name = "N", default_value = "200")]
+    #[arg(long, value_name = "N", default_value = "600")]
     pub burst: NonZeroU32,
     /// Decide everything and write nothing: what would be written is logged and counted. Takes no lease
     #[arg(long)]
@@ -33,14 +44,17 @@ pub(crate) struct ControllerArgs {
     /// The name of the Lease by which one of several controllers leads
     #[arg(long, value_name = "NAME", default_value = "haldane-controller")]
     pub lease_name: String,
-    /// The namespace of the Lease; by default that of --namespace, of the pod or of the kubeconfig's context
+    /// The namespace of the Lease; by default that of the pod or of the kubeconfig's context
     #[arg(long, value_name = "NAME", value_parser = namespace)]
     pub lease_namespace: Option<String>,
+    /// The directory that holds, by namespace, the files with the secrets that releases may name
+    #[arg(long, value_name = "DIR", default_value = SECRETS_DIR)]
+    pub secrets_dir: PathBuf,
 }
 
 impl ControllerArgs {
-    /// Returns what they mean for the cluster that the options of every command name.
-    fn config(self, access: Access) -> Config {
+    /// Returns how the controller runs, on the cluster that is meant.
+    fn into_config(self, access: Option<&Access>) -> Config {
         let Self {
             namespaces,
             qps,
@@ -49,16 +63,17 @@ impl ControllerArgs {
             listen,
             lease_name,
             lease_namespace,
+            secrets_dir: _,
         } = self;
         Config {
-            kubeconfig: access.kubeconfig,
-            context: access.context,
+            kubeconfig: access.and_then(|access| access.kubeconfig.clone()),
+            context: access.and_then(|access| access.context.clone()),
             namespaces,
             qps: qps.get(),
             burst: burst.get(),
             is_shadow: shadow,
             lease_name,
-            lease_namespace: lease_namespace.or(access.namespace),
+            lease_namespace,
             listen: Some(listen),
         }
     }
@@ -68,9 +83,13 @@ impl ControllerArgs {
 pub(crate) async fn run(args: ControllerArgs, globals: &Globals) -> anyhow::Result<Exit> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    let host = Arc::new(ReleaseHost::new());
-    let access = globals.access.clone().unwrap_or_default();
-    let controller = Controller::connect(args.config(access), host).await?;
+    let runtime = Handle::current();
+    let host = Arc::new(ReleaseHost::new(Ports {
+        meter: Arc::new(ClusterMeter::new(&runtime, args.secrets_dir.clone())),
+        asker: Arc::new(ClusterAsker::new(&runtime)),
+    }));
+    let config = args.into_config(globals.access.as_ref());
+    let controller = Controller::connect(config, host).await?;
     if let Some(address) = controller.address() {
         talk(&format!(
             "the controller is up; it tells how it is at http://{address}"
@@ -118,8 +137,7 @@ mod tests {
         let Command::Controller(args) = cli.command else {
             panic!("{:?}", cli.command)
         };
-        let access = cli.globals.kube.access(None).unwrap_or_default();
-        Ok(args.config(access))
+        Ok(args.into_config(None))
     }
 
     #[test]
@@ -128,7 +146,7 @@ mod tests {
         assert_eq!(config.namespaces, [""; 0]);
         assert_eq!(
             (config.qps, config.burst, config.is_shadow),
-            (100, 200, false)
+            (300, 600, false)
         );
         assert_eq!(config.lease_name, "haldane-controller");
         assert_eq!((config.lease_namespace, config.kubeconfig), (None, None));
@@ -146,11 +164,8 @@ mod tests {
             "--shadow",
             "--listen=0.0.0.0:8081",
             "--lease-namespace=haldane",
-            "--kubeconfig=/k",
-            "--namespace=own",
         ];
         let config = config(&words).unwrap();
-        assert_eq!(config.kubeconfig, Some("/k".into()));
         assert_eq!(config.namespaces, ["shop", "pay-2", "other"]);
         assert_eq!((config.qps, config.burst, config.is_shadow), (1, 1, true));
         assert_eq!(config.lease_namespace.as_deref(), Some("haldane"));

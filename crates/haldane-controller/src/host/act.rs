@@ -223,9 +223,13 @@ impl<'a> Act<'a> {
         }
         let wanted = effect::traffic(&plan, &live.state);
         let looked = setting.routes.look(&self.view, &wanted)?;
-        let (seen, Some(by)) = (looked.applied.weight, looked.by) else {
+        let (seen, Some(by)) = (looked.applied.weight, looked.by.clone()) else {
             return Ok(());
         };
+        // Who applies a manifest again that never named a canary says nothing of it.
+        if seen.is_zero() && !looked.is_named {
+            return Ok(());
+        }
         let is_ours = by == MANAGER || seen == wanted.weight || seen.as_bps() == live.routed;
         if is_ours || is_repeater(&by) {
             return Ok(());

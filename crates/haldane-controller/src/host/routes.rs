@@ -44,6 +44,8 @@ pub(super) struct Looked {
     pub why_not: Option<String>,
     /// A weight that somebody else wrote, with who it was.
     pub by: Option<String>,
+    /// Whether the objects name the canary at all.
+    pub is_named: bool,
 }
 
 impl Looked {
@@ -186,7 +188,14 @@ impl<'a> Routes<'a> {
                 .map_err(|error| blocked(&error))?;
             if !changes.is_empty() {
                 let said = format!("{} shows {seen}", router.capabilities().name);
-                return Ok(differing(wanted, seen, said, by(&changes, &objects)));
+                let canary = format!("\"{}\"", self.split.canary.service);
+                return Ok(Looked {
+                    is_named: changes.iter().any(|change| {
+                        let object = objects.get(change.target());
+                        object.is_some_and(|object| object.to_string().contains(&canary))
+                    }),
+                    ..differing(wanted, seen, said, by(&changes, &objects))
+                });
             }
             match router.accepted(&split, &objects) {
                 Accepted::Yes | Accepted::Unreported => {}
@@ -199,6 +208,7 @@ impl<'a> Routes<'a> {
             applied: wanted.clone(),
             why_not: None,
             by: None,
+            is_named: true,
         })
     }
 
@@ -242,6 +252,7 @@ fn differing(wanted: &Traffic, seen: Weight, why: String, by: Option<String>) ->
         },
         why_not: Some(why),
         by,
+        is_named: true,
     }
 }
 
