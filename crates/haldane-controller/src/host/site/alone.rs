@@ -297,8 +297,14 @@ impl Alone {
                 ..Rest::default()
             });
         }
+        // An autoscaler may have shrunk it while others had its traffic.
+        let beside = stable.beside.as_ref().filter(|_| takes_in);
+        let beside = beside
+            .map(|name| view.find(&DEPLOYMENT, name))
+            .transpose()?;
+        let least = beside.flatten().map(|one| Deployment(one).replicas());
         let mut rest = Rest {
-            writes: self.held(view, &deployment, !takes_in),
+            writes: self.held(view, &deployment, !takes_in, least.unwrap_or(0)),
             is_stable_reached: true,
             is_stopped: true,
             ..Rest::default()
@@ -321,9 +327,18 @@ impl Alone {
         Ok(rest)
     }
 
-    /// Returns what keeps the user's Deployment from rolling out by itself, or lets it.
-    fn held(&self, view: &View<'_>, deployment: &Deployment, is_paused: bool) -> Vec<Write> {
+    /// Returns what keeps the user's Deployment from rolling out by itself, or lets it, with at least so many replicas.
+    fn held(
+        &self,
+        view: &View<'_>,
+        deployment: &Deployment,
+        is_paused: bool,
+        replicas_min: u32,
+    ) -> Vec<Write> {
         let mut wanted = deployment.0.clone();
+        if deployment.replicas() < replicas_min {
+            set(&mut wanted, &["spec", "replicas"], json!(replicas_min));
+        }
         if is_paused {
             set(&mut wanted, &["spec", "paused"], json!(true));
         } else if let Some(spec) = map_mut(&mut wanted, "/spec") {

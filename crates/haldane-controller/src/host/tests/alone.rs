@@ -245,6 +245,18 @@ fn a_canary_that_somebody_scales_to_nothing_is_an_abort() {
 }
 
 #[test]
+fn a_stable_that_an_autoscaler_shrank_takes_the_canary_in_at_full_size() {
+    let mut world = begun();
+    world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
+    world.pass(8);
+    let one = json!({"spec": {"replicas": 1}});
+    world.patch("horizontal-pod-autoscaler", &DEPLOYMENT, "shop", &one);
+    world.pass(120);
+    assert_eq!(world.status()["stable"], "v2");
+    assert_eq!(world.get(&DEPLOYMENT, "shop")["spec"]["replicas"], 3);
+}
+
+#[test]
 fn a_release_that_is_deleted_leaves_the_deployment_to_kubernetes() {
     let mut world = begun();
     world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
