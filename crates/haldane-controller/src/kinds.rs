@@ -26,6 +26,14 @@ pub const REPLICA_SET: Kind = Kind {
     versions: &["v1"],
 };
 
+/// What runs somewhere; of these only what tells how they are is kept.
+pub const POD: Kind = Kind {
+    group: "",
+    kind: "Pod",
+    plural: "pods",
+    versions: &["v1"],
+};
+
 /// What selects the pods of a version.
 pub const SERVICE: Kind = Kind {
     group: "",

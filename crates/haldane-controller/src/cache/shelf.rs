@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     api::FIELD_MANAGER,
     cache::{Name, Readiness, Size},
+    kinds::POD,
 };
 
 /// What `kubectl apply` keeps for itself; it doubles an object.
@@ -53,6 +54,10 @@ impl Object {
         fields
             .entry("apiVersion")
             .or_insert_with(|| Value::from(kind.api_version()));
+        if *kind == POD {
+            // Thousands of them come by, and only how they are is ever asked.
+            fields.remove("spec");
+        }
         let metadata = fields.get_mut("metadata")?.as_object_mut()?;
         let last = metadata
             .remove("managedFields")

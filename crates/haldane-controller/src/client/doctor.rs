@@ -37,7 +37,7 @@ const OF_PERSON: [(&str, &str, &[&str]); 4] = [
 ];
 
 /// What the controller needs, whatever the router.
-const OF_CONTROLLER: [(&str, &str, &[&str]); 7] = [
+const OF_CONTROLLER: [(&str, &str, &[&str]); 8] = [
     (GROUP, "releases", &["get", "list", "watch"]),
     (GROUP, "releases/status", &["patch"]),
     (
@@ -46,6 +46,7 @@ const OF_CONTROLLER: [(&str, &str, &[&str]); 7] = [
         &["list", "watch", "create", "patch", "delete"],
     ),
     ("apps", "replicasets", &["list", "watch"]),
+    ("", "pods", &["list", "watch"]),
     (
         "",
         "services",

@@ -17,6 +17,10 @@
 - apiGroups: [apps]
   resources: [replicasets]
   verbs: [get, list, watch]
+# Why a canary does not start.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
 {{- if .Values.workloads.statefulSets }}
 - apiGroups: [apps]
   resources: [statefulsets]

@@ -23,6 +23,7 @@ use crate::{
     host::{
         deployment::restart,
         json::{self as read, map_mut, put, set},
+        pods,
         version::{POD_HASH, labels},
     },
     kinds::{DEPLOYMENT, REPLICA_SET, SERVICE},
@@ -112,7 +113,10 @@ impl Alone {
             stable: serving.seen(),
             canary: canary.as_ref().map(Deployment::seen),
             full: full.max(deployment.replicas()),
-            trouble: canary.as_ref().and_then(Deployment::trouble),
+            trouble: canary.as_ref().and_then(|one| {
+                let said = one.trouble().filter(|_| live.is_some());
+                said.or_else(|| pods::trouble(view, one))
+            }),
             offered: self.offered(&deployment, stable),
         })
     }
