@@ -34,6 +34,9 @@ const MOVES_MAX: u32 = 64;
 /// How long routers are given to hear that nothing leads to the canary any more, before it is stopped.
 const SPREAD: SignedDuration = SignedDuration::from_secs(2);
 
+/// How often a canary that is not ready is asked why.
+const UNREADY_LOOK: SignedDuration = SignedDuration::from_secs(5);
+
 /// The name by which our own writes are known.
 pub(crate) const MANAGER: &str = "haldane-controller";
 
@@ -377,7 +380,16 @@ impl<'a> Act<'a> {
         let rest = self.rest.as_ref().and_then(|rest| rest.at);
         let look = self.memory.bench.as_ref().filter(|_| live.is_some());
         let look = look.and_then(|_| self.view.now.checked_add(judge::LOOK).ok());
-        let next = [deadline, flush, rest, look].into_iter().flatten().min();
+        // Why pods are not ready they tell without anything else changing.
+        let unready = live.is_some_and(|live| {
+            let seen = live.state.facts.workloads.as_ref();
+            seen.is_some_and(|seen| seen.canary.ready < seen.canary.wanted)
+        });
+        let unready = unready.then(|| self.view.now.checked_add(UNREADY_LOOK).ok());
+        let next = [deadline, flush, rest, look, unready.flatten()]
+            .into_iter()
+            .flatten()
+            .min();
         next.map_or(Then::OnChange, Then::At)
     }
 

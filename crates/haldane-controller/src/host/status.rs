@@ -30,7 +30,8 @@ struct Standing {
 pub(super) fn write(act: &Act<'_>, blocked: Option<&Blocked>, is_due: bool) -> Option<Write> {
     let old = &act.release.status;
     let new = status(act, blocked);
-    if !is_due && is_alike(old, &new) {
+    let is_news = is_worth_telling(act) && old.message != new.message;
+    if !is_due && !is_news && is_alike(old, &new) {
         return None;
     }
     let before = act.release.object.get("status").cloned();
@@ -43,6 +44,14 @@ pub(super) fn write(act: &Act<'_>, blocked: Option<&Blocked>, is_due: bool) -> O
             resource_version: super::json::resource_version(&act.release.object),
         },
         urgency: Urgency::Status,
+    })
+}
+
+/// Whether the message alone is worth a write: where it says why a canary does not start. Else it changes with every count.
+fn is_worth_telling(act: &Act<'_>) -> bool {
+    let live = act.record.live();
+    live.is_some_and(|live| {
+        live.state.lost.is_some() || matches!(live.state.phase, Phase::Preparing(_))
     })
 }
 
