@@ -147,14 +147,27 @@ impl<'a> Act<'a> {
             }
             return Ok(());
         }
-        let scene = setting.site.look(&self.view, &self.record)?;
+        let looked = setting.site.look(&self.view, &self.record);
+        // A rollout whose objects can't be looked at still hears commands, and ends by its deadlines.
+        let (scene, blocked) = match (looked, self.record.live()) {
+            (Ok(scene), _) => (scene, None),
+            (Err(blocked), Some(live)) if !blocked.is_passing() => {
+                (Scene::blind(live, &blocked), Some(blocked))
+            }
+            (Err(blocked), _) => return Err(blocked),
+        };
         self.gather(setting, &scene)?;
         self.give_up();
         self.obey(&scene);
-        self.notice_hands(setting)?;
-        self.judge(setting)?;
-        self.follow(&scene);
+        if blocked.is_none() {
+            self.notice_hands(setting)?;
+            self.judge(setting)?;
+            self.follow(&scene);
+        }
         self.settle(setting, &scene)?;
+        if let Some(blocked) = blocked.filter(|_| self.record.live().is_some()) {
+            return Err(blocked);
+        }
         self.finish(setting);
         if self.record.live.is_none() {
             self.rest(setting, &scene)?;
@@ -171,7 +184,10 @@ impl<'a> Act<'a> {
         live.is_started |= canary.wanted > 0 && !matches!(live.state.phase, Phase::Pending(_));
         self.is_canary_gone = canary.wanted == 0;
         let wanted = effect::traffic(&plan, &live.state);
-        let mut looked = setting.routes.look(&self.view, &wanted)?;
+        let mut looked = match setting.routes.look(&self.view, &wanted) {
+            Err(blocked) if !blocked.is_passing() => Looked::still(&wanted, &blocked.message),
+            looked => looked?,
+        };
         if !self.view.is_routed {
             let wish = effect::workloads(&plan, &live.state).canary;
             let size = share::wanted(&live.state, &wanted, wish, scene.stable.wanted, scene.full);
@@ -225,7 +241,9 @@ impl<'a> Act<'a> {
             return Ok(());
         }
         let wanted = effect::traffic(&plan, &live.state);
-        let looked = setting.routes.look(&self.view, &wanted)?;
+        let Ok(looked) = setting.routes.look(&self.view, &wanted) else {
+            return Ok(());
+        };
         let (seen, Some(by)) = (looked.applied.weight, looked.by.clone()) else {
             return Ok(());
         };
@@ -347,6 +365,7 @@ impl<'a> Act<'a> {
             ..Turn::default()
         };
         if let Some(status) = status {
+            self.log_decision();
             if let Some(setting) = setting {
                 turn.writes = self.withdrawal(setting);
             }
@@ -362,6 +381,22 @@ impl<'a> Act<'a> {
             Then::Again
         };
         (turn, self.memory)
+    }
+
+    /// Writes down what is decided, as it is about to be made durable.
+    fn log_decision(&self) {
+        let (live, last) = (self.record.live.as_ref(), self.memory.history.first());
+        let rollout = live.map(|live| live.state.id.as_str());
+        let phase = live.map(|live| live.state.phase.name());
+        let weight = live.map(|live| live.state.weight());
+        info!(
+            release = %self.view.key,
+            rollout = rollout.or(last.map(|past| past.rollout.as_str())),
+            phase = phase.or(last.map(|past| past.phase.as_str())),
+            step = live.and_then(|live| live.state.step()),
+            weight = weight.map(tracing::field::display),
+            "Status to be written"
+        );
     }
 
     /// Whether only what is left over of the release is still to be done.

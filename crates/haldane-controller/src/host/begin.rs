@@ -155,7 +155,7 @@ impl Act<'_> {
         if is_judged {
             self.record.judged = Some(live.canary.hash.clone());
         }
-        self.record.stop = true;
+        self.record.stop = setting.site.is_kept();
         self.record.live = None;
         self.memory.plan = None;
         self.let_go(&live);

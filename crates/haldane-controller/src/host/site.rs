@@ -6,7 +6,7 @@ mod pairs;
 use std::collections::BTreeSet;
 
 use haldane_api::release::Workload;
-use haldane_core::rollout::{Replicas, Trouble};
+use haldane_core::rollout::{Replicas, Trouble, TroubleKind};
 use haldane_router::{Backend, Kind, ObjectRef};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -61,6 +61,22 @@ pub(super) struct Scene {
     pub offered: Version,
 }
 
+impl Scene {
+    /// Returns what is seen where the workload can't be looked at: nothing that is ready.
+    pub(super) fn blind(live: &Live, blocked: &Blocked) -> Self {
+        Self {
+            stable: Replicas::default(),
+            canary: None,
+            full: live.full,
+            trouble: Some(Trouble {
+                kind: TroubleKind::NotReady,
+                said: blocked.message.clone(),
+            }),
+            offered: live.canary.clone(),
+        }
+    }
+}
+
 /// How large the canary is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CanaryReplicas {
@@ -94,6 +110,13 @@ pub(super) struct Blocked {
     pub reason: &'static str,
     /// In one sentence.
     pub message: String,
+}
+
+impl Blocked {
+    /// Whether it passes by itself: what is watched is not known yet.
+    pub(super) fn is_passing(&self) -> bool {
+        self.reason == "Watching"
+    }
 }
 
 impl Site {
@@ -177,6 +200,14 @@ impl Site {
         match self {
             Self::Alone(site) => site.rest(view, record, stable, is_drained),
             Self::Pairs(site) => site.rest(view, record, stable, is_drained),
+        }
+    }
+
+    /// Whether the canary is an object of the user's, which is stopped and not removed.
+    pub(super) const fn is_kept(&self) -> bool {
+        match self {
+            Self::Alone(_) => false,
+            Self::Pairs(_) => true,
         }
     }
 

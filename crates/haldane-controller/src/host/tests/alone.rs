@@ -282,6 +282,27 @@ fn a_release_that_is_deleted_leaves_the_deployment_to_kubernetes() {
 }
 
 #[test]
+fn a_rollout_whose_deployment_is_gone_still_hears_commands_and_ends() {
+    for is_aborted in [true, false] {
+        let mut world = begun();
+        world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
+        world.pass(8);
+        world.delete(&DEPLOYMENT, "shop");
+        world.settle();
+        let message = world.status()["message"].as_str().unwrap();
+        assert!(message.contains("shop does not exist"), "{message}");
+        if is_aborted {
+            command(&mut world, "1", &json!({"name": "abort"}));
+            world.settle();
+            assert_eq!(world.status()["command"]["result"], "Done");
+            assert_eq!(world.status()["phase"], "RollingBack");
+        }
+        world.pass(600);
+        assert_eq!(world.status()["history"][0]["phase"], "RolledBack");
+    }
+}
+
+#[test]
 fn two_releases_do_not_share_a_deployment() {
     let mut world = begun();
     world.patch(
