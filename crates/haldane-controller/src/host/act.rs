@@ -391,8 +391,8 @@ impl<'a> Act<'a> {
         let weight = live.map(|live| live.state.weight());
         info!(
             release = %self.view.key,
-            rollout = rollout.or(last.map(|past| past.rollout.as_str())),
-            phase = phase.or(last.map(|past| past.phase.as_str())),
+            rollout = rollout.or_else(|| last.map(|past| past.rollout.as_str())),
+            phase = phase.or_else(|| last.map(|past| past.phase.as_str())),
             step = live.and_then(|live| live.state.step()),
             weight = weight.map(tracing::field::display),
             "Status to be written"
