@@ -38,6 +38,9 @@ const LOAD_MAX: Duration = Duration::from_secs(600);
 /// How large an answer may be.
 const ANSWER_BYTES_MAX: usize = 1 << 16;
 
+/// How much of a bad answer is told.
+const REASON_CHARS_MAX: usize = 120;
+
 /// What became of one request.
 #[derive(Clone, Debug)]
 pub(super) struct Sent {
@@ -45,8 +48,8 @@ pub(super) struct Sent {
     pub sent: Instant,
     /// When its fate was known.
     pub ended: Instant,
-    /// The code and the version that answered, or why there was no answer.
-    pub answer: Result<(u16, String), String>,
+    /// The version that answered, or why there was no good answer.
+    pub answer: Result<String, String>,
 }
 
 /// A load that goes on.
@@ -127,12 +130,12 @@ impl Log {
 impl Sent {
     /// Whether this version answered.
     pub(super) fn is_by(&self, version: &str) -> bool {
-        matches!(&self.answer, Ok((_, by)) if by == version)
+        matches!(&self.answer, Ok(by) if by == version)
     }
 
     /// Whether a client was let down.
     pub(super) fn is_dropped(&self) -> bool {
-        !matches!(&self.answer, Ok((code, _)) if *code < 500)
+        self.answer.is_err()
     }
 }
 
@@ -140,10 +143,7 @@ impl Sent {
 pub(super) fn dropped(log: &[Sent]) -> BTreeMap<String, u64> {
     let mut reasons = BTreeMap::new();
     for sent in log.iter().filter(|sent| sent.is_dropped()) {
-        let reason = match &sent.answer {
-            Ok((code, _)) => format!("answered {code}"),
-            Err(reason) => reason.clone(),
-        };
+        let reason = sent.answer.clone().err().unwrap_or_default();
         let count: &mut u64 = reasons.entry(reason).or_default();
         *count = count.saturating_add(1);
     }
@@ -180,11 +180,7 @@ async fn send_all(address: SocketAddr, host: String, stop: CancellationToken, lo
     requests.join_all().await;
 }
 
-async fn exchange(
-    address: SocketAddr,
-    host: &str,
-    kept: Option<Kept>,
-) -> Result<(u16, String), String> {
+async fn exchange(address: SocketAddr, host: &str, kept: Option<Kept>) -> Result<String, String> {
     let mut connection = match kept.as_ref().and_then(take) {
         Some(connection) => connection,
         None => connect(address).await?,
@@ -200,16 +196,27 @@ async fn exchange(
         .map_err(failed)?;
     let (head, body) = answer.into_parts();
     let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-    body.map_err(|error| format!("answer broke off: {error}"))?;
+    let body = body
+        .map_err(|error| format!("answer broke off: {error}"))?
+        .to_bytes();
     if let Some(kept) = kept {
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.push_back((Instant::now(), connection));
+    }
+    if head.status.is_server_error() {
+        let said: String = String::from_utf8_lossy(&body)
+            .chars()
+            .take(REASON_CHARS_MAX)
+            .collect();
+        return Err(format!("answered {}: {said}", head.status.as_u16())
+            .trim()
+            .to_owned());
     }
     let version = head
         .headers
         .get("x-version")
         .and_then(|value| value.to_str().ok());
-    Ok((head.status.as_u16(), version.unwrap_or_default().to_owned()))
+    Ok(version.unwrap_or_default().to_owned())
 }
 
 /// Returns a kept connection that the other side has not closed.
@@ -282,7 +289,7 @@ mod tests {
         .unwrap();
         let log = load.end().await.unwrap();
         let reasons = dropped(&log);
-        assert!(reasons.contains_key("answered 500"), "{reasons:?}");
+        assert!(reasons.contains_key("answered 500:"), "{reasons:?}");
         assert!(
             reasons
                 .keys()

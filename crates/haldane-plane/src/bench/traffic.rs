@@ -33,12 +33,15 @@ const AROUND: Duration = Duration::from_secs(2);
 /// How long after a weight is written it is taken for being in force: Contour tells Envoy some 100 ms later.
 const SETTLE: Duration = Duration::from_secs(1);
 
+/// How many dropped requests are told one by one.
+const DROPPED_TOLD_MAX: usize = 20;
+
 /// The weights that a route has had, each from the moment when it was seen.
 pub(super) type Weights = Vec<(Instant, u64)>;
 
-/// What was done, and when.
+/// When each part began.
 struct Story {
-    /// When the second rollout began.
+    first: Instant,
     second: Instant,
     aborted: Instant,
     undone: Instant,
@@ -88,6 +91,7 @@ async fn play(
     routes: &Followed<Weights>,
 ) -> anyhow::Result<Story> {
     time::sleep(AROUND).await;
+    let first = Instant::now();
     set_image(cluster, SHOP, "shop:v2").await?;
     let is_promoted = |one: &Standing| one.is_done("v2");
     releases
@@ -116,6 +120,7 @@ async fn play(
         .all("v2 to be undone", 1, ROLLOUT_MAX, is_undone)
         .await?;
     Ok(Story {
+        first,
         second,
         aborted,
         undone,
@@ -134,6 +139,7 @@ fn tell(log: &[Sent], weights: &Weights, story: &Story, figures: &mut Figures) {
     figures.put("traffic_requests", log.len());
     figures.put_judged("traffic_dropped", lost.values().sum::<u64>() as f64, 0.0);
     figures.put("traffic_dropped_by_reason", json!(lost));
+    figures.put("traffic_dropped_when", when_dropped(log, weights, story));
     let of_first = weights
         .iter()
         .filter(|(at, _)| *at < story.second)
@@ -166,6 +172,28 @@ fn tell(log: &[Sent], weights: &Weights, story: &Story, figures: &mut Figures) {
     if let Some(sent) = of_undo {
         figures.put_number("undo_to_first_answer_ms", ms(sent.ended - story.undone));
     }
+}
+
+/// Returns when the first requests were dropped, with the canary's weight then, basis points.
+fn when_dropped(log: &[Sent], weights: &Weights, story: &Story) -> Value {
+    let when = |sent: &Sent| {
+        let weight = weights.iter().rev().find(|(at, _)| *at <= sent.sent);
+        let begun = [
+            ("undo", story.undone),
+            ("abort", story.aborted),
+            ("second rollout", story.second),
+            ("first rollout", story.first),
+        ];
+        let part = begun.into_iter().find(|(_, begun)| *begun <= sent.sent);
+        json!({
+            "after": part.map_or("the beginning", |(name, _)| name),
+            "ms": part.map(|(_, begun)| thousandths(ms(sent.sent - begun))),
+            "took_ms": thousandths(ms(sent.ended - sent.sent)),
+            "weight_bps": weight.map(|(_, weight)| *weight),
+        })
+    };
+    let lost = log.iter().filter(|sent| sent.is_dropped());
+    lost.take(DROPPED_TOLD_MAX).map(when).collect()
 }
 
 /// Returns what share of the requests the canary had at each weight, and how far from it that is, in standard deviations.
@@ -231,7 +259,7 @@ mod tests {
         let sent = |at: u32, version: &str| Sent {
             sent: start + second * at,
             ended: start + second * at,
-            answer: Ok((200, version.to_owned())),
+            answer: Ok(version.to_owned()),
         };
         let log = [
             sent(1, "v2"),
