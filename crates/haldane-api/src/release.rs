@@ -256,4 +256,6 @@ pub mod mark {
     pub const ROLE: &str = "haldane.dev/role";
     /// The annotation of objects that a release uses: its name; so that two releases do not claim one.
     pub const CLAIM: &str = "haldane.dev/claimed-by";
+    /// The annotation of a StatefulSet that a release uses: the partition that it had before.
+    pub const BEFORE: &str = "haldane.dev/before";
 }

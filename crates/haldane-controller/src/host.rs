@@ -20,6 +20,7 @@ mod release;
 mod routes;
 mod share;
 mod site;
+mod stateful_set;
 mod status;
 mod version;
 
