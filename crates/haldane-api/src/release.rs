@@ -73,7 +73,7 @@ pub struct Workload {
     /// A StatefulSet, by its partition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stateful_set: Option<SetWorkload>,
-    /// A DaemonSet, by a subset of nodes.
+    /// A DaemonSet: refused, as none of its pods could be taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub daemon_set: Option<SetWorkload>,
 }

@@ -417,20 +417,20 @@ impl Stateful {
         }))
     }
 
-    /// Returns what metric systems call both sides: they have one name, and are told apart by their revisions.
+    /// Returns what metric systems call both sides: set and Service are the same, so each goes by its revision alone, and numbers that
+    /// are of both are never taken for those of one.
     pub(super) fn places(&self, view: &View<'_>, record: &Record) -> (Place, Place) {
-        let place = |service: &str, revision: &str| Place {
-            deployment: self.name.clone(),
-            service: service.to_owned(),
+        let place = |revision: &str| Place {
+            deployment: revision.to_owned(),
+            service: revision.to_owned(),
             replica_set: (!revision.is_empty()).then(|| revision.to_owned()),
         };
         let stable = record.stable.as_ref();
         let own = stable.map_or("", |stable| stable.pods.as_str());
-        let Ok(set) = self.set(view) else {
-            return (place("", own), place("", ""));
-        };
-        let service = read::text(set.object(), "/spec/serviceName").unwrap_or_default();
-        (place(service, own), place(service, set.update_revision()))
+        let set = self.set(view).ok();
+        let newest = set.as_ref().map_or("", StatefulSet::update_revision);
+        let canary = if newest == own { "" } else { newest };
+        (place(own), place(canary))
     }
 
     /// Returns where a version serves that was just promoted: in all pods but the last ones.

@@ -4,9 +4,16 @@ use serde_json::{Value, json};
 
 use super::{
     alone::command,
-    world::{World, silent},
+    world::{Eyes, World, silent},
 };
-use crate::kinds::{CONTROLLER_REVISION, POD, RELEASE, STATEFUL_SET};
+use crate::{
+    host::{
+        record::Record,
+        site::{Site, View},
+    },
+    kinds::{CONTROLLER_REVISION, POD, RELEASE, STATEFUL_SET},
+    meter::Place,
+};
 
 pub(super) fn set(image: &str) -> Value {
     json!({"spec": {
@@ -308,6 +315,68 @@ fn a_release_that_is_deleted_leaves_the_set_to_kubernetes() {
     world.pass(60);
     assert!(world.find(&RELEASE, "shop").is_none());
     assert_eq!(partition(&world), 0);
+}
+
+#[test]
+fn a_restart_replaces_the_canarys_pods_alone() {
+    let mut world = begun();
+    world.apply(&STATEFUL_SET, "db", set("db:v2"));
+    world.pass(15);
+    command(&mut world, "1", &json!({"name": "pause"}));
+    world.pass(5);
+    let uids = |world: &World| -> Vec<Value> {
+        let names = ["db-0", "db-1", "db-2", "db-3"].iter();
+        names
+            .map(|name| world.get(&POD, name)["metadata"]["uid"].clone())
+            .collect()
+    };
+    let before = uids(&world);
+    command(&mut world, "2", &json!({"name": "restart"}));
+    world.pass(20);
+    assert_eq!(pods(&world), ["v1", "v1", "v2", "v2"]);
+    let after = uids(&world);
+    assert_eq!(before[..2], after[..2]);
+    assert!(before[2] != after[2] && before[3] != after[3]);
+    let writes = world.log.len();
+    world.pass(600);
+    assert_eq!(world.log.len(), writes, "{:#?}", &world.log[writes..]);
+}
+
+#[test]
+fn numbers_of_both_versions_are_never_taken_for_those_of_one() {
+    let mut world = begun();
+    world.apply(&STATEFUL_SET, "db", set("db:v2"));
+    world.pass(5);
+    let record = Record::read(world.status()["record"].as_str().unwrap()).unwrap();
+    let spec = serde_json::from_value(release()["spec"].clone()).unwrap();
+    let view = View {
+        key: &World::key(),
+        uid: "",
+        is_routed: false,
+        sight: &Eyes(&world.objects),
+        now: world.now,
+    };
+    let site = Site::of(&spec).unwrap();
+    let places = site.places(&view, &record, record.live.as_ref().unwrap());
+    let names = |place: &Place| {
+        [
+            place.deployment.clone(),
+            place.service.clone(),
+            place.replica_set.clone().unwrap(),
+        ]
+    };
+    let revision = |pod: &str| {
+        let pod = world.get(&POD, pod);
+        pod["metadata"]["labels"]["controller-revision-hash"].clone()
+    };
+    assert_eq!(
+        json!(names(&places.stable)),
+        json!([revision("db-0"), revision("db-0"), revision("db-0")])
+    );
+    assert_eq!(
+        json!(names(&places.canary)),
+        json!([revision("db-3"), revision("db-3"), revision("db-3")])
+    );
 }
 
 #[test]

@@ -539,7 +539,7 @@ impl Asker for Silence {
 }
 
 /// What the host sees of a world.
-struct Eyes<'a>(&'a BTreeMap<ObjectRef, Value>);
+pub(super) struct Eyes<'a>(pub(super) &'a BTreeMap<ObjectRef, Value>);
 
 impl Sight for Eyes<'_> {
     fn get(&self, target: &ObjectRef) -> Seen {
