@@ -22,6 +22,7 @@ mod release;
 mod routes;
 mod share;
 mod site;
+mod stateful_set;
 mod status;
 mod version;
 

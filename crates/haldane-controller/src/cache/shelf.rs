@@ -67,6 +67,9 @@ impl Object {
         if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
             annotations.remove(LAST_APPLIED);
         }
+        if is_pod(kind) {
+            metadata.remove("annotations");
+        }
         let text = |key: &str| -> Box<str> {
             let value = metadata.get(key).and_then(Value::as_str);
             value.unwrap_or_default().into()
@@ -78,6 +81,9 @@ impl Object {
         let (namespace, uid) = (text("namespace"), text("uid"));
         let version = parse_version(&text("resourceVersion"));
         let controller = controller(metadata.get("ownerReferences"));
+        if is_pod(kind) {
+            fields.remove("spec");
+        }
         Some(Self {
             namespace,
             name,
@@ -87,6 +93,11 @@ impl Object {
             text: object.to_string().into(),
         })
     }
+}
+
+/// Whether these are pods: there are many, and nobody here asks what is in them, only how they are and whose.
+fn is_pod(kind: &Kind) -> bool {
+    kind.group.is_empty() && kind.kind == "Pod"
 }
 
 /// Returns who wrote an object last, its status aside, in the form of `managedFields` without the fields. Times are whole seconds:

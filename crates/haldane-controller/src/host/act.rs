@@ -7,8 +7,8 @@ use haldane_core::{
     Weight,
     plan::Plan,
     rollout::{
-        self, Action, Actor, CanaryWish, Command, Facts, Input, Phase, Refusal, State, TrafficSeen,
-        Workloads, effect, invariants,
+        self, Action, Actor, CanaryWish, Command, Facts, Input, Phase, Refusal, State, Traffic,
+        TrafficSeen, Workloads, effect, invariants,
     },
 };
 use haldane_engine::calendar;
@@ -134,7 +134,7 @@ impl<'a> Act<'a> {
             reason: "Invalid",
             message: message.clone(),
         })?;
-        let site = Site::of(&spec.workload)?;
+        let site = Site::of(spec)?;
         let routes = Routes::of(spec, self.view.key, site.backends())?;
         Ok(Setting { spec, site, routes })
     }
@@ -189,8 +189,12 @@ impl<'a> Act<'a> {
             looked => looked?,
         };
         if !self.view.is_routed {
-            let wish = effect::workloads(&plan, &live.state).canary;
-            let size = share::wanted(&live.state, &wanted, wish, scene.stable.wanted, scene.full);
+            let size = share::Size {
+                stable: scene.stable.wanted,
+                full: scene.full,
+            };
+            let known = knowing_traffic(&live.state, &wanted);
+            let size = share::wanted(&known, &plan, setting.site.room(), &size);
             // What we took away ourselves nobody else took.
             live.is_started &= size != Some(0);
             if size == Some(0) && canary.existing > 0 {
@@ -233,7 +237,7 @@ impl<'a> Act<'a> {
         }
         // Where pods are the traffic, a canary without traffic has none.
         let wants_pods = self
-            .canary_size(&live, &plan)
+            .canary_size(setting, &live, &plan)
             .is_none_or(|size| size.count > 0);
         if live.is_started && self.is_canary_gone && wants_pods {
             let how = setting.site.taken_away(&self.view, &live)?;
@@ -314,9 +318,7 @@ impl<'a> Act<'a> {
             return Ok(());
         };
         let left = setting.routes.cleared(&self.view)?;
-        let looked = setting
-            .routes
-            .look(&self.view, &rollout::Traffic::STABLE_ONLY)?;
+        let looked = setting.routes.look(&self.view, &Traffic::STABLE_ONLY)?;
         let is_clear = left.is_empty() && looked.why_not.is_none();
         self.not_applied = looked.why_not;
         self.memory.cleared = is_clear.then(|| self.memory.cleared.unwrap_or(self.view.now));
@@ -443,7 +445,7 @@ impl<'a> Act<'a> {
         }
         let mut writes = setting.routes.toward(&self.view, &is).unwrap_or_default();
         if !self.view.is_routed {
-            let size = self.canary_size(new, plan);
+            let size = self.canary_size(setting, new, plan);
             let size = size.filter(|size| size.count == 0);
             let shrunk = size.map(|size| setting.site.canary(&self.view, &self.record, new, &size));
             writes.extend(shrunk.into_iter().flatten().flatten());
@@ -457,7 +459,7 @@ impl<'a> Act<'a> {
             self.ask(setting, plan, live);
             let wanted = effect::traffic(plan, &live.state);
             let mut writes = setting.routes.toward(&self.view, &wanted)?;
-            if let Some(size) = self.canary_size(live, plan) {
+            if let Some(size) = self.canary_size(setting, live, plan) {
                 writes.extend(setting.site.canary(&self.view, &self.record, live, &size)?);
             }
             return Ok(writes);
@@ -474,15 +476,23 @@ impl<'a> Act<'a> {
     }
 
     /// Returns how large the canary is to be; `None` where it keeps its size.
-    fn canary_size(&self, live: &Live, plan: &Plan) -> Option<CanaryReplicas> {
+    fn canary_size(
+        &self,
+        setting: &Setting<'_>,
+        live: &Live,
+        plan: &Plan,
+    ) -> Option<CanaryReplicas> {
         let wish = effect::workloads(plan, &live.state).canary;
         let seen = live.state.facts.workloads.as_ref()?;
         let full = seen.canary_full;
         let restart_since = live.state.restart_since;
         let count = match wish {
             _ if !self.view.is_routed => {
-                let traffic = effect::traffic(plan, &live.state);
-                share::wanted(&live.state, &traffic, wish, seen.stable.wanted, full)?
+                let size = share::Size {
+                    stable: seen.stable.wanted,
+                    full,
+                };
+                share::wanted(&live.state, plan, setting.site.room(), &size)?
             }
             CanaryWish::Running(size) => size.replicas(full),
             CanaryWish::Stopped | CanaryWish::Kept => return None,
@@ -508,6 +518,17 @@ impl<'a> Act<'a> {
             message,
         });
     }
+}
+
+/// Returns the state of a host that starts again as if it had looked already: where no router is, what is wanted is in force.
+fn knowing_traffic(state: &State, wanted: &Traffic) -> State {
+    let mut known = state.clone();
+    known.facts.traffic.get_or_insert_with(|| TrafficSeen {
+        applied: wanted.clone(),
+        stable_in_flight: 0,
+        canary_in_flight: u64::MAX,
+    });
+    known
 }
 
 /// Tells a rollout what was seen, all facts first, so that none is judged beside something older than itself.

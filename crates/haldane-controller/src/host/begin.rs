@@ -135,8 +135,9 @@ impl Act<'_> {
         let ended = match &live.state.phase {
             Phase::Completed(ended) => {
                 let old = self.record.stable.take();
+                let promoted = setting.site.promoted(&live, old.as_ref(), self.view.now);
+                self.record.stable = Some(promoted);
                 self.record.previous = old.map(|stable| stable.version);
-                self.record.stable = Some(setting.site.promoted(&live, self.view.now));
                 ended.clone()
             }
             Phase::RolledBack(ended) => ended.clone(),

@@ -361,6 +361,8 @@ async fn an_installation_runs_with_the_rights_that_it_needs_and_no_others() {
     let added = [
         "patch projectcontour.io/httpproxies shop",
         "patch apps/statefulsets shop",
+        "list apps/controllerrevisions shop",
+        "delete /pods shop",
         "patch example.com/routes shop",
     ];
     check(&client, true, &added).await;

@@ -25,11 +25,13 @@
 - apiGroups: [apps]
   resources: [statefulsets]
   verbs: [get, list, watch, update, patch]
-{{- end }}
-{{- if .Values.workloads.daemonSets }}
 - apiGroups: [apps]
-  resources: [daemonsets]
-  verbs: [get, list, watch, update, patch]
+  resources: [controllerrevisions]
+  verbs: [get, list, watch]
+# The pods of a version that is taken back are deleted; Kubernetes makes them anew.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, delete]
 {{- end }}
 - apiGroups: [""]
   resources: [services]

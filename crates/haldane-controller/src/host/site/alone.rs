@@ -96,7 +96,7 @@ impl Alone {
 
     pub(super) fn look(&self, view: &View<'_>, record: &Record) -> Result<Scene, Blocked> {
         let deployment = view.deployment(&self.name)?;
-        self.check_claim(view, &deployment)?;
+        view.check_claim(&DEPLOYMENT, &deployment.0)?;
         let stable = record.stable.as_ref();
         let serving = match stable.and_then(|one| one.beside.as_ref()) {
             Some(name) => view.deployment(name)?,
@@ -131,24 +131,9 @@ impl Alone {
         }
     }
 
-    /// Refuses a Deployment that another release has.
-    fn check_claim(&self, view: &View<'_>, deployment: &Deployment) -> Result<(), Blocked> {
-        match read::annotation(&deployment.0, mark::CLAIM) {
-            Some(other) if other != view.key.name => Err(Blocked {
-                reason: "Claimed",
-                message: format!(
-                    "Deployment {} belongs to Release {other} (annotation {})",
-                    self.name,
-                    mark::CLAIM
-                ),
-            }),
-            Some(_) | None => Ok(()),
-        }
-    }
-
     pub(super) fn adopt(&self, view: &View<'_>) -> Result<Stable, Blocked> {
         let deployment = view.deployment(&self.name)?;
-        self.check_claim(view, &deployment)?;
+        view.check_claim(&DEPLOYMENT, &deployment.0)?;
         if view.is_routed {
             view.need(&SERVICE, &self.service)?;
         }
@@ -285,7 +270,7 @@ impl Alone {
         is_drained: bool,
     ) -> Result<Rest, Blocked> {
         let deployment = view.deployment(&self.name)?;
-        self.check_claim(view, &deployment)?;
+        view.check_claim(&DEPLOYMENT, &deployment.0)?;
         let takes_in = stable.beside.is_some()
             && self.offered(&deployment, Some(stable)).hash == stable.version.hash;
         if takes_in && deployment.is_rolled_out() {
