@@ -13,21 +13,14 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     forms::Before,
-    object::{Change, Kind, ObjectRef, Objects},
+    kinds::INGRESS,
+    object::{Change, ObjectRef, Objects},
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
     shape::{
         Part, Wrong, annotate, annotation, entry, find, lists, part, part_mut, text, unannotate,
     },
     shares::{Members, Scale, Unset},
     split::Split,
-};
-
-/// Kubernetes' own Ingress.
-pub const INGRESS: Kind = Kind {
-    group: "networking.k8s.io",
-    kind: "Ingress",
-    plural: "ingresses",
-    versions: &["v1"],
 };
 
 /// Splits the requests of an Ingress of the AWS Load Balancer Controller.

@@ -11,19 +11,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    object::{Change, Kind, ObjectRef, Objects},
+    kinds::MAPPING,
+    object::{Change, ObjectRef, Objects},
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
     shape::{Part, Wrong, entry, find, is_made, keep_made, part, quoted, text},
     shares::part_of,
     split::Split,
-};
-
-/// Ambassador's Mapping.
-pub const MAPPING: Kind = Kind {
-    group: "getambassador.io",
-    kind: "Mapping",
-    plural: "mappings",
-    versions: &["v3alpha1", "v2"],
 };
 
 /// Splits the requests of an Ambassador Mapping.

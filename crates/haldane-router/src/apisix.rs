@@ -7,20 +7,13 @@ use serde_json::{Value, json};
 
 use crate::{
     forms::{Edit, Form, Head},
-    object::{Change, Kind, ObjectRef, Objects},
+    kinds::APISIX_ROUTE,
+    object::{Change, ObjectRef, Objects},
     report::condition,
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
     shape::{Part, Wrong, entry, find, part, quoted, text},
     shares::{LARGEST, Members, Scale, Unset},
     split::Split,
-};
-
-/// APISIX's ApisixRoute.
-pub const APISIX_ROUTE: Kind = Kind {
-    group: "apisix.apache.org",
-    kind: "ApisixRoute",
-    plural: "apisixroutes",
-    versions: &["v2"],
 };
 
 /// Splits the requests of an ApisixRoute.

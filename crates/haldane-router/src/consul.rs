@@ -10,29 +10,14 @@ use serde_json::{Value, json};
 
 use crate::{
     forms::{Before, Edit, Form},
-    object::{Change, Kind, ObjectRef, Objects},
+    kinds::{SERVICE_RESOLVER, SERVICE_ROUTER, SERVICE_SPLITTER},
+    object::{Change, ObjectRef, Objects},
     report::condition,
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
     shape::{Part, Wrong, covers, entry, find, is_made, keep_made, part, part_mut, remove, text},
     shares::{Members, Scale, Unset},
     split::Split,
 };
-
-/// Consul's ServiceSplitter.
-pub const SERVICE_SPLITTER: Kind = kind("ServiceSplitter", "servicesplitters");
-/// Consul's ServiceRouter.
-pub const SERVICE_ROUTER: Kind = kind("ServiceRouter", "servicerouters");
-/// Consul's ServiceResolver.
-pub const SERVICE_RESOLVER: Kind = kind("ServiceResolver", "serviceresolvers");
-
-const fn kind(kind: &'static str, plural: &'static str) -> Kind {
-    Kind {
-        group: "consul.hashicorp.com",
-        kind,
-        plural,
-        versions: &["v1alpha1"],
-    }
-}
 
 /// Splits the requests of a Consul service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -10,20 +10,13 @@ use serde_json::{Value, json};
 
 use crate::{
     forms::{Edit, Form, Head, Mirror},
-    object::{Change, Kind, ObjectRef, Objects},
+    kinds::HTTP_PROXY,
+    object::{Change, ObjectRef, Objects},
     report::condition,
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
     shape::{Part, Wrong, entry, quoted, text},
     shares::{LARGEST, Members, Mirrored, Scale, Unset},
     split::Split,
-};
-
-/// Contour's HTTPProxy.
-pub const HTTP_PROXY: Kind = Kind {
-    group: "projectcontour.io",
-    kind: "HTTPProxy",
-    plural: "httpproxies",
-    versions: &["v1"],
 };
 
 /// Splits the requests of a Contour HTTPProxy.

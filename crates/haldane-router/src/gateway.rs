@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    object::{Change, Kind, ObjectRef, Objects},
+    kinds::{GRPC_ROUTE, HTTP_ROUTE, TCP_ROUTE, TLS_ROUTE},
+    object::{Change, ObjectRef, Objects},
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
     rules,
     split::Split,
@@ -29,38 +30,6 @@ type Result<T> = std::result::Result<T, RouteError>;
 
 /// The name for people.
 const NAME: &str = "Gateway API";
-
-/// A route for HTTP.
-pub static HTTP_ROUTE: Kind = Kind {
-    group: "gateway.networking.k8s.io",
-    kind: "HTTPRoute",
-    plural: "httproutes",
-    versions: &["v1", "v1beta1"],
-};
-
-/// A route for gRPC.
-pub static GRPC_ROUTE: Kind = Kind {
-    group: "gateway.networking.k8s.io",
-    kind: "GRPCRoute",
-    plural: "grpcroutes",
-    versions: &["v1", "v1alpha2"],
-};
-
-/// A route for TCP.
-pub static TCP_ROUTE: Kind = Kind {
-    group: "gateway.networking.k8s.io",
-    kind: "TCPRoute",
-    plural: "tcproutes",
-    versions: &["v1", "v1alpha2"],
-};
-
-/// A route for TLS.
-pub static TLS_ROUTE: Kind = Kind {
-    group: "gateway.networking.k8s.io",
-    kind: "TLSRoute",
-    plural: "tlsroutes",
-    versions: &["v1", "v1alpha3", "v1alpha2"],
-};
 
 /// Routes of the Gateway API that name the stable Service; one or more of the four kinds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -9,27 +9,12 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     forms::{Edit, Form, Head, Single},
-    object::{Change, Kind, ObjectRef, Objects},
+    kinds::{GLOO_SERVICE, ROUTE_TABLE},
+    object::{Change, ObjectRef, Objects},
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
     shape::{Part, Wrong, entry, part, part_mut, quoted, remove, text},
     shares::{LARGEST, Members, Scale, Unset},
     split::Split,
-};
-
-/// Gloo's RouteTable.
-pub const ROUTE_TABLE: Kind = Kind {
-    group: "gateway.solo.io",
-    kind: "RouteTable",
-    plural: "routetables",
-    versions: &["v1"],
-};
-
-/// Gloo's VirtualService.
-pub const VIRTUAL_SERVICE: Kind = Kind {
-    group: "gateway.solo.io",
-    kind: "VirtualService",
-    plural: "virtualservices",
-    versions: &["v1"],
 };
 
 /// Splits the requests of a Gloo RouteTable or VirtualService; exactly one is named.
@@ -78,7 +63,7 @@ impl Gloo {
     fn target(&self, namespace: &str) -> Option<ObjectRef> {
         match (&self.route_table, &self.virtual_service) {
             (Some(name), None) => Some(ROUTE_TABLE.named(namespace, name)),
-            (None, Some(name)) => Some(VIRTUAL_SERVICE.named(namespace, name)),
+            (None, Some(name)) => Some(GLOO_SERVICE.named(namespace, name)),
             (Some(_), Some(_)) | (None, None) => None,
         }
     }

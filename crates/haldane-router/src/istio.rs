@@ -16,7 +16,8 @@ use serde_json::Value;
 use crate::{
     before,
     edit::{self, Place},
-    object::{Change, Kind, ObjectRef, Objects},
+    kinds::{DESTINATION_RULE, ISTIO_SERVICE},
+    object::{Change, ObjectRef, Objects},
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
     rules::{self, Before},
     split::Split,
@@ -36,22 +37,6 @@ const NAME: &str = "Istio";
 
 /// The lists of routes of a VirtualService.
 const LISTS: [&str; 3] = ["http", "tls", "tcp"];
-
-/// A VirtualService.
-pub static VIRTUAL_SERVICE: Kind = Kind {
-    group: "networking.istio.io",
-    kind: "VirtualService",
-    plural: "virtualservices",
-    versions: &["v1", "v1beta1", "v1alpha3"],
-};
-
-/// A DestinationRule.
-pub static DESTINATION_RULE: Kind = Kind {
-    group: "networking.istio.io",
-    kind: "DestinationRule",
-    plural: "destinationrules",
-    versions: &["v1", "v1beta1", "v1alpha3"],
-};
 
 /// A VirtualService of Istio that routes to the stable Service, or to the stable subset of one Service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -82,7 +67,7 @@ impl Istio {
     }
 
     fn service(&self, namespace: &str) -> ObjectRef {
-        VIRTUAL_SERVICE.named(self.namespace(namespace), &self.virtual_service)
+        ISTIO_SERVICE.named(self.namespace(namespace), &self.virtual_service)
     }
 
     fn destination(&self, namespace: &str) -> Option<ObjectRef> {

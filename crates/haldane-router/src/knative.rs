@@ -9,28 +9,13 @@ use serde_json::{Value, json};
 
 use crate::{
     forms::{Edit, Form},
-    object::{Change, Kind, ObjectRef, Objects},
+    kinds::{KNATIVE_ROUTE, KNATIVE_SERVICE},
+    object::{Change, ObjectRef, Objects},
     report::condition,
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
     shape::{remove, text},
     shares::{Members, Scale, Unset},
     split::Split,
-};
-
-/// Knative's Service.
-pub const SERVICE: Kind = Kind {
-    group: "serving.knative.dev",
-    kind: "Service",
-    plural: "services",
-    versions: &["v1"],
-};
-
-/// Knative's Route.
-pub const ROUTE: Kind = Kind {
-    group: "serving.knative.dev",
-    kind: "Route",
-    plural: "routes",
-    versions: &["v1"],
 };
 
 /// Splits the traffic of a Knative Service or Route; exactly one is named.
@@ -60,8 +45,8 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
 impl Knative {
     fn target(&self, namespace: &str) -> Option<ObjectRef> {
         match (&self.service, &self.route) {
-            (Some(name), None) => Some(SERVICE.named(namespace, name)),
-            (None, Some(name)) => Some(ROUTE.named(namespace, name)),
+            (Some(name), None) => Some(KNATIVE_SERVICE.named(namespace, name)),
+            (None, Some(name)) => Some(KNATIVE_ROUTE.named(namespace, name)),
             (Some(_), Some(_)) | (None, None) => None,
         }
     }

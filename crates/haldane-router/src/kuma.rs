@@ -10,19 +10,12 @@ use serde_json::{Value, json};
 
 use crate::{
     forms::{Edit, Form, Head, Mirror},
-    object::{Change, Kind, ObjectRef, Objects},
+    kinds::MESH_HTTP_ROUTE,
+    object::{Change, ObjectRef, Objects},
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
     shape::{Part, Wrong, entry, part_mut, remove, text},
     shares::{LARGEST, Members, Mirrored, Scale, Unset},
     split::Split,
-};
-
-/// Kuma's MeshHTTPRoute.
-pub const MESH_HTTP_ROUTE: Kind = Kind {
-    group: "kuma.io",
-    kind: "MeshHTTPRoute",
-    plural: "meshhttproutes",
-    versions: &["v1alpha1"],
 };
 
 /// Splits the requests of a Kuma MeshHTTPRoute.

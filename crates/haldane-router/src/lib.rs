@@ -15,6 +15,7 @@ pub mod contour;
 pub mod gateway;
 pub mod gloo;
 pub mod istio;
+pub mod kinds;
 pub mod knative;
 pub mod kuma;
 pub mod linkerd;

@@ -16,7 +16,8 @@ use crate::{
     before,
     edit::{self, Place},
     gateway::literally,
-    object::{Change, Kind, ObjectRef, Objects},
+    kinds::INGRESS,
+    object::{Change, ObjectRef, Objects},
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
     split::Split,
     weighted,
@@ -39,14 +40,6 @@ const HEADER_RULE: [&str; 3] = [
     "canary-by-header-value",
     "canary-by-header-pattern",
 ];
-
-/// An Ingress.
-pub static INGRESS: Kind = Kind {
-    group: "networking.k8s.io",
-    kind: "Ingress",
-    plural: "ingresses",
-    versions: &["v1"],
-};
 
 /// Ingresses of ingress-nginx: the main one, the canary's, or both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -12,19 +12,12 @@ use serde_json::{Value, json};
 
 use crate::{
     forms::{self, Edit, Form, Head, Single, apply, rest, strip},
-    object::{Change, Kind, ObjectRef, Objects},
+    kinds::{INGRESS, ROUTE_GROUP},
+    object::{Change, ObjectRef, Objects},
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
     shape::{Part, Wrong, entry, find, part, part_mut, quoted, remove, text},
     shares::{LARGEST, Members, Scale, Unset},
     split::Split,
-};
-
-/// Skipper's RouteGroup.
-pub const ROUTE_GROUP: Kind = Kind {
-    group: "zalando.org",
-    kind: "RouteGroup",
-    plural: "routegroups",
-    versions: &["v1"],
 };
 
 /// Splits the requests of Skipper; exactly one object is named.
@@ -77,7 +70,7 @@ impl Router for Skipper {
     fn objects(&self, namespace: &str) -> Vec<ObjectRef> {
         match self.place() {
             Ok(Place::Group(name)) => vec![ROUTE_GROUP.named(namespace, name)],
-            Ok(Place::Ingress(name)) => vec![ingress::INGRESS.named(namespace, name)],
+            Ok(Place::Ingress(name)) => vec![INGRESS.named(namespace, name)],
             Err(_) => Vec::new(),
         }
     }

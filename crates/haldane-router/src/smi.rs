@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use crate::{
     before,
     edit::{self, Place},
-    object::{Change, Kind, ObjectRef, Objects},
+    kinds::TRAFFIC_SPLIT,
+    object::{Change, ObjectRef, Objects},
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
     rules,
     split::Split,
@@ -21,14 +22,6 @@ type Result<T> = std::result::Result<T, RouteError>;
 
 /// The name for people.
 const NAME: &str = "SMI";
-
-/// A TrafficSplit.
-pub static TRAFFIC_SPLIT: Kind = Kind {
-    group: "split.smi-spec.io",
-    kind: "TrafficSplit",
-    plural: "trafficsplits",
-    versions: &["v1alpha4", "v1alpha3", "v1alpha2", "v1alpha1"],
-};
 
 /// A TrafficSplit of the Service Mesh Interface with the stable Service among its backends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

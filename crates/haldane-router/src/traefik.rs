@@ -10,27 +10,12 @@ use serde_json::{Value, json};
 
 use crate::{
     forms::{Before, Edit, Form, Head, apply, rest, strip},
-    object::{Change, Kind, ObjectRef, Objects},
+    kinds::{INGRESS_ROUTE, TRAEFIK_SERVICE},
+    object::{Change, ObjectRef, Objects},
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
     shape::{Part, Wrong, entry, find, part, part_mut, quoted, remove, text},
     shares::{LARGEST, Members, Scale, Unset},
     split::Split,
-};
-
-/// Traefik's TraefikService.
-pub const TRAEFIK_SERVICE: Kind = Kind {
-    group: "traefik.io",
-    kind: "TraefikService",
-    plural: "traefikservices",
-    versions: &["v1alpha1"],
-};
-
-/// Traefik's IngressRoute.
-pub const INGRESS_ROUTE: Kind = Kind {
-    group: "traefik.io",
-    kind: "IngressRoute",
-    plural: "ingressroutes",
-    versions: &["v1alpha1"],
 };
 
 /// Splits the requests of Traefik; at least `service` or `ingressRoute` is named.

@@ -4,20 +4,13 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     forms::Before,
-    object::{Change, Kind, Objects},
+    kinds::INGRESS,
+    object::{Change, Objects},
     route::{RouteError, Seen},
     shape::{Part, Wrong, annotate, annotation, find, lists, part_mut, text, unannotate},
     shares::{LARGEST, Members, Scale, Unset},
     skipper::CAPABILITIES,
     split::Split,
-};
-
-/// Kubernetes' own Ingress.
-pub(super) const INGRESS: Kind = Kind {
-    group: "networking.k8s.io",
-    kind: "Ingress",
-    plural: "ingresses",
-    versions: &["v1"],
 };
 
 const WEIGHTS: &str = "zalando.org/backend-weights";
