@@ -161,17 +161,5 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     proof: Proof::Traffic,
 };
 
-/// Returns a regular expression (RE2) for exactly this text.
-pub(crate) fn literally(text: &str) -> String {
-    let mut regex = String::new();
-    for character in text.chars() {
-        if "\\.+*?()|[]{}^$".contains(character) {
-            regex.push('\\');
-        }
-        regex.push(character);
-    }
-    regex
-}
-
 #[cfg(test)]
 mod tests;

@@ -97,7 +97,7 @@ impl Istio {
         let target = self.service(&split.namespace);
         let at = Place::of(&target);
         let present = edit::object(objects, &target)?;
-        let before: Option<ListsBefore> = before::read(present, &split.release, &at)?;
+        let before: Option<ListsBefore> = before::read(present, &split.release);
         let before = before.unwrap_or_default();
         let mut object = present.clone();
         let mut after = ListsBefore::new();
@@ -139,7 +139,7 @@ impl Istio {
         let Some(present) = objects.get(&target) else {
             return Ok(None);
         };
-        let before: Option<ListsBefore> = before::read(present, &split.release, &at)?;
+        let before: Option<ListsBefore> = before::read(present, &split.release);
         let before = before.unwrap_or_default();
         let mut object = present.clone();
         // Without the DestinationRule the names of the subsets must do.
@@ -206,7 +206,7 @@ impl Router for Istio {
         let target = self.service(&split.namespace);
         let at = Place::of(&target);
         let present = edit::object(objects, &target)?;
-        let before: Option<ListsBefore> = before::read(present, &split.release, &at)?;
+        let before: Option<ListsBefore> = before::read(present, &split.release);
         let before = before.unwrap_or_default();
         let mut shares = Vec::new();
         for list in self.lists(split, self.host(split, objects)?) {

@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    forms::{Edit, Form},
+    edit,
+    forms::{Edit, Form, Members, Numbers},
     kinds::{KNATIVE_ROUTE, KNATIVE_SERVICE},
     object::{Change, ObjectRef, Objects},
     report::condition,
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
-    shape::{remove, text},
-    shares::{Members, Scale, Unset},
     split::Split,
+    weighted::Absent,
 };
 
 /// Splits the traffic of a Knative Service or Route; exactly one is named.
@@ -52,27 +52,23 @@ impl Knative {
     }
 
     fn edit(&self, split: &Split) -> Result<Edit<'_>, RouteError> {
-        let target = self
-            .target(&split.namespace)
-            .ok_or_else(|| RouteError::Cannot {
-                router: CAPABILITIES.name,
-                what: "split without exactly one of `service` and `route`".to_owned(),
-            })?;
+        let target = self.target(&split.namespace).ok_or_else(|| {
+            CAPABILITIES.cannot("split without exactly one of `service` and `route`")
+        })?;
         let canary = split.canary.service.clone();
         Ok(Edit {
-            router: CAPABILITIES.name,
-            release: split.release.clone(),
             target,
             forms: vec![Form {
+                router: &CAPABILITIES,
                 rules: &[],
                 backends: &["spec", "traffic"],
                 members: Members {
                     weight: "percent",
-                    unset: Unset::Is(0),
-                    scale: Scale::Percent,
+                    numbers: Numbers::Percent,
+                    absent: Absent::Is(0),
                     name: Box::new(name),
                     rename: Box::new(move |member| {
-                        remove(member, "tag");
+                        edit::remove(member, "tag");
                         for field in FIELDS {
                             if let Some(name) = member.get_mut(field) {
                                 *name = json!(canary);
@@ -102,7 +98,7 @@ impl Router for Knative {
     }
 
     fn cleared(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>, RouteError> {
-        self.edit(split)?.cleared(objects)
+        self.edit(split)?.cleared(split, objects)
     }
 
     fn seen(&self, split: &Split, objects: &Objects) -> Result<Seen, RouteError> {
@@ -129,7 +125,7 @@ const FIELDS: [&str; 2] = ["revisionName", "configurationName"];
 /// A target without percents is a tag: it takes no part.
 fn name(member: &Value) -> Option<String> {
     member.get("percent")?;
-    let named = FIELDS.iter().find_map(|field| text(member, &[field]));
+    let named = FIELDS.iter().find_map(|field| edit::text(member, &[field]));
     Some(named.unwrap_or("the latest revision").to_owned())
 }
 

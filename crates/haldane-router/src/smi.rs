@@ -55,7 +55,7 @@ impl Router for Smi {
         let at = Place::of(&target);
         let present = edit::object(objects, &target)?;
         let backends = edit::list(present, &["spec", "backends"], &at)?;
-        let before: Option<Record> = before::read(present, &split.release, &at)?;
+        let before: Option<Record> = before::read(present, &split.release);
         let form = Backends::of(split, present);
         let place = at.keys(&["spec", "backends"]);
         let weight = split.traffic.weight;
@@ -84,7 +84,7 @@ impl Router for Smi {
             return Ok(Vec::new());
         };
         let backends = edit::list(present, &["spec", "backends"], &at)?;
-        let before: Option<Record> = before::read(present, &split.release, &at)?;
+        let before: Option<Record> = before::read(present, &split.release);
         let form = Backends::of(split, present);
         let place = at.keys(&["spec", "backends"]);
         let wanted = weighted::restore(&form, &backends, before.as_ref(), &place)?;
@@ -171,7 +171,6 @@ impl Entries for Backends<'_> {
 
     fn scale(&self) -> Scale {
         Scale {
-            router: NAME,
             absent: Absent::AllIfAlone,
             totals: if self.has_quantities {
                 &[100_000, 10_000_000]
@@ -179,6 +178,7 @@ impl Entries for Backends<'_> {
                 &[100, 10_000]
             },
             max: u64::from(i32::MAX.unsigned_abs()),
+            alone: None,
         }
     }
 

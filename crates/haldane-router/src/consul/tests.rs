@@ -7,7 +7,7 @@ use super::*;
 use crate::trial;
 
 #[test]
-fn the_table_holds() {
+fn every_case_of_the_table_holds() {
     trial::cases(include_str!("cases.yaml"));
 }
 
