@@ -61,6 +61,7 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
 /// The port by which a path names an action.
 const BY_NAME: &str = "use-annotation";
 const PATHS: &[&str] = &["spec", "rules", "*", "http", "paths"];
+const STICKY: [&str; 2] = ["forwardConfig", "targetGroupStickinessConfig"];
 const GROUPS: [&str; 2] = ["forwardConfig", "targetGroups"];
 
 /// What an Ingress was before.
@@ -92,34 +93,48 @@ impl Alb {
         if !split.traffic.mirror.is_zero() {
             return Err(CAPABILITIES.cannot("copy requests to the canary"));
         }
-        let mut next = self.strip(object, split, at)?;
         let key = self.key("actions", self.action(split));
         let place = annotation(at, &key);
-        let raw = edit::annotation(&next, &key).map(str::to_owned);
-        let (mut action, port) = match &raw {
-            Some(raw) => (parsed(raw, &place)?, None),
-            None => {
-                let port = self.take_port(&mut next, split, at)?;
-                let action = forward(&split.stable.service, &port_text(&port));
-                (action, Some(port))
+        let before = before::read::<Before>(object, &split.release);
+        let mut next = object.clone();
+        if let Some(before) = &before {
+            self.remove_heads(&mut next, before, at)?;
+            if let Some(port) = &before.port {
+                self.put_port(&mut next, split, port, at)?;
+            }
+        }
+        let now = edit::annotation(&next, &key).map(str::to_owned);
+        let raw = match &before {
+            Some(before) => before.action.clone(),
+            None => now.clone(),
+        };
+        let port = match &raw {
+            Some(_) => None,
+            None => Some(self.take_port(&mut next, split, at)?),
+        };
+        let mut action = match (&now, &port) {
+            (Some(now), _) => unstuck(parsed(now, &place)?, raw.as_deref(), &place)?,
+            (None, port) => {
+                let port = port.as_ref().map(port_text).unwrap_or_default();
+                forward(&split.stable.service, &port)
             }
         };
         let list = groups(&mut action, &place)?;
         let members = members(split);
         let weight = split.traffic.weight;
-        let done = weighted::split(&members, list, weight, None, &place.keys(&GROUPS))?;
+        let known = before.as_ref().map(|before| &before.record);
+        let done = weighted::split(&members, list, weight, known, &place.keys(&GROUPS))?;
         let Some((wanted, record)) = done else {
             let service = &split.stable.service;
             return Err(place.refused(&format!("expected a target group of {service}, found none")));
         };
-        let canary = wanted
-            .iter()
-            .find(|group| members.side(group) == Side::Canary)
-            .cloned();
+        let mut groups = wanted.iter();
+        let canary = groups.find(|group| members.side(group) == Side::Canary);
+        let canary = canary.cloned().unwrap_or_default();
         *list = wanted;
         self.stick(&mut action, split, &place)?;
         edit::annotate(&mut next, &key, Some(action.to_string()), at)?;
-        let heads = self.add_heads(&mut next, split, &canary.unwrap_or_default(), at)?;
+        let heads = self.add_heads(&mut next, split, &canary, at)?;
         let before = Before {
             record,
             action: raw,
@@ -128,6 +143,22 @@ impl Alb {
         };
         before::write(&mut next, &split.release, Some(&before), at)?;
         Ok(next)
+    }
+
+    fn remove_heads(&self, object: &mut Value, before: &Before, at: &Place<'_>) -> Result<()> {
+        for (_, paths) in edit::lists(object, PATHS, at)? {
+            let is_head = |path: &Value| {
+                edit::text(path, &["backend", "service", "name"])
+                    .is_some_and(|name| before.heads.iter().any(|head| head == name))
+            };
+            paths.retain(|path| !is_head(path));
+        }
+        for head in &before.heads {
+            for what in ["actions", "conditions"] {
+                edit::annotate(object, &self.key(what, head), None, at)?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns the Ingress as the user has it, with nothing for a canary of his own.
@@ -153,17 +184,7 @@ impl Alb {
             return Ok(next);
         };
         before::write::<Before>(&mut next, &split.release, None, at)?;
-        for (_, paths) in edit::lists(&mut next, PATHS, at)? {
-            let is_head = |path: &Value| {
-                edit::text(path, &["backend", "service", "name"])
-                    .is_some_and(|name| before.heads.iter().any(|head| head == name))
-            };
-            paths.retain(|path| !is_head(path));
-        }
-        for head in &before.heads {
-            edit::annotate(&mut next, &self.key("actions", head), None, at)?;
-            edit::annotate(&mut next, &self.key("conditions", head), None, at)?;
-        }
+        self.remove_heads(&mut next, &before, at)?;
         let key = self.key("actions", self.action(split));
         if let Some(port) = &before.port {
             self.put_port(&mut next, split, port, at)?;
@@ -231,11 +252,10 @@ impl Alb {
 
     fn stick(&self, action: &mut Value, split: &Split, at: &Place<'_>) -> Result<()> {
         let seconds = self.sticky_seconds;
-        let keys = ["forwardConfig", "targetGroupStickinessConfig"];
         match seconds.filter(|_| !split.traffic.weight.is_zero()) {
-            Some(seconds) if edit::get(action, &keys).is_none() => {
+            Some(seconds) if edit::get(action, &STICKY).is_none() => {
                 let sticky = json!({ "enabled": true, "durationSeconds": seconds });
-                edit::set(action, &keys, sticky, at)
+                edit::set(action, &STICKY, sticky, at)
             }
             Some(_) | None => Ok(()),
         }
@@ -405,6 +425,16 @@ fn groups<'v>(action: &'v mut Value, at: &Place<'_>) -> Result<&'v mut Vec<Value
     }
 }
 
+/// Takes out stickiness of ours: that which is not in the original.
+fn unstuck(mut action: Value, original: Option<&str>, at: &Place<'_>) -> Result<Value> {
+    let original = original.map(|raw| parsed(raw, at)).transpose()?;
+    let is_users = original.is_some_and(|original| edit::get(&original, &STICKY).is_some());
+    if let Some(config) = action.get_mut("forwardConfig").filter(|_| !is_users) {
+        edit::remove(config, "targetGroupStickinessConfig");
+    }
+    Ok(action)
+}
+
 fn restored(
     now: &str,
     was: &str,
@@ -416,13 +446,7 @@ fn restored(
     let list = groups(&mut action, at)?;
     *list = weighted::restore(&members(split), list, Some(record), &at.keys(&GROUPS))?;
     let original = parsed(was, at)?;
-    // Stickiness of ours is not in the original; one that somebody else wrote since differs in more.
-    let sticky = ["forwardConfig", "targetGroupStickinessConfig"];
-    if edit::get(&original, &sticky).is_none()
-        && let Some(config) = action.get_mut("forwardConfig")
-    {
-        edit::remove(config, "targetGroupStickinessConfig");
-    }
+    let action = unstuck(action, Some(was), at)?;
     Ok(if original == action {
         was.to_owned()
     } else {

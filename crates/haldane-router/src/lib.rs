@@ -38,11 +38,7 @@ mod rules;
 mod weighted;
 
 #[cfg(test)]
-mod case;
-#[cfg(test)]
-mod property;
-#[cfg(test)]
-mod trial;
+mod tests;
 
 pub use crate::{
     gateway::Gateway,

@@ -144,7 +144,7 @@ pub(crate) fn desired(
 ) -> Result<Desired> {
     let is_out = split.traffic.is_stable_only();
     let users = users_rules(form, rules, before);
-    let known = aligned(form, &users, before);
+    let known = aligned(form, &users, before, at);
     let mut done: Vec<Done> = Vec::new();
     for ((place, rule), known) in users.into_iter().zip(known) {
         let nth = done.iter().filter(|done| done.names_stable).count();
@@ -246,7 +246,7 @@ pub(crate) fn cleared(
     at: &Place<'_>,
 ) -> Result<Vec<Value>> {
     let users = users_rules(form, rules, before);
-    let known = aligned(form, &users, before);
+    let known = aligned(form, &users, before, at);
     let mut wanted = Vec::new();
     for ((place, rule), known) in users.into_iter().zip(known) {
         let at = form.place(at, place);
@@ -468,6 +468,7 @@ fn aligned(
     form: &dyn Rules,
     users: &[(usize, &Value)],
     before: Option<&Before>,
+    at: &Place<'_>,
 ) -> Vec<Option<RuleBefore>> {
     let Some(before) = before else {
         return vec![None; users.len()];
@@ -486,11 +487,19 @@ fn aligned(
         }
     }
     // The surest signs first: a rule may be changed, moved or doubled, but seldom all at once.
-    for (by_print, by_entries) in [(true, true), (true, false), (false, true)] {
+    for (by_print, by_entries, by_weights) in [
+        (true, true, true),
+        (true, true, false),
+        (true, false, false),
+        (false, true, true),
+        (false, true, false),
+    ] {
         for (slot, print, entries) in &split {
+            let all = form.entries();
             let is_it = |kept: &RuleBefore| {
                 (!by_print || kept.rule == *print)
-                    && (!by_entries || kept.record.fits(form.entries(), entries))
+                    && (!by_entries || kept.record.fits(all, entries))
+                    && (!by_weights || weighted::is_as_left(all, entries, &kept.record, at))
             };
             if let Some(slot) = found.get_mut(*slot)
                 && slot.is_none()

@@ -199,19 +199,10 @@ pub(crate) fn restore(
     let Some(now) = weighted(form, entries, at)? else {
         return Ok(without_ours(form, entries, record));
     };
-    let Some(canary) = now.canary else {
+    if now.canary.is_none() {
         return Ok(entries.to_vec());
-    };
-    let pot = at_index(&now.weights, now.stable).saturating_add(at_index(&now.weights, canary));
-    let mut entries = entries.to_vec();
-    let mut wanted = now.weights;
-    set_index(&mut wanted, now.stable, pot);
-    set_index(&mut wanted, canary, 0);
-    let is_ours = record.is_some_and(|record| record.added);
-    if is_ours {
-        entries.remove(canary);
-        wanted.remove(canary);
     }
+    let (mut entries, wanted) = merged(entries, &now, record);
     let before = match record {
         Some(record) => put_back(form, &entries, &wanted, record, at)?,
         None => None,
@@ -221,6 +212,36 @@ pub(crate) fn restore(
     }
     write(form, &mut entries, &wanted, at)?;
     Ok(entries)
+}
+
+/// Whether a list still says what was written to it when this was recorded, but for what stable and canary have of it.
+pub(crate) fn is_as_left(
+    form: &dyn Entries,
+    entries: &[Value],
+    record: &Record,
+    at: &Place<'_>,
+) -> bool {
+    let Ok(Some(now)) = weighted(form, entries, at) else {
+        return false;
+    };
+    let (entries, wanted) = merged(entries, &now, Some(record));
+    put_back(form, &entries, &wanted, record, at).is_ok_and(|before| before.is_some())
+}
+
+/// Returns the list with all that both have for stable, without a canary that was added.
+fn merged(entries: &[Value], now: &Weighted, record: Option<&Record>) -> (Vec<Value>, Vec<u64>) {
+    let mut entries = entries.to_vec();
+    let mut wanted = now.weights.clone();
+    if let Some(canary) = now.canary {
+        let pot = at_index(&wanted, now.stable).saturating_add(at_index(&wanted, canary));
+        set_index(&mut wanted, now.stable, pot);
+        set_index(&mut wanted, canary, 0);
+        if record.is_some_and(|record| record.added) {
+            entries.remove(canary);
+            wanted.remove(canary);
+        }
+    }
+    (entries, wanted)
 }
 
 /// Returns what the canary gets.

@@ -64,30 +64,31 @@ pub(super) fn seen(name: &str, split: &Split, objects: &Objects) -> Result<Seen>
 
 /// Returns the Ingress as it should be.
 fn wanted(object: &Value, split: &Split, at: &Place<'_>) -> Result<Value> {
-    let mut next = strip(object, split, at)?;
     if !split.canary_routes().is_empty() {
         return Err(CAPABILITIES.cannot("route by headers on an Ingress"));
     }
     if !split.traffic.mirror.is_zero() {
         return Err(CAPABILITIES.cannot("copy requests to the canary"));
     }
-    let raw = edit::annotation(&next, WEIGHTS).map(str::to_owned);
-    let list = weights(&next, split, at)?;
+    let before = before::read::<Before>(object, &split.release);
+    let list = weights(object, split, at)?;
     let weight = split.traffic.weight;
-    let done = weighted::split(&members(split), &list, weight, None, &annotation(at))?;
+    let known = before.as_ref().map(|before| &before.record);
+    let done = weighted::split(&members(split), &list, weight, known, &annotation(at))?;
     let Some((list, record)) = done else {
         return Err(names_nobody(split, at));
     };
-    let paths = record.added;
-    if paths {
+    let mut next = object.clone();
+    let before = before.unwrap_or_else(|| Before {
+        weights: edit::annotation(object, WEIGHTS).map(str::to_owned),
+        paths: record.added,
+        record,
+    });
+    if before.paths {
+        remove_paths(&mut next, split, at)?;
         add_paths(&mut next, split, at)?;
     }
     edit::annotate(&mut next, WEIGHTS, Some(told(&list)), at)?;
-    let before = Before {
-        record,
-        weights: raw,
-        paths,
-    };
     before::write(&mut next, &split.release, Some(&before), at)?;
     Ok(next)
 }
@@ -114,9 +115,7 @@ fn strip(object: &Value, split: &Split, at: &Place<'_>) -> Result<Value> {
     before::write::<Before>(&mut next, &split.release, None, at)?;
     let now = weights(&next, split, at)?;
     if before.paths {
-        for (_, paths) in edit::lists(&mut next, PATHS, at)? {
-            paths.retain(|path| edit::text(path, &NAME) != Some(&split.canary.service));
-        }
+        remove_paths(&mut next, split, at)?;
     }
     let record = Some(&before.record);
     let list = weighted::restore(&members(split), &now, record, &annotation(at))?;
@@ -128,6 +127,13 @@ fn strip(object: &Value, split: &Split, at: &Place<'_>) -> Result<Value> {
     }
     edit::annotate(&mut next, WEIGHTS, Some(told(&list)), at)?;
     Ok(next)
+}
+
+fn remove_paths(object: &mut Value, split: &Split, at: &Place<'_>) -> Result<()> {
+    for (_, paths) in edit::lists(object, PATHS, at)? {
+        paths.retain(|path| edit::text(path, &NAME) != Some(&split.canary.service));
+    }
+    Ok(())
 }
 
 /// Adds a path to the canary after each one to stable.

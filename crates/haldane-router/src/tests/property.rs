@@ -11,7 +11,8 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::{Value, json};
 
 use self::world::{Headers, World, worlds};
-use crate::{Objects, Route, Split, case, edit};
+use super::case;
+use crate::{Objects, Route, Split, edit};
 
 mod world;
 
