@@ -213,6 +213,9 @@ impl Alb {
                 let here = service.get("port").cloned().unwrap_or_default();
                 let at = at.item(index).keys(&["backend", "service"]);
                 let place = at.key("port");
+                if !here.is_object() {
+                    return Err(place.wrong("a port", Some(&here)));
+                }
                 if edit::text(&here, &["name"]) == Some(BY_NAME) {
                     let key = self.key("actions", &action);
                     return Err(
