@@ -120,8 +120,21 @@ impl Router for Gateway {
 
     fn desired(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>> {
         self.check_named()?;
-        let changes = self.each(split, |route| route.desired(objects))?;
-        Ok(changes.into_iter().flatten().collect())
+        let mut changes = Vec::new();
+        let mut failed = None;
+        self.each(split, |route| {
+            match route.desired(objects) {
+                Ok(change) => changes.extend(change),
+                // Where all is to go to stable, one route must not keep the others with the canary: it is told when these are done.
+                Err(error) if split.traffic.is_stable_only() => failed = Some(error),
+                Err(error) => return Err(error),
+            }
+            Ok(())
+        })?;
+        match failed {
+            Some(error) if changes.is_empty() => Err(error),
+            _ => Ok(changes),
+        }
     }
 
     fn cleared(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>> {

@@ -109,7 +109,10 @@ impl Istio {
         };
         for list in self.lists(split, host) {
             let keys = ["spec", list.list];
-            let routes = edit::list(present, &keys, &at)?;
+            let routes = match edit::list(present, &keys, &at) {
+                Err(_) if is_out => continue,
+                routes => routes?,
+            };
             let known = before.get(list.list);
             let wanted = rules::desired(&list, split, &routes, known, &at.keys(&keys))?;
             if wanted.rules != routes {
