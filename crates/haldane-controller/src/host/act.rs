@@ -19,7 +19,7 @@ use tracing::{error, info};
 use super::{
     Ports, judge,
     memory::{Memory, Save},
-    record::{Live, Record},
+    record::{Live, Record, Stable},
     release::Release,
     routes::{Looked, Routes, is_repeater},
     share,
@@ -56,6 +56,8 @@ pub(super) struct Act<'a> {
     pub(super) share: Option<Weight>,
     /// Why what is decided is not in force.
     pub(super) not_applied: Option<String>,
+    /// While no rollout goes on: the canary's weight that somebody set by hand, and who.
+    pub(super) left: Option<(Weight, String)>,
 }
 
 /// What a release has, apart from where it stands.
@@ -95,6 +97,7 @@ impl<'a> Act<'a> {
             is_canary_gone: false,
             share: None,
             not_applied: None,
+            left: None,
         }
     }
 
@@ -292,10 +295,13 @@ impl<'a> Act<'a> {
         let Some(stable) = self.record.stable.clone() else {
             return Ok(());
         };
-        let left = setting.routes.cleared(&self.view)?;
         let looked = setting
             .routes
             .look(&self.view, &rollout::Traffic::STABLE_ONLY)?;
+        if self.leaves_to_hands(&looked, &stable, scene) {
+            return Ok(());
+        }
+        let left = setting.routes.cleared(&self.view)?;
         let is_clear = left.is_empty() && looked.why_not.is_none();
         self.not_applied = looked.why_not;
         self.memory.cleared = is_clear.then(|| self.memory.cleared.unwrap_or(self.view.now));
@@ -326,6 +332,29 @@ impl<'a> Act<'a> {
             self.begin(setting, scene)?;
         }
         Ok(())
+    }
+
+    /// Whether the canary keeps a weight that somebody gave it while no rollout goes on: as long as its pods answer, and until the next
+    /// rollout begins at zero.
+    fn leaves_to_hands(&mut self, looked: &Looked, stable: &Stable, scene: &Scene) -> bool {
+        let (weight, Some(by)) = (looked.applied.weight, &looked.by) else {
+            return false;
+        };
+        let is_done = !self.record.stop && stable.beside.is_none() && !self.release.is_deleted();
+        let is_by_hand = by != MANAGER && !is_repeater(by) && !weight.is_zero();
+        let answers = scene.canary.is_some_and(|canary| canary.ready > 0);
+        if !is_done || !is_by_hand || !answers || self.is_new(stable, scene) {
+            return false;
+        }
+        let by = by.clone();
+        let is_told = self.release.status.weight.as_deref() == Some(weight.to_string().as_str());
+        if !is_told {
+            let said =
+                format!("the canary's weight was set to {weight} by {by}; no rollout goes on");
+            self.tell(true, "ByHand", said);
+        }
+        self.left = Some((weight, by));
+        true
     }
 
     /// Ends the turn: with the write that makes the decision durable, or with those that follow from it.

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{
     act::{Act, Setting},
     json as read,
-    record::{Kind, Live},
+    record::{Kind, Live, Stable},
     release::FINALIZER,
     site::{Blocked, Scene},
 };
@@ -33,11 +33,10 @@ impl Act<'_> {
         let Some(stable) = self.record.stable.clone() else {
             return Ok(());
         };
-        let offered = &scene.offered;
-        if offered.hash == stable.version.hash || self.record.judged.as_ref() == Some(&offered.hash)
-        {
+        if !self.is_new(&stable, scene) {
             return Ok(());
         }
+        let offered = &scene.offered;
         // Who goes back waits until the objects say so.
         let asked = self.record.asked.clone();
         let target = asked.as_ref().and_then(|asked| asked.to.as_ref());
@@ -75,6 +74,12 @@ impl Act<'_> {
         // One that need not wait for a window does not wait for a write of that either.
         self.gather(setting, scene)?;
         self.settle(setting, scene)
+    }
+
+    /// Whether the objects ask for a version that does not serve and was not judged.
+    pub(super) fn is_new(&self, stable: &Stable, scene: &Scene) -> bool {
+        let hash = &scene.offered.hash;
+        *hash != stable.version.hash && self.record.judged.as_ref() != Some(hash)
     }
 
     fn plan_for(&mut self, setting: &Setting<'_>, own: Option<&String>) -> Result<Plan, Blocked> {
