@@ -155,7 +155,7 @@ impl<'a> Act<'a> {
         self.judge(setting)?;
         self.follow(&scene);
         self.settle(setting, &scene)?;
-        self.finish(setting);
+        self.finish(setting)?;
         if self.record.live.is_none() {
             self.rest(setting, &scene)?;
         }
@@ -480,6 +480,11 @@ impl<'a> Act<'a> {
     /// Returns what still goes on while no rollout does.
     pub(super) fn goes_on(&self) -> Option<&str> {
         self.rest.as_ref()?.goes_on.as_deref()
+    }
+
+    /// Returns the commands by which what Git says follows what was promoted, where it must.
+    pub(super) fn git_must_follow(&self) -> Option<&str> {
+        self.rest.as_ref()?.follow.as_deref()
     }
 
     /// Tells people something by an event.

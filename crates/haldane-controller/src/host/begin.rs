@@ -133,15 +133,23 @@ impl Act<'_> {
     }
 
     /// Takes in that a rollout is over.
-    pub(super) fn finish(&mut self, setting: &Setting<'_>) {
+    pub(super) fn finish(&mut self, setting: &Setting<'_>) -> Result<(), Blocked> {
         let Some(live) = self.record.live.clone() else {
-            return;
+            return Ok(());
         };
         let ended = match &live.state.phase {
             Phase::Completed(ended) => {
+                let follow = setting.site.follow(&self.view)?;
                 let old = self.record.stable.take();
                 self.record.previous = old.map(|stable| stable.version);
                 self.record.stable = Some(setting.site.promoted(&live, self.view.now));
+                if let Some(follow) = follow {
+                    self.tell(
+                        false,
+                        "GitMustFollow",
+                        format!("what Git says must follow: {follow}"),
+                    );
+                }
                 ended.clone()
             }
             Phase::RolledBack(ended) => ended.clone(),
@@ -153,7 +161,7 @@ impl Act<'_> {
             | Phase::Progressing(_)
             | Phase::Paused(_)
             | Phase::Promoting(_)
-            | Phase::RollingBack(_) => return,
+            | Phase::RollingBack(_) => return Ok(()),
         };
         // Who was replaced by a newer one before it was judged may be tried again.
         let is_judged = !matches!(ended.why, Reason::Superseded(_) | Reason::BackToStable);
@@ -166,6 +174,7 @@ impl Act<'_> {
         self.let_go(&live);
         self.tell_end(&live, &ended);
         self.memory.remember(past(&live, &ended));
+        Ok(())
     }
 
     fn tell_end(&mut self, live: &Live, ended: &Ended) {

@@ -81,6 +81,8 @@ pub(super) struct Rest {
     pub is_stable_reached: bool,
     /// Whether nothing of the last canary runs any more.
     pub is_stopped: bool,
+    /// The commands by which what Git says follows what was promoted, where it must.
+    pub follow: Option<String>,
     /// What still goes on, in one sentence; `None` when everything is as it is to stay.
     pub goes_on: Option<String>,
     /// When to look again.
@@ -185,6 +187,14 @@ impl Site {
         match self {
             Self::Alone(site) => site.promoted(live, now),
             Self::Pairs(_) => Pairs::promoted(live, now),
+        }
+    }
+
+    /// Returns the commands by which what Git says follows what is promoted, where it must.
+    pub(super) fn follow(&self, view: &View<'_>) -> Result<Option<String>, Blocked> {
+        match self {
+            Self::Alone(_) => Ok(None),
+            Self::Pairs(site) => site.follow(view),
         }
     }
 

@@ -158,9 +158,11 @@ fn at_rest(act: &Act<'_>) -> Standing {
         || "no rollout yet".to_owned(),
         |past| format!("{}: {}", past.canary, past.message),
     );
-    let message = match act.goes_on() {
-        Some(more) => format!("{message}; {more}"),
-        None => message,
+    let follow = act.git_must_follow().filter(|_| phase == "Completed");
+    let message = match (act.goes_on(), follow) {
+        (Some(more), _) => format!("{message}; {more}"),
+        (None, Some(follow)) => format!("{message}; in Git: {follow}"),
+        (None, None) => message,
     };
     Standing {
         phase,

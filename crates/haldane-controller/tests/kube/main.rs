@@ -8,4 +8,5 @@ mod kube {
     mod lead;
     mod rig;
     mod rights;
+    mod seeds;
 }

@@ -157,6 +157,12 @@ impl Pairs {
         let mut rest = Rest {
             is_stable_reached: true,
             is_stopped: sides.iter().all(Sides::is_stopped),
+            goes_on: record.stop.then(|| "the canary is stopped".to_owned()),
+            follow: Some(joined(
+                sides
+                    .iter()
+                    .map(|side| image_command(side.pair, &side.stable)),
+            )),
             ..Rest::default()
         };
         if record.stop && is_drained {
@@ -170,6 +176,22 @@ impl Pairs {
             }
         }
         Ok(rest)
+    }
+
+    /// Returns the commands by which stable's manifests follow the canaries that are promoted.
+    pub(super) fn follow(&self, view: &View<'_>) -> Result<Option<String>, Blocked> {
+        let sides = self.sides(view)?;
+        let images = joined(sides.iter().filter_map(|side| {
+            let canary = side.canary.as_ref()?;
+            Some(image_command(side.pair, canary))
+        }));
+        let is_more = sides.iter().any(Sides::is_more_than_images);
+        let more = if is_more {
+            "; more than images changed, so take the templates of the canaries"
+        } else {
+            ""
+        };
+        Ok(Some(format!("{images}{more}")))
     }
 
     /// Tells who took a canary away, and how, if somebody did.
@@ -224,6 +246,29 @@ impl Sides<'_> {
         canary.is_none_or(|canary| canary.replicas() == 0)
     }
 
+    /// Whether the canary's template differs from stable's in more than images.
+    fn is_more_than_images(&self) -> bool {
+        let Some(canary) = &self.canary else {
+            return false;
+        };
+        let (from, to) = (canary.selector(), self.stable.selector());
+        let old = self.stable.template();
+        let new = transplanted(canary.template(), from, old, to);
+        let bare = |template: &Value| {
+            let mut bare = transplanted(template, to, old, to);
+            let containers = bare.pointer_mut("/spec/containers");
+            for one in containers
+                .and_then(Value::as_array_mut)
+                .into_iter()
+                .flatten()
+            {
+                set(one, &["image"], Value::Null);
+            }
+            bare
+        };
+        bare(&new) != bare(old)
+    }
+
     fn trouble(&self) -> Option<Trouble> {
         self.canary.as_ref().and_then(Deployment::trouble)
     }
@@ -271,6 +316,22 @@ fn take_in(view: &View<'_>, sides: &[Sides<'_>], stable: &Stable) -> Rest {
         rest.writes.extend(write);
     }
     rest
+}
+
+fn joined(commands: impl Iterator<Item = String>) -> String {
+    commands.collect::<Vec<_>>().join("; ")
+}
+
+/// Returns the command that gives stable's Deployment the images of one of the pair's.
+fn image_command(pair: &Pair, from: &Deployment) -> String {
+    let image = |one: &Value| {
+        let (name, image) = (read::text(one, "/name")?, read::text(one, "/image")?);
+        Some(format!(" {name}={image}"))
+    };
+    let containers = from.template().pointer("/spec/containers");
+    let containers = containers.and_then(Value::as_array).into_iter().flatten();
+    let images: String = containers.filter_map(image).collect();
+    format!("kubectl set image deployment/{}{images}", pair.stable)
 }
 
 fn services(pair: &Pair) -> (&str, &str) {
