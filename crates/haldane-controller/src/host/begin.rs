@@ -43,6 +43,7 @@ impl Act<'_> {
         if target.is_some_and(|to| to.hash != offered.hash) {
             return Ok(());
         }
+        setting.routes.check(&self.view)?;
         let plan = self.plan_for(setting, asked.as_ref().and_then(|one| one.plan.as_ref()))?;
         let service: ServiceName = self.view.key.name.parse().map_err(|error| Blocked {
             reason: "Invalid",

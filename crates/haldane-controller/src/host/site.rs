@@ -130,10 +130,10 @@ impl Site {
         }
     }
 
-    /// Returns who gets requests on both sides.
-    pub(super) fn backends(&self) -> (Backend, Backend) {
+    /// Returns who gets requests on both sides, of each pair.
+    pub(super) fn backends(&self) -> Vec<(Backend, Backend)> {
         match self {
-            Self::Alone(site) => site.backends(),
+            Self::Alone(site) => vec![site.backends()],
             Self::Pairs(site) => site.backends(),
         }
     }

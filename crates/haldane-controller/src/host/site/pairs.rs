@@ -55,15 +55,16 @@ impl Pairs {
         self.0.iter().flat_map(of).collect()
     }
 
-    pub(super) fn backends(&self) -> (Backend, Backend) {
-        let side = |role: &str, name: fn(&Pair) -> &str| Backend {
-            service: self.0.first().map(name).unwrap_or_default().to_owned(),
+    pub(super) fn backends(&self) -> Vec<(Backend, Backend)> {
+        let side = |role: &str, service: &str| Backend {
+            service: service.to_owned(),
             labels: BTreeMap::from([("version".to_owned(), role.to_owned())]),
         };
-        (
-            side("stable", |pair| services(pair).0),
-            side("canary", |pair| services(pair).1),
-        )
+        let of = |pair: &Pair| {
+            let (stable, canary) = services(pair);
+            (side("stable", stable), side("canary", canary))
+        };
+        self.0.iter().map(of).collect()
     }
 
     fn sides(&self, view: &View<'_>) -> Result<Vec<Sides<'_>>, Blocked> {

@@ -1,6 +1,6 @@
 //! Rollouts of pairs behind a canary Ingress: what people do to its weight by hand, while the host looks and while it does not.
 
-use haldane_router::nginx::INGRESS;
+use haldane_router::{nginx::INGRESS, smi::TRAFFIC_SPLIT};
 use serde_json::{Value, json};
 
 use super::{
@@ -16,35 +16,42 @@ const WEIGHT: &str = "nginx.ingress.kubernetes.io/canary-weight";
 /// A pair behind a canary Ingress, as its manifest has it.
 pub(super) fn begun() -> World {
     let mut world = World::new();
-    world.apply(
-        &DEPLOYMENT,
-        "auth-stable",
-        deployment("stable", "auth:v1", 3),
-    );
-    world.apply(
-        &DEPLOYMENT,
-        "auth-canary",
-        deployment("canary", "auth:v1", 0),
-    );
-    for track in ["stable", "canary"] {
-        let selector = json!({"app": "auth", "version": track});
-        world.apply(&SERVICE, &format!("auth-{track}"), service(&selector));
-    }
+    pair(&mut world, "auth");
     world.apply(&INGRESS, INGRESS_NAME, ingress("0"));
+    release(
+        &mut world,
+        &["auth"],
+        &json!([{"nginx": {"canaryIngress": INGRESS_NAME}}]),
+    );
+    world.pass(30);
+    world
+}
+
+/// Both Deployments of a pair, with their Services.
+fn pair(world: &mut World, name: &str) {
+    for (track, replicas) in [("stable", 3), ("canary", 0)] {
+        let full = format!("{name}-{track}");
+        world.apply(&DEPLOYMENT, &full, deployment(track, "auth:v1", replicas));
+        let selector = json!({"app": "auth", "version": track});
+        world.apply(&SERVICE, &full, service(&selector));
+    }
+}
+
+fn release(world: &mut World, names: &[&str], routers: &Value) {
+    let pair = |name: &&str| json!({"stable": format!("{name}-stable"), "canary": format!("{name}-canary")});
+    let pairs: Vec<Value> = names.iter().map(pair).collect();
     world.apply(
         &RELEASE,
         "shop",
         json!({"spec": {
-            "workload": {"pairs": [{"stable": "auth-stable", "canary": "auth-canary"}]},
-            "routers": [{"nginx": {"canaryIngress": INGRESS_NAME}}],
+            "workload": {"pairs": pairs},
+            "routers": routers,
             "rollout": {
                 "steps": ["25%", "50%"], "hold": "20s", "guards": "none", "bake": "0s",
                 "deadlines": {"ready": "60s", "drain": "5s"},
             },
         }}),
     );
-    world.pass(30);
-    world
 }
 
 fn ingress(weight: &str) -> Value {
@@ -246,6 +253,77 @@ fn a_weight_by_hand_does_not_hold_a_release_that_is_deleted() {
     world.pass(30);
     assert!(world.find(&RELEASE, "shop").is_none(), "{:#?}", world.log);
     assert_eq!(weight(&world), "0");
+}
+
+fn traffic_split(world: &mut World, name: &str) {
+    let backend =
+        |track: &str, weight: u32| json!({"service": format!("{name}-{track}"), "weight": weight});
+    let backends = [backend("stable", 100), backend("canary", 0)];
+    let spec = json!({"spec": {"service": name, "backends": backends}});
+    world.apply(&TRAFFIC_SPLIT, name, spec);
+}
+
+fn part(world: &World, name: &str) -> Value {
+    world.get(&TRAFFIC_SPLIT, name)["spec"]["backends"][1]["weight"].clone()
+}
+
+#[test]
+fn pairs_that_go_together_are_all_split_and_the_first_hand_decides() {
+    let mut world = World::new();
+    for name in ["auth", "user"] {
+        pair(&mut world, name);
+        traffic_split(&mut world, name);
+    }
+    let routers = json!([{"smi": {"trafficSplit": "auth"}}, {"smi": {"trafficSplit": "user"}}]);
+    release(&mut world, &["auth", "user"], &routers);
+    world.pass(30);
+    let before = world.get(&TRAFFIC_SPLIT, "user")["spec"].clone();
+    set_image(&mut world, "auth:v2");
+    world.pass(10);
+    assert_eq!(
+        world.status()["phase"],
+        "Progressing",
+        "{:#}",
+        world.status()
+    );
+    assert_eq!([part(&world, "auth"), part(&world, "user")], [25, 25]);
+    let patch = json!({"spec": {"backends": [
+        {"service": "user-stable", "weight": 100}, {"service": "user-canary", "weight": 0},
+    ]}});
+    world.patch("kubectl-patch", &TRAFFIC_SPLIT, "user", &patch);
+    world.pass(60);
+    assert_eq!(world.status()["phase"], "RolledBack");
+    assert_eq!([part(&world, "auth"), part(&world, "user")], [0, 0]);
+    assert_eq!(world.get(&TRAFFIC_SPLIT, "user")["spec"], before);
+    assert!(
+        message(&world).contains("set to 0% by kubectl-patch"),
+        "{}",
+        message(&world)
+    );
+}
+
+#[test]
+fn a_pair_that_no_router_names_is_not_promoted_along() {
+    let mut world = World::new();
+    for name in ["auth", "user"] {
+        pair(&mut world, name);
+    }
+    traffic_split(&mut world, "auth");
+    let routers = json!([{"smi": {"trafficSplit": "auth"}}]);
+    release(&mut world, &["auth", "user"], &routers);
+    world.pass(30);
+    set_image(&mut world, "auth:v2");
+    world.pass(300);
+    assert_eq!(image(&world, "auth-stable"), "auth:v1");
+    assert_eq!(part(&world, "auth"), 0);
+    let said = "spec.workload.pairs[1]: no router names the Service user-stable or user-canary";
+    assert_eq!(message(&world), said);
+    // It goes on when one does.
+    traffic_split(&mut world, "user");
+    let routers = json!([{"smi": {"trafficSplit": "auth"}}, {"smi": {"trafficSplit": "user"}}]);
+    release(&mut world, &["auth", "user"], &routers);
+    world.pass(180);
+    assert_eq!(world.status()["phase"], "Completed");
 }
 
 #[test]
