@@ -19,7 +19,7 @@ use tracing::{error, info};
 use super::{
     Ports, judge,
     memory::{Memory, Save},
-    record::{Live, Record},
+    record::{Live, Record, Stable},
     release::Release,
     routes::{Looked, Routes, is_repeater},
     share,
@@ -59,6 +59,8 @@ pub(super) struct Act<'a> {
     pub(super) share: Option<Weight>,
     /// Why what is decided is not in force.
     pub(super) not_applied: Option<String>,
+    /// While no rollout goes on: the canary's weight that somebody set by hand, and who.
+    pub(super) left: Option<(Weight, String)>,
 }
 
 /// What a release has, apart from where it stands.
@@ -98,6 +100,7 @@ impl<'a> Act<'a> {
             is_canary_gone: false,
             share: None,
             not_applied: None,
+            left: None,
         }
     }
 
@@ -168,7 +171,7 @@ impl<'a> Act<'a> {
         if let Some(blocked) = blocked.filter(|_| self.record.live().is_some()) {
             return Err(blocked);
         }
-        self.finish(setting);
+        self.finish(setting)?;
         if self.record.live.is_none() {
             self.rest(setting, &scene)?;
         }
@@ -317,8 +320,11 @@ impl<'a> Act<'a> {
         let Some(stable) = self.record.stable.clone() else {
             return Ok(());
         };
-        let left = setting.routes.cleared(&self.view)?;
         let looked = setting.routes.look(&self.view, &Traffic::STABLE_ONLY)?;
+        if self.leaves_to_hands(&looked, &stable, scene) {
+            return Ok(());
+        }
+        let left = setting.routes.cleared(&self.view)?;
         let is_clear = left.is_empty() && looked.why_not.is_none();
         self.not_applied = looked.why_not;
         self.memory.cleared = is_clear.then(|| self.memory.cleared.unwrap_or(self.view.now));
@@ -349,6 +355,29 @@ impl<'a> Act<'a> {
             self.begin(setting, scene)?;
         }
         Ok(())
+    }
+
+    /// Whether the canary keeps a weight that somebody gave it while no rollout goes on: as long as its pods answer, and until the next
+    /// rollout begins at zero.
+    fn leaves_to_hands(&mut self, looked: &Looked, stable: &Stable, scene: &Scene) -> bool {
+        let (weight, Some(by)) = (looked.applied.weight, &looked.by) else {
+            return false;
+        };
+        let is_done = !self.record.stop && stable.beside.is_none() && !self.release.is_deleted();
+        let is_by_hand = by != MANAGER && !is_repeater(by) && !weight.is_zero();
+        let answers = scene.canary.is_some_and(|canary| canary.ready > 0);
+        if !is_done || !is_by_hand || !answers || self.is_new(stable, scene) {
+            return false;
+        }
+        let by = by.clone();
+        let is_told = self.release.status.weight.as_deref() == Some(weight.to_string().as_str());
+        if !is_told {
+            let said =
+                format!("the canary's weight was set to {weight} by {by}; no rollout goes on");
+            self.tell(true, "ByHand", said);
+        }
+        self.left = Some((weight, by));
+        true
     }
 
     /// Ends the turn: with the write that makes the decision durable, or with those that follow from it.
@@ -508,6 +537,11 @@ impl<'a> Act<'a> {
     /// Returns what still goes on while no rollout does.
     pub(super) fn goes_on(&self) -> Option<&str> {
         self.rest.as_ref()?.goes_on.as_deref()
+    }
+
+    /// Returns the commands by which what Git says follows what was promoted, where it must.
+    pub(super) fn git_must_follow(&self) -> Option<&str> {
+        self.rest.as_ref()?.follow.as_deref()
     }
 
     /// Tells people something by an event.

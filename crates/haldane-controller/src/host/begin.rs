@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{
     act::{Act, Setting},
     json as read,
-    record::{Kind, Live},
+    record::{Kind, Live, Stable},
     release::FINALIZER,
     site::{Blocked, Scene},
 };
@@ -33,17 +33,17 @@ impl Act<'_> {
         let Some(stable) = self.record.stable.clone() else {
             return Ok(());
         };
-        let offered = &scene.offered;
-        if offered.hash == stable.version.hash || self.record.judged.as_ref() == Some(&offered.hash)
-        {
+        if !self.is_new(&stable, scene) {
             return Ok(());
         }
+        let offered = &scene.offered;
         // Who goes back waits until the objects say so.
         let asked = self.record.asked.clone();
         let target = asked.as_ref().and_then(|asked| asked.to.as_ref());
         if target.is_some_and(|to| to.hash != offered.hash) {
             return Ok(());
         }
+        setting.routes.check(&self.view)?;
         let plan = self.plan_for(setting, asked.as_ref().and_then(|one| one.plan.as_ref()))?;
         let service: ServiceName = self.view.key.name.parse().map_err(|error| Blocked {
             reason: "Invalid",
@@ -75,6 +75,12 @@ impl Act<'_> {
         // One that need not wait for a window does not wait for a write of that either.
         self.gather(setting, scene)?;
         self.settle(setting, scene)
+    }
+
+    /// Whether the objects ask for a version that does not serve and was not judged.
+    pub(super) fn is_new(&self, stable: &Stable, scene: &Scene) -> bool {
+        let hash = &scene.offered.hash;
+        *hash != stable.version.hash && self.record.judged.as_ref() != Some(hash)
     }
 
     fn plan_for(&mut self, setting: &Setting<'_>, own: Option<&String>) -> Result<Plan, Blocked> {
@@ -128,16 +134,24 @@ impl Act<'_> {
     }
 
     /// Takes in that a rollout is over.
-    pub(super) fn finish(&mut self, setting: &Setting<'_>) {
+    pub(super) fn finish(&mut self, setting: &Setting<'_>) -> Result<(), Blocked> {
         let Some(live) = self.record.live.clone() else {
-            return;
+            return Ok(());
         };
         let ended = match &live.state.phase {
             Phase::Completed(ended) => {
+                let follow = setting.site.follow(&self.view)?;
                 let old = self.record.stable.take();
                 let promoted = setting.site.promoted(&live, old.as_ref(), self.view.now);
                 self.record.stable = Some(promoted);
                 self.record.previous = old.map(|stable| stable.version);
+                if let Some(follow) = follow {
+                    self.tell(
+                        false,
+                        "GitMustFollow",
+                        format!("what Git says must follow: {follow}"),
+                    );
+                }
                 ended.clone()
             }
             Phase::RolledBack(ended) => ended.clone(),
@@ -149,7 +163,7 @@ impl Act<'_> {
             | Phase::Progressing(_)
             | Phase::Paused(_)
             | Phase::Promoting(_)
-            | Phase::RollingBack(_) => return,
+            | Phase::RollingBack(_) => return Ok(()),
         };
         // Who was replaced by a newer one before it was judged may be tried again.
         let is_judged = !matches!(ended.why, Reason::Superseded(_) | Reason::BackToStable);
@@ -162,6 +176,7 @@ impl Act<'_> {
         self.let_go(&live);
         self.tell_end(&live, &ended);
         self.memory.remember(past(&live, &ended));
+        Ok(())
     }
 
     fn tell_end(&mut self, live: &Live, ended: &Ended) {

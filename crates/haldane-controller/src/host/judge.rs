@@ -171,7 +171,10 @@ impl Act<'_> {
             let Ok(service) = self.view.key.name.parse::<ServiceName>() else {
                 continue;
             };
-            let (stable, canary) = setting.site.backends();
+            let backends = setting.site.backends();
+            let Some((stable, canary)) = backends.first() else {
+                continue;
+            };
             let namespace = &self.view.key.namespace;
             let url = |service: &str| Some(format!("http://{service}.{namespace}.svc"));
             let subject = Subject {

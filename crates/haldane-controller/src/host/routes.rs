@@ -9,6 +9,7 @@ use haldane_core::{
     rollout::Traffic,
 };
 use haldane_router::{Accepted, Backend, Change, ObjectRef, Objects, RouteError, Router, Split};
+use serde_json::Value;
 
 use super::{
     json::{self, put},
@@ -32,7 +33,9 @@ const REPEATERS: [&str; 6] = [
 /// The routers of a release.
 pub(super) struct Routes<'a> {
     routers: Vec<&'a dyn Router>,
-    split: Split,
+    namespace: String,
+    /// What is split: one, or each pair of several that go together.
+    splits: Vec<Split>,
 }
 
 /// What the routers were seen to do.
@@ -56,11 +59,11 @@ impl Looked {
 }
 
 impl<'a> Routes<'a> {
-    /// Returns the routers of a release, for its backends.
+    /// Returns the routers of a release, for its backends: stable and canary of each pair.
     pub(super) fn of(
         spec: &'a Spec,
         key: &Key,
-        (stable, canary): (Backend, Backend),
+        backends: Vec<(Backend, Backend)>,
     ) -> Result<Self, Blocked> {
         let routers = spec.routers.iter().enumerate().map(|(index, route)| {
             route.router().map_err(|error| Blocked {
@@ -68,16 +71,22 @@ impl<'a> Routes<'a> {
                 message: format!("spec.routers[{index}]: {error}"),
             })
         });
+        let split = |(index, (stable, canary)): (usize, (Backend, Backend))| Split {
+            // What is kept for a pair in an object that others share is its own.
+            release: match index {
+                0 => key.name.clone(),
+                _ => format!("{}.{}", key.name, stable.service),
+            },
+            namespace: key.namespace.clone(),
+            stable,
+            canary,
+            traffic: Traffic::STABLE_ONLY,
+            ask_by: spec.ask_by.as_ref().map(ask_by),
+        };
         Ok(Self {
             routers: routers.collect::<Result<_, _>>()?,
-            split: Split {
-                release: key.name.clone(),
-                namespace: key.namespace.clone(),
-                stable,
-                canary,
-                traffic: Traffic::STABLE_ONLY,
-                ask_by: spec.ask_by.as_ref().map(ask_by),
-            },
+            namespace: key.namespace.clone(),
+            splits: backends.into_iter().enumerate().map(split).collect(),
         })
     }
 
@@ -97,7 +106,7 @@ impl<'a> Routes<'a> {
     /// Names the first object of the first router as metric systems do.
     pub(super) fn name(&self, places: &mut Places) {
         let objects = self.routers.first();
-        let objects = objects.map(|router| router.objects(&self.split.namespace));
+        let objects = objects.map(|router| router.objects(&self.namespace));
         let first = objects.into_iter().flatten().next();
         let Some(first) = first else { return };
         if first.kind.kind == "Ingress" {
@@ -111,7 +120,7 @@ impl<'a> Routes<'a> {
     pub(super) fn reads(&self) -> BTreeSet<ObjectRef> {
         let objects = self.routers.iter();
         objects
-            .flat_map(|router| router.objects(&self.split.namespace))
+            .flat_map(|router| router.objects(&self.namespace))
             .collect()
     }
 
@@ -143,40 +152,36 @@ impl<'a> Routes<'a> {
 
     /// Returns what must be written for this routing.
     pub(super) fn toward(&self, view: &View<'_>, traffic: &Traffic) -> Result<Vec<Write>, Blocked> {
-        let objects = self.objects(view)?;
-        let split = self.split_by(traffic);
-        let mut writes = Vec::new();
-        for router in &self.routers {
-            if is_untouched(*router, &split, &objects) {
+        let seen = self.objects(view)?;
+        let mut changes = Changes::new(&seen);
+        for (router, split) in self.parts(&seen, traffic)? {
+            if is_untouched(router, &split, &changes.objects) {
                 continue;
             }
-            let changes = router
-                .desired(&split, &objects)
-                .map_err(|error| blocked(&error))?;
-            writes.extend(written(changes, &objects));
+            let made = router.desired(&split, &changes.objects);
+            changes.take(made.map_err(|error| blocked(&error))?);
         }
-        Ok(writes)
+        Ok(changes.written())
     }
 
     /// Returns what must be written so that nothing of ours is left.
     pub(super) fn cleared(&self, view: &View<'_>) -> Result<Vec<Write>, Blocked> {
-        let objects = self.objects(view)?;
-        let mut writes = Vec::new();
+        let seen = self.objects(view)?;
+        let mut changes = Changes::new(&seen);
         for router in &self.routers {
-            let changes = router
-                .cleared(&self.split, &objects)
-                .map_err(|error| blocked(&error))?;
-            writes.extend(written(changes, &objects));
+            for split in &self.splits {
+                let made = router.cleared(split, &changes.objects);
+                changes.take(made.map_err(|error| blocked(&error))?);
+            }
         }
-        Ok(writes)
+        Ok(changes.written())
     }
 
     /// Returns what the routers do, compared with what is wanted.
     pub(super) fn look(&self, view: &View<'_>, wanted: &Traffic) -> Result<Looked, Blocked> {
         let objects = self.objects(view)?;
-        let split = self.split_by(wanted);
-        for router in &self.routers {
-            if is_untouched(*router, &split, &objects) {
+        for (router, split) in self.parts(&objects, wanted)? {
+            if is_untouched(router, &split, &objects) {
                 continue;
             }
             let seen = router
@@ -188,7 +193,7 @@ impl<'a> Routes<'a> {
                 .map_err(|error| blocked(&error))?;
             if !changes.is_empty() {
                 let said = format!("{} shows {seen}", router.capabilities().name);
-                let canary = format!("\"{}\"", self.split.canary.service);
+                let canary = format!("\"{}\"", split.canary.service);
                 return Ok(Looked {
                     is_named: changes.iter().any(|change| {
                         let object = objects.get(change.target());
@@ -212,12 +217,103 @@ impl<'a> Routes<'a> {
         })
     }
 
-    fn split_by(&self, traffic: &Traffic) -> Split {
-        Split {
-            traffic: traffic.clone(),
-            ..self.split.clone()
+    /// Refuses several pairs of which no router splits one.
+    pub(super) fn check(&self, view: &View<'_>) -> Result<(), Blocked> {
+        let all = Traffic {
+            weight: Weight::FULL,
+            ..Traffic::STABLE_ONLY
+        };
+        self.parts(&self.objects(view)?, &all).map(drop)
+    }
+
+    /// Returns which router splits what: of several pairs, those that its objects name.
+    fn parts(
+        &self,
+        objects: &Objects,
+        traffic: &Traffic,
+    ) -> Result<Vec<(&'a dyn Router, Split)>, Blocked> {
+        let mut parts = Vec::new();
+        for (index, split) in self.splits.iter().enumerate() {
+            let before = parts.len();
+            for router in &self.routers {
+                let own = router.objects(&self.namespace);
+                let mut own = own.iter().filter_map(|target| objects.get(target));
+                if self.splits.len() == 1 || own.any(|object| names(object, split)) {
+                    let traffic = traffic.clone();
+                    let split = split.clone();
+                    parts.push((*router, Split { traffic, ..split }));
+                }
+            }
+            let is_left_out = parts.len() == before && !self.routers.is_empty();
+            if is_left_out && !traffic.is_stable_only() {
+                let (stable, canary) = (&split.stable.service, &split.canary.service);
+                return Err(Blocked {
+                    reason: "NotRouted",
+                    message: format!(
+                        "spec.workload.pairs[{index}]: no router names the Service {stable} or {canary}"
+                    ),
+                });
+            }
+        }
+        Ok(parts)
+    }
+}
+
+/// Changes that follow each other, as the writes that they come to.
+struct Changes<'a> {
+    seen: &'a Objects,
+    /// The objects as they are after the changes so far.
+    objects: Objects,
+    /// What was changed, in its order.
+    targets: Vec<ObjectRef>,
+}
+
+impl<'a> Changes<'a> {
+    fn new(seen: &'a Objects) -> Self {
+        Self {
+            seen,
+            objects: seen.clone(),
+            targets: Vec::new(),
         }
     }
+
+    fn take(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            if !self.targets.contains(change.target()) {
+                self.targets.push(change.target().clone());
+            }
+            match change {
+                Change::Put(target, wanted) => drop(self.objects.insert(target, wanted)),
+                Change::Delete(target) => drop(self.objects.remove(&target)),
+            }
+        }
+    }
+
+    fn written(self) -> Vec<Write> {
+        let write = |target: ObjectRef| match (self.objects.get(&target), self.seen.get(&target)) {
+            (Some(wanted), seen) => put(&target, seen, wanted, Urgency::Traffic),
+            (None, Some(seen)) => Some(Write {
+                what: What::Delete {
+                    uid: json::uid(seen).to_owned(),
+                },
+                target,
+                urgency: Urgency::Traffic,
+            }),
+            (None, None) => None,
+        };
+        self.targets.into_iter().filter_map(write).collect()
+    }
+}
+
+/// Whether an object names one of the Services, alone or with its namespace.
+fn names(object: &Value, split: &Split) -> bool {
+    let text = object.get("spec").map(Value::to_string).unwrap_or_default();
+    let is_named = |service: &str| {
+        [format!("\"{service}\""), format!("\"{service}.")]
+            .iter()
+            .any(|name| text.contains(name))
+    };
+    is_named(&split.stable.service) || is_named(&split.canary.service)
 }
 
 /// Whether a manager writes what a repository says.
@@ -261,23 +357,6 @@ fn by(changes: &[Change], objects: &Objects) -> Option<String> {
     let first = changes.first()?;
     let manager = json::last_manager(objects.get(first.target())?)?;
     Some(manager.to_owned())
-}
-
-fn written(changes: Vec<Change>, objects: &Objects) -> Vec<Write> {
-    let write = |change| match change {
-        Change::Put(target, wanted) => {
-            put(&target, objects.get(&target), &wanted, Urgency::Traffic)
-        }
-        Change::Delete(target) => {
-            let uid = objects.get(&target).map(json::uid)?.to_owned();
-            Some(Write {
-                target,
-                what: What::Delete { uid },
-                urgency: Urgency::Traffic,
-            })
-        }
-    };
-    changes.into_iter().filter_map(write).collect()
 }
 
 fn blocked(error: &RouteError) -> Blocked {

@@ -102,6 +102,8 @@ pub(super) struct Rest {
     pub is_stable_reached: bool,
     /// Whether nothing of the last canary runs any more.
     pub is_stopped: bool,
+    /// The commands by which what Git says follows what was promoted, where it must.
+    pub follow: Option<String>,
     /// What still goes on, in one sentence; `None` when everything is as it is to stay.
     pub goes_on: Option<String>,
     /// When to look again.
@@ -181,12 +183,12 @@ impl Site {
         }
     }
 
-    /// Returns who gets requests on both sides.
-    pub(super) fn backends(&self) -> (Backend, Backend) {
+    /// Returns who gets requests on both sides, of each pair.
+    pub(super) fn backends(&self) -> Vec<(Backend, Backend)> {
         match self {
-            Self::Alone(site) => site.backends(),
+            Self::Alone(site) => vec![site.backends()],
             Self::Pairs(site) => site.backends(),
-            Self::Stateful(site) => site.backends(),
+            Self::Stateful(site) => vec![site.backends()],
         }
     }
 
@@ -252,6 +254,15 @@ impl Site {
             Self::Alone(site) => site.promoted(live, now),
             Self::Pairs(_) => Pairs::promoted(live, now),
             Self::Stateful(_) => Stateful::promoted(live, old, now),
+        }
+    }
+
+    /// Returns the commands by which what Git says follows what is promoted, where it must.
+    pub(super) fn follow(&self, view: &View<'_>) -> Result<Option<String>, Blocked> {
+        match self {
+            Self::Alone(_) => Ok(None),
+            Self::Pairs(site) => site.follow(view),
+            Self::Stateful(_) => Ok(None),
         }
     }
 

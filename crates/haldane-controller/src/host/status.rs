@@ -96,7 +96,10 @@ fn status(act: &Act<'_>, blocked: Option<&Blocked>) -> Status {
         step: step
             .zip(plan)
             .map(|(step, plan)| format!("{}/{}", step.saturating_add(1), plan.step_count())),
-        weight: live.map(|live| live.state.weight().to_string()),
+        weight: live
+            .map(|live| live.state.weight())
+            .or_else(|| act.left.as_ref().map(|(weight, _)| *weight))
+            .map(|weight| weight.to_string()),
         stable: stable.map(|stable| stable.version.name.to_string()),
         canary: canary.or_else(|| last.map(|past| past.canary.clone())),
         conditions: conditions(act, &standing, blocked),
@@ -126,6 +129,9 @@ fn standing(act: &Act<'_>, blocked: Option<&Blocked>) -> Standing {
         standing.message = format!("{}; {share} of the pods are the canary's", standing.message);
     } else if let Some(why) = &act.not_applied {
         standing.message = format!("{}; not in force yet: {why}", standing.message);
+    } else if let Some((weight, by)) = &act.left {
+        let said = format!("the canary has {weight}, set by {by}");
+        standing.message = format!("{}; {said}", standing.message);
     }
     standing
 }
@@ -164,9 +170,11 @@ fn at_rest(act: &Act<'_>) -> Standing {
         || "no rollout yet".to_owned(),
         |past| format!("{}: {}", past.canary, past.message),
     );
-    let message = match act.goes_on() {
-        Some(more) => format!("{message}; {more}"),
-        None => message,
+    let follow = act.git_must_follow().filter(|_| phase == "Completed");
+    let message = match (act.goes_on(), follow) {
+        (Some(more), _) => format!("{message}; {more}"),
+        (None, Some(follow)) => format!("{message}; in Git: {follow}"),
+        (None, None) => message,
     };
     Standing {
         phase,

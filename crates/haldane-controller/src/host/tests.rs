@@ -3,5 +3,6 @@
 mod alone;
 mod crash;
 mod pairs;
+mod routed;
 mod stateful;
 mod world;

@@ -8,5 +8,6 @@ mod kube {
     mod lead;
     mod rig;
     mod rights;
+    mod seeds;
     mod sets;
 }

@@ -56,15 +56,16 @@ impl Pairs {
         self.0.iter().flat_map(of).collect()
     }
 
-    pub(super) fn backends(&self) -> (Backend, Backend) {
-        let side = |role: &str, name: fn(&Pair) -> &str| Backend {
-            service: self.0.first().map(name).unwrap_or_default().to_owned(),
+    pub(super) fn backends(&self) -> Vec<(Backend, Backend)> {
+        let side = |role: &str, service: &str| Backend {
+            service: service.to_owned(),
             labels: BTreeMap::from([("version".to_owned(), role.to_owned())]),
         };
-        (
-            side("stable", |pair| services(pair).0),
-            side("canary", |pair| services(pair).1),
-        )
+        let of = |pair: &Pair| {
+            let (stable, canary) = services(pair);
+            (side("stable", stable), side("canary", canary))
+        };
+        self.0.iter().map(of).collect()
     }
 
     fn sides(&self, view: &View<'_>) -> Result<Vec<Sides<'_>>, Blocked> {
@@ -161,6 +162,12 @@ impl Pairs {
         let mut rest = Rest {
             is_stable_reached: true,
             is_stopped: sides.iter().all(Sides::is_stopped),
+            goes_on: record.stop.then(|| "the canary is stopped".to_owned()),
+            follow: Some(joined(
+                sides
+                    .iter()
+                    .map(|side| image_command(side.pair, &side.stable)),
+            )),
             ..Rest::default()
         };
         if record.stop && is_drained {
@@ -174,6 +181,22 @@ impl Pairs {
             }
         }
         Ok(rest)
+    }
+
+    /// Returns the commands by which stable's manifests follow the canaries that are promoted.
+    pub(super) fn follow(&self, view: &View<'_>) -> Result<Option<String>, Blocked> {
+        let sides = self.sides(view)?;
+        let images = joined(sides.iter().filter_map(|side| {
+            let canary = side.canary.as_ref()?;
+            Some(image_command(side.pair, canary))
+        }));
+        let is_more = sides.iter().any(Sides::is_more_than_images);
+        let more = if is_more {
+            "; more than images changed, so take the templates of the canaries"
+        } else {
+            ""
+        };
+        Ok(Some(format!("{images}{more}")))
     }
 
     /// Tells who took a canary away, and how, if somebody did.
@@ -228,6 +251,29 @@ impl Sides<'_> {
         canary.is_none_or(|canary| canary.replicas() == 0)
     }
 
+    /// Whether the canary's template differs from stable's in more than images.
+    fn is_more_than_images(&self) -> bool {
+        let Some(canary) = &self.canary else {
+            return false;
+        };
+        let (from, to) = (canary.selector(), self.stable.selector());
+        let old = self.stable.template();
+        let new = transplanted(canary.template(), from, old, to);
+        let bare = |template: &Value| {
+            let mut bare = transplanted(template, to, old, to);
+            let containers = bare.pointer_mut("/spec/containers");
+            for one in containers
+                .and_then(Value::as_array_mut)
+                .into_iter()
+                .flatten()
+            {
+                set(one, &["image"], Value::Null);
+            }
+            bare
+        };
+        bare(&new) != bare(old)
+    }
+
     fn trouble(&self, view: &View<'_>) -> Option<Trouble> {
         let canary = self.canary.as_ref()?;
         canary.trouble().or_else(|| pods::trouble(view, canary))
@@ -276,6 +322,22 @@ fn take_in(view: &View<'_>, sides: &[Sides<'_>], stable: &Stable) -> Rest {
         rest.writes.extend(write);
     }
     rest
+}
+
+fn joined(commands: impl Iterator<Item = String>) -> String {
+    commands.collect::<Vec<_>>().join("; ")
+}
+
+/// Returns the command that gives stable's Deployment the images of one of the pair's.
+fn image_command(pair: &Pair, from: &Deployment) -> String {
+    let image = |one: &Value| {
+        let (name, image) = (read::text(one, "/name")?, read::text(one, "/image")?);
+        Some(format!(" {name}={image}"))
+    };
+    let containers = from.template().pointer("/spec/containers");
+    let containers = containers.and_then(Value::as_array).into_iter().flatten();
+    let images: String = containers.filter_map(image).collect();
+    format!("kubectl set image deployment/{}{images}", pair.stable)
 }
 
 fn services(pair: &Pair) -> (&str, &str) {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{alone::command, world::World};
 use crate::kinds::{DEPLOYMENT, RELEASE, SERVICE};
 
-fn deployment(track: &str, image: &str, replicas: u32) -> Value {
+pub(super) fn deployment(track: &str, image: &str, replicas: u32) -> Value {
     json!({"spec": {
         "replicas": replicas,
         "selector": {"matchLabels": {"app": "auth", "version": track}},
@@ -16,7 +16,7 @@ fn deployment(track: &str, image: &str, replicas: u32) -> Value {
     }})
 }
 
-fn service(selector: &Value) -> Value {
+pub(super) fn service(selector: &Value) -> Value {
     json!({"spec": {"selector": selector, "ports": [{"port": 80}]}})
 }
 
@@ -53,16 +53,16 @@ fn begun() -> World {
     world
 }
 
-fn image(world: &World, name: &str) -> Value {
+pub(super) fn image(world: &World, name: &str) -> Value {
     let template = &world.get(&DEPLOYMENT, name)["spec"]["template"];
     template["spec"]["containers"][0]["image"].clone()
 }
 
-fn replicas(world: &World, name: &str) -> Value {
+pub(super) fn replicas(world: &World, name: &str) -> Value {
     world.get(&DEPLOYMENT, name)["spec"]["replicas"].clone()
 }
 
-fn set_image(world: &mut World, image: &str) {
+pub(super) fn set_image(world: &mut World, image: &str) {
     world.patch(
         "kubectl-set",
         &DEPLOYMENT,
