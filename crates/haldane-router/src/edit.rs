@@ -202,10 +202,10 @@ pub(crate) fn list_mut<'v>(
     if value.is_null() {
         *value = Value::Array(Vec::new());
     }
-    match value {
-        Value::Array(list) => Ok(list),
-        other => Err(at.wrong("a list", Some(other))),
+    if let Value::Array(list) = value {
+        return Ok(list);
     }
+    Err(at.wrong("a list", Some(value)))
 }
 
 /// Returns the change that makes one object of another; none if they are the same.

@@ -46,6 +46,7 @@ pub(crate) struct Form<'a> {
 
 type NameOf<'a> = Box<dyn Fn(&Value) -> Option<String> + 'a>;
 type AddHead<'a> = Box<dyn Fn(&mut Value, &HeaderRoute, usize, &Place<'_>) -> Result<()> + 'a>;
+type RemoveMirror<'a> = Box<dyn Fn(&mut Value, bool) + 'a>;
 type AddMirror<'a> = Box<dyn Fn(&mut Value, Value, Weight, &Place<'_>) -> Result<bool> + 'a>;
 
 /// How the members of a list are read and written.
@@ -92,7 +93,7 @@ pub(crate) struct Mirror<'a> {
     /// Adds a mirror to a rule that has none of ours: to this member, for this share. Tells whether the place for it was made too.
     pub(crate) add: AddMirror<'a>,
     /// Takes ours out, and the place for it if that was made.
-    pub(crate) remove: Box<dyn Fn(&mut Value, bool) + 'a>,
+    pub(crate) remove: RemoveMirror<'a>,
 }
 
 /// How a rule without a list gets one.

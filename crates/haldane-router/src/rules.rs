@@ -486,6 +486,14 @@ fn aligned(
             split.push((slot, fingerprint(form, rule), entries));
         }
     }
+    if is_in_order(form, &split, &before.rules) {
+        for ((slot, _, _), known) in split.iter().zip(&before.rules) {
+            if let Some(slot) = found.get_mut(*slot) {
+                *slot = Some(known.clone());
+            }
+        }
+        return found;
+    }
     // The surest signs first: a rule may be changed, moved or doubled, but seldom all at once.
     for (by_print, by_entries, by_weights) in [
         (true, true, true),
@@ -525,6 +533,20 @@ fn aligned(
         }
     }
     found
+}
+
+/// Whether what is kept is of these rules in this order, as it is when nobody changed them meanwhile.
+fn is_in_order(
+    form: &dyn Rules,
+    split: &[(usize, String, &Vec<Value>)],
+    kept: &[RuleBefore],
+) -> bool {
+    let fits = |kept: &RuleBefore, entries: &[Value]| kept.record.fits(form.entries(), entries);
+    split.len() == kept.len()
+        && split.iter().zip(kept).all(|((_, print, entries), own)| {
+            let is_others = || kept.iter().any(|other| fits(other, entries));
+            own.rule == *print && (fits(own, entries) || !is_others())
+        })
 }
 
 /// Returns what a rule is known by: a mark of its name or its matches.

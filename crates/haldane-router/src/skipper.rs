@@ -237,7 +237,9 @@ fn edit<'a>(
     let split_default = form(&[], backends, None, None);
     let before = Memory::of(object, split);
     let defaults = match before.lists.get(at.path()) {
-        known @ Some(_) => rules::cleared(&split_default, &[object.clone()], known, &at)?.pop(),
+        known @ Some(_) => {
+            rules::cleared(&split_default, std::slice::from_ref(object), known, &at)?.pop()
+        }
         None => Some(object.clone()),
     };
     let defaults = defaults.and_then(|object| edit::get(&object, backends).cloned());

@@ -322,9 +322,10 @@ fn put(target: &ObjectRef, at: &str, value: &Value, objects: &mut Objects) {
         .map(|key| key.replace("~1", "/"))
         .collect();
     let Some((last, above)) = keys.split_last() else {
-        match value {
-            Value::Null => drop(objects.remove(target)),
-            value => drop(objects.insert(target.clone(), value.clone())),
+        if value.is_null() {
+            objects.remove(target);
+        } else {
+            objects.insert(target.clone(), value.clone());
         }
         return;
     };

@@ -22,7 +22,7 @@ pub(super) fn worlds() -> impl Strategy<Value = World> {
     ]
 }
 
-fn object(version: &str, kind: &str, spec: Value) -> Value {
+fn object(version: &str, kind: &str, spec: &Value) -> Value {
     json!({
         "apiVersion": version,
         "kind": kind,
@@ -81,7 +81,7 @@ fn contour() -> impl Strategy<Value = World> {
         let object = object(
             "projectcontour.io/v1",
             "HTTPProxy",
-            json!({"routes": routes}),
+            &json!({"routes": routes}),
         );
         World {
             lists: vec![(0, &["spec", "routes"], "services")],
@@ -105,7 +105,7 @@ fn traefik() -> impl Strategy<Value = World> {
         let object = object(
             "traefik.io/v1alpha1",
             "IngressRoute",
-            json!({"routes": routes}),
+            &json!({"routes": routes}),
         );
         World {
             lists: vec![(0, &["spec", "routes"], "services")],
@@ -127,7 +127,11 @@ fn apisix() -> impl Strategy<Value = World> {
                 json!({"name": format!("rule-{index}"), "backends": backends})
             })
             .collect();
-        let object = object("apisix.apache.org/v2", "ApisixRoute", json!({"http": http}));
+        let object = object(
+            "apisix.apache.org/v2",
+            "ApisixRoute",
+            &json!({"http": http}),
+        );
         World {
             lists: vec![(0, &["spec", "http"], "backends")],
             absent: 100,
@@ -150,7 +154,7 @@ fn kuma() -> impl Strategy<Value = World> {
             .iter()
             .map(|(rules, _)| json!({"rules": rules.iter().map(rule).collect::<Vec<Value>>()}))
             .collect();
-        let object = object("kuma.io/v1alpha1", "MeshHTTPRoute", json!({"to": to}));
+        let object = object("kuma.io/v1alpha1", "MeshHTTPRoute", &json!({"to": to}));
         World {
             mirror: true,
             ..world(json!({"kuma": {"meshHttpRoute": "shop"}}), object, is_restored)
@@ -179,7 +183,7 @@ fn gloo() -> impl Strategy<Value = World> {
         let object = object(
             "gateway.solo.io/v1",
             "RouteTable",
-            json!({"routes": routes}),
+            &json!({"routes": routes}),
         );
         world(json!({"gloo": {"routeTable": "shop"}}), object, is_restored)
     })
@@ -213,7 +217,7 @@ fn group() -> impl Strategy<Value = World> {
             "defaultBackends": [{"backendName": default}],
             "routes": routes,
         });
-        let object = object("zalando.org/v1", "RouteGroup", spec);
+        let object = object("zalando.org/v1", "RouteGroup", &spec);
         world(json!({"skipper": {"routeGroup": "shop"}}), object, is_restored)
     })
 }
@@ -232,7 +236,7 @@ fn ingress() -> impl Strategy<Value = World> {
             None => String::new(),
         };
         let rules = json!({"rules": [{"http": {"paths": paths}}]});
-        let mut object = object("networking.k8s.io/v1", "Ingress", rules);
+        let mut object = object("networking.k8s.io/v1", "Ingress", &rules);
         if weights.is_some() {
             object["metadata"]["annotations"] = json!({"zalando.org/backend-weights": annotations});
         }
@@ -252,7 +256,7 @@ fn alb() -> impl Strategy<Value = World> {
             };
             let paths = json!([{"path": "/", "backend": {"service": {"name": "shop", "port": port}}}]);
             let rules = json!({"rules": [{"http": {"paths": paths}}]});
-            let mut object = object("networking.k8s.io/v1", "Ingress", rules);
+            let mut object = object("networking.k8s.io/v1", "Ingress", &rules);
             if let Some((stable, other, is_pair)) = share {
                 let group = |name: &str, weight: u64| {
                     json!({"serviceName": name, "servicePort": "80", "weight": weight})
@@ -281,7 +285,7 @@ fn consul() -> impl Strategy<Value = World> {
         ];
         splits.extend(is_pair.then(|| json!({"service": "shop-canary", "weight": 0})));
         let version = "consul.hashicorp.com/v1alpha1";
-        let object = object(version, "ServiceSplitter", json!({"splits": splits}));
+        let object = object(version, "ServiceSplitter", &json!({"splits": splits}));
         World {
             grain_bps: 1,
             ..world(
@@ -303,7 +307,7 @@ fn knative() -> impl Strategy<Value = World> {
         let object = object(
             "serving.knative.dev/v1",
             "Service",
-            json!({"traffic": traffic}),
+            &json!({"traffic": traffic}),
         );
         World {
             headers: Headers::None,
@@ -317,7 +321,7 @@ fn knative() -> impl Strategy<Value = World> {
 fn ambassador() -> impl Strategy<Value = World> {
     Just(()).prop_map(|()| {
         let spec = json!({"prefix": "/", "service": "shop:80"});
-        let object = object("getambassador.io/v3alpha1", "Mapping", spec);
+        let object = object("getambassador.io/v3alpha1", "Mapping", &spec);
         World {
             grain_bps: 100,
             ..world(json!({"ambassador": {"mapping": "shop"}}), object, true)
