@@ -1,4 +1,5 @@
-//! What all routers are tried with: tables of cases, and properties.
+//! What all routers are tried with: tables of cases, properties, and the documentation.
 
 pub(crate) mod case;
+mod documentation;
 mod property;
