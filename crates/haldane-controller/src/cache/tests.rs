@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::kinds::POD;
 
 static MAP: Kind = Kind {
     group: "",
@@ -189,4 +190,21 @@ fn the_size_is_that_of_what_is_kept() {
     cache.remove(&MAP, object("a", "1", 4, "longer"));
     cache.remove(&MAP, object("b", "2", 5, "x"));
     assert_eq!(cache.view().sizes()[0].1, Size::default());
+}
+
+#[test]
+fn pods_are_kept_without_what_is_in_them() {
+    let cache = Cache::new(BTreeSet::new());
+    cache.settle(&POD, "", Readiness::Synced);
+    let mut pod = owned("db-0", "set", 1, "2026-11-21T10:00:00Z");
+    pod["metadata"]["labels"] = json!({"app": "db"});
+    pod["metadata"]["annotations"] = json!({"long": "text"});
+    pod["spec"] = json!({"containers": [{"name": "db"}]});
+    pod["status"] = json!({"phase": "Running"});
+    cache.put(&POD, pod).unwrap();
+    let kept = cache.view().owned(&POD, "shop", "set").remove(0);
+    assert_eq!(kept["metadata"]["labels"], json!({"app": "db"}));
+    assert_eq!(kept["status"], json!({"phase": "Running"}));
+    assert_eq!(kept.get("spec"), None);
+    assert_eq!(kept["metadata"].get("annotations"), None);
 }
