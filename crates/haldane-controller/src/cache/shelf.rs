@@ -105,7 +105,7 @@ fn is_pod(kind: &Kind) -> bool {
 fn last_writer(fields: &Value) -> Option<Value> {
     let text = |one: &Value, key: &str| one.get(key).and_then(Value::as_str).map(str::to_owned);
     let own = fields.as_array()?.iter();
-    let own = own.filter(|one| one.get("subresource").is_none());
+    let own = own.filter(|one| text(one, "subresource").as_deref() != Some("status"));
     let last = own.max_by_key(|one| {
         (
             text(one, "time"),

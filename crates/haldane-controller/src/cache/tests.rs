@@ -116,8 +116,11 @@ fn what_nobody_reads_is_dropped_and_what_a_list_leaves_out_is_added() {
     let by = |manager: &str, time: &str| json!({"manager": manager, "time": time, "fieldsV1": {}});
     let mut status = by("kubelet", "2026-11-21T12:00:00Z");
     status["subresource"] = json!("status");
+    // `kubectl scale` writes by a subresource, too.
+    let mut scale = by("kubectl", "2026-11-21T10:00:00Z");
+    scale["subresource"] = json!("scale");
     fat["metadata"]["managedFields"] = json!([
-        by("kubectl", "2026-11-21T10:00:00Z"),
+        scale,
         by("haldane-controller", "2026-11-21T10:00:00Z"),
         by("helm", "2026-11-21T09:00:00Z"),
         status,

@@ -338,6 +338,11 @@ impl<'a> Act<'a> {
             .rest(&self.view, &self.record, &stable, is_drained)?;
         if let Some(moved) = rest.stable.take() {
             self.record.stable = Some(moved);
+            // What is left to do is seen when this is kept; it still goes on.
+            self.rest = Some(Rest {
+                goes_on: rest.goes_on,
+                ..Rest::default()
+            });
             return Ok(());
         }
         if is_drained && rest.is_stopped && self.record.stop {

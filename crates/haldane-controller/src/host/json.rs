@@ -69,7 +69,7 @@ pub(super) fn last_manager(object: &Value) -> Option<&str> {
     let fields = object.pointer("/metadata/managedFields")?.as_array()?;
     let own = fields
         .iter()
-        .filter(|one| text(one, "/subresource").is_none());
+        .filter(|one| text(one, "/subresource") != Some("status"));
     let last = own.max_by_key(|one| text(one, "/time"))?;
     text(last, "/manager")
 }

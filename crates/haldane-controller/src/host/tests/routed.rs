@@ -122,6 +122,32 @@ fn a_routed_pair_is_promoted_and_its_ingress_is_as_before() {
 }
 
 #[test]
+fn a_release_is_ready_only_when_nothing_is_left_to_do() {
+    let mut world = begun();
+    let is_ready = |world: &World| {
+        let conditions = world.status()["conditions"].as_array().unwrap();
+        let ready = conditions.iter().find(|one| one["type"] == "Ready");
+        ready.unwrap()["status"] == "True"
+    };
+    assert!(is_ready(&world));
+    set_image(&mut world, "auth:v2");
+    world.turn();
+    for _ in 0..2_000 {
+        world.turn();
+        world.now += jiff::SignedDuration::from_millis(100);
+        if world.status()["phase"] == "Completed" && is_ready(&world) {
+            break;
+        }
+    }
+    assert_eq!(world.status()["phase"], "Completed");
+    assert_eq!(image(&world, "auth-stable"), "auth:v2");
+    assert_eq!(weight(&world), "0");
+    assert_eq!(replicas(&world, "auth-canary"), 0);
+    let told = "kubectl set image deployment/auth-stable auth=auth:v2";
+    assert!(message(&world).contains(told), "{}", message(&world));
+}
+
+#[test]
 fn a_weight_of_zero_by_hand_is_an_abort() {
     for is_up in [true, false] {
         let mut world = begun();

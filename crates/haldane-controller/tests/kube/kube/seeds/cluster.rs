@@ -277,10 +277,13 @@ impl Cluster {
         self.patch_deployment(&name, "kubectl-set", &patch).await;
     }
 
-    /// Scales a Deployment as `kubectl scale` does.
+    /// Scales a Deployment as `kubectl scale` does: by its subresource.
     pub(crate) async fn scale(&self, name: &str, replicas: u64) {
+        let path = self.path(&[DEPLOYMENTS, "deployments", name]);
         let patch = json!({"spec": {"replicas": replicas}});
-        self.patch_deployment(name, "kubectl-scale", &patch).await;
+        let path = format!("{path}/scale");
+        self.call("PATCH", &path, "merge-patch+json", "kubectl", &patch)
+            .await;
     }
 
     pub(crate) async fn delete(&self, name: &str) {

@@ -33,7 +33,7 @@ async fn weights(mut cluster: Cluster, zero: &[bool], other: &[bool]) {
     let first = cluster.shape.apps[0];
     let stable = format!("{first}-stable");
     for (number, is_up) in zero.iter().enumerate() {
-        cluster.set_version(&format!("bad{number}")).await;
+        cluster.set_version(&format!("a{number}")).await;
         cluster.weighs(25).await;
         by_hand(&mut cluster, *is_up, 0).await;
         cluster.phase("RolledBack").await;
@@ -47,7 +47,7 @@ async fn weights(mut cluster: Cluster, zero: &[bool], other: &[bool]) {
     }
     for (number, is_up) in other.iter().enumerate() {
         let served = cluster.image(&stable).await;
-        cluster.set_version(&format!("good{number}")).await;
+        cluster.set_version(&format!("b{number}")).await;
         cluster.weighs(25).await;
         by_hand(&mut cluster, *is_up, 30).await;
         cluster.phase("Paused").await;
@@ -97,7 +97,7 @@ async fn a_canary_that_is_scaled_to_zero_or_deleted_by_hand_ends_its_rollout() {
             "Deployment auth-canary was deleted"
         } else {
             cluster.scale("auth-canary", 0).await;
-            "Deployment auth-canary was scaled to 0 by kubectl-scale"
+            "Deployment auth-canary was scaled to 0 by kubectl"
         };
         if !is_up {
             cluster.start();
