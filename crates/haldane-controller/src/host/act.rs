@@ -34,6 +34,9 @@ const MOVES_MAX: u32 = 64;
 /// How long routers are given to hear that nothing leads to the canary any more, before it is stopped.
 const SPREAD: SignedDuration = SignedDuration::from_secs(2);
 
+/// How long routers may take for what was decided before people are told that it is not in force.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
+
 /// The name by which our own writes are known.
 pub(crate) const MANAGER: &str = "haldane-controller";
 
@@ -56,6 +59,8 @@ pub(super) struct Act<'a> {
     pub(super) share: Option<Weight>,
     /// Why what is decided is not in force.
     pub(super) not_applied: Option<String>,
+    /// When people are told so.
+    late: Option<Timestamp>,
 }
 
 /// What a release has, apart from where it stands.
@@ -95,6 +100,7 @@ impl<'a> Act<'a> {
             is_canary_gone: false,
             share: None,
             not_applied: None,
+            late: None,
         }
     }
 
@@ -309,6 +315,8 @@ impl<'a> Act<'a> {
             .rest(&self.view, &self.record, &stable, is_drained)?;
         if let Some(moved) = rest.stable.take() {
             self.record.stable = Some(moved);
+            // The Service is still to be led there.
+            self.rest = Some(rest);
             return Ok(());
         }
         if is_drained && rest.is_stopped && self.record.stop {
@@ -331,6 +339,7 @@ impl<'a> Act<'a> {
     /// Ends the turn: with the write that makes the decision durable, or with those that follow from it.
     fn end(mut self, setting: Option<&Setting<'_>>, blocked: Option<&Blocked>) -> (Turn, Memory) {
         self.memory.put(self.record.clone());
+        self.be_patient();
         let save = self.memory.save(self.view.now);
         let follows = match setting {
             Some(setting) if self.is_leaving() => self.leave(setting, blocked),
@@ -361,6 +370,20 @@ impl<'a> Act<'a> {
         (turn, self.memory)
     }
 
+    /// Tells of what is not in force only when routers had time for it.
+    fn be_patient(&mut self) {
+        if self.not_applied.is_none() {
+            self.memory.unapplied = None;
+            return;
+        }
+        let since = *self.memory.unapplied.get_or_insert(self.view.now);
+        let late = since.checked_add(PATIENCE).unwrap_or(self.view.now);
+        if self.view.now < late {
+            self.not_applied = None;
+            self.late = Some(late);
+        }
+    }
+
     /// Whether only what is left over of the release is still to be done.
     fn is_leaving(&self) -> bool {
         self.release.is_deleted() && self.record.live.is_none()
@@ -377,7 +400,10 @@ impl<'a> Act<'a> {
         let rest = self.rest.as_ref().and_then(|rest| rest.at);
         let look = self.memory.bench.as_ref().filter(|_| live.is_some());
         let look = look.and_then(|_| self.view.now.checked_add(judge::LOOK).ok());
-        let next = [deadline, flush, rest, look].into_iter().flatten().min();
+        let next = [deadline, flush, rest, look, self.late]
+            .into_iter()
+            .flatten()
+            .min();
         next.map_or(Then::OnChange, Then::At)
     }
 
