@@ -43,6 +43,8 @@ pub(super) struct Memory {
     dirty: Option<Timestamp>,
     /// Since when nothing of ours is left at the routers.
     pub cleared: Option<Timestamp>,
+    /// Since when routers do something else than what is decided.
+    pub unapplied: Option<Timestamp>,
 }
 
 /// Whether the record must be saved.
