@@ -31,7 +31,8 @@ use crate::turn::{Event, Key, Sight, Then, Turn, Write};
 /// How many moves a rollout may make in one turn.
 const MOVES_MAX: u32 = 64;
 
-/// How long routers are given to hear that nothing leads to the canary any more, before it is stopped.
+/// How long routers are given to hear of the canary before it gets a share, that it has none any more before they are to forget it, and
+/// that nothing leads to it before it is stopped.
 const SPREAD: SignedDuration = SignedDuration::from_secs(2);
 
 /// The name by which our own writes are known.
@@ -50,6 +51,8 @@ pub(super) struct Act<'a> {
     reads: BTreeSet<ObjectRef>,
     /// What is there to do while no rollout goes on.
     pub(super) rest: Option<Rest>,
+    /// Whether the objects of a new release must be held before it is taken over.
+    is_taking_over: bool,
     /// Whether the canary was seen to have no replicas.
     is_canary_gone: bool,
     /// The canary's share of pods, where that is what splits the traffic.
@@ -92,6 +95,7 @@ impl<'a> Act<'a> {
             events: Vec::new(),
             reads: BTreeSet::new(),
             rest: None,
+            is_taking_over: false,
             is_canary_gone: false,
             share: None,
             not_applied: None,
@@ -139,10 +143,7 @@ impl<'a> Act<'a> {
     /// Decides everything that is to be decided now.
     fn play(&mut self, setting: &Setting<'_>) -> Result<(), Blocked> {
         if self.record.stable.is_none() {
-            if !self.release.is_deleted() {
-                self.record.stable = Some(setting.site.adopt(&self.view)?);
-            }
-            return Ok(());
+            return self.take_over(setting);
         }
         let scene = setting.site.look(&self.view, &self.record)?;
         self.gather(setting, &scene)?;
@@ -155,6 +156,25 @@ impl<'a> Act<'a> {
         self.finish(setting);
         if self.record.live.is_none() {
             self.rest(setting, &scene)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a release over that is new: what changes its version by itself is held first, so that what is adopted stays what serves.
+    fn take_over(&mut self, setting: &Setting<'_>) -> Result<(), Blocked> {
+        if self.release.is_deleted() {
+            return Ok(());
+        }
+        let stable = setting.site.adopt(&self.view)?;
+        let writes = setting.site.held(&self.view)?;
+        if writes.is_empty() {
+            self.record.stable = Some(stable);
+        } else {
+            self.is_taking_over = true;
+            self.rest = Some(Rest {
+                writes,
+                ..Rest::default()
+            });
         }
         Ok(())
     }
@@ -184,6 +204,12 @@ impl<'a> Act<'a> {
             live.routed = wanted.weight.as_bps();
         }
         self.not_applied.clone_from(&looked.why_not);
+        if matches!(live.state.phase, Phase::Preparing(_)) {
+            let is_known = self.memory.introduce(setting, &self.view)?;
+            if !is_known {
+                canary.ready = 0;
+            }
+        }
         let inputs = [
             Input::Workloads(Workloads {
                 stable: scene.stable,
@@ -293,12 +319,17 @@ impl<'a> Act<'a> {
             return Ok(());
         };
         let left = setting.routes.cleared(&self.view)?;
+        let withdrawn = setting
+            .routes
+            .toward(&self.view, &rollout::Traffic::STABLE_ONLY)?;
         let looked = setting
             .routes
             .look(&self.view, &rollout::Traffic::STABLE_ONLY)?;
         let is_clear = left.is_empty() && looked.why_not.is_none();
         self.not_applied = looked.why_not;
         self.memory.cleared = is_clear.then(|| self.memory.cleared.unwrap_or(self.view.now));
+        let is_calm = withdrawn.is_empty();
+        self.memory.calm = is_calm.then(|| self.memory.calm.unwrap_or(self.view.now));
         let spread = self
             .memory
             .cleared
@@ -318,7 +349,13 @@ impl<'a> Act<'a> {
             rest.at = rest.at.into_iter().chain(spread).min();
         }
         if rest.is_stable_reached {
-            rest.writes.extend(left);
+            let forgotten = self.memory.calm.and_then(|at| at.checked_add(SPREAD).ok());
+            if forgotten.is_some_and(|at| at <= self.view.now) {
+                rest.writes.extend(left);
+            } else if !left.is_empty() {
+                rest.writes.extend(withdrawn);
+                rest.at = rest.at.into_iter().chain(forgotten).min();
+            }
         }
         let is_ready = rest.is_stable_reached && is_clear;
         self.rest = Some(rest);
@@ -333,12 +370,16 @@ impl<'a> Act<'a> {
         self.memory.put(self.record.clone());
         let save = self.memory.save(self.view.now);
         let follows = match setting {
-            Some(setting) if self.is_leaving() => self.leave(setting, blocked),
+            Some(setting) if self.is_leaving(blocked) => self.leave(setting, blocked),
             Some(setting) if blocked.is_none() => self.follow_up(setting),
             Some(_) | None => Ok(Vec::new()),
         };
         let stuck = follows.as_ref().err();
         let status = status::write(&self, blocked.or(stuck), save == Save::Now);
+        // What is not seen yet is not told: each start of a controller would write it, and take it back.
+        let is_blind = blocked.is_some_and(|blocked| blocked.reason == "Watching");
+        let is_early = self.is_taking_over || (is_blind && save != Save::Now);
+        let status = status.filter(|_| !is_early);
         let mut turn = Turn {
             reads: std::mem::take(&mut self.reads),
             ..Turn::default()
@@ -361,15 +402,17 @@ impl<'a> Act<'a> {
         (turn, self.memory)
     }
 
-    /// Whether only what is left over of the release is still to be done.
-    fn is_leaving(&self) -> bool {
-        self.release.is_deleted() && self.record.live.is_none()
+    /// Whether only what is left over of the release is still to be done: a rollout without its workload can't be ended otherwise.
+    fn is_leaving(&self, blocked: Option<&Blocked>) -> bool {
+        self.release.is_deleted() && (self.record.live.is_none() || is_gone(blocked))
     }
 
     /// Returns when to look again.
     fn wait(&self, save: Save) -> Then {
         let live = self.record.live();
         let deadline = live.and_then(|live| rollout::next_deadline(&live.state));
+        // What is overdue waits for a change of what keeps it from being decided.
+        let deadline = deadline.filter(|at| *at > self.view.now);
         let flush = match save {
             Save::By(at) => Some(at),
             Save::Done | Save::Now => None,
@@ -377,7 +420,15 @@ impl<'a> Act<'a> {
         let rest = self.rest.as_ref().and_then(|rest| rest.at);
         let look = self.memory.bench.as_ref().filter(|_| live.is_some());
         let look = look.and_then(|_| self.view.now.checked_add(judge::LOOK).ok());
-        let next = [deadline, flush, rest, look].into_iter().flatten().min();
+        let known = self
+            .memory
+            .introduced
+            .and_then(|at| at.checked_add(SPREAD).ok());
+        let known = known.filter(|at| live.is_some() && *at > self.view.now);
+        let next = [deadline, flush, rest, look, known]
+            .into_iter()
+            .flatten()
+            .min();
         next.map_or(Then::OnChange, Then::At)
     }
 
@@ -410,13 +461,17 @@ impl<'a> Act<'a> {
             self.ask(setting, plan, live);
             let wanted = effect::traffic(plan, &live.state);
             let mut writes = setting.routes.toward(&self.view, &wanted)?;
+            writes.extend(setting.site.pinned(&self.view, &self.record)?);
+            if matches!(live.state.phase, Phase::Preparing(_)) && live.is_started {
+                writes.extend(setting.routes.introduced(&self.view)?);
+            }
             if let Some(size) = self.canary_size(live, plan) {
                 writes.extend(setting.site.canary(&self.view, &self.record, live, &size)?);
             }
             return Ok(writes);
         }
         let mut writes = Vec::new();
-        if self.record.stable.is_some() {
+        if self.record.stable.is_some() || self.is_taking_over {
             writes.extend(self.finalizer());
             writes.extend(self.put_back(setting)?);
         }
@@ -460,6 +515,24 @@ impl<'a> Act<'a> {
             reason,
             message,
         });
+    }
+}
+
+/// Whether something that a rollout needs does not exist.
+pub(super) fn is_gone(blocked: Option<&Blocked>) -> bool {
+    blocked.is_some_and(|blocked| blocked.reason == "Missing")
+}
+
+impl Memory {
+    /// Whether the routers have known of the canary for long enough to send it requests.
+    fn introduce(&mut self, setting: &Setting<'_>, view: &View<'_>) -> Result<bool, Blocked> {
+        if !view.is_routed {
+            return Ok(true);
+        }
+        let is_known = setting.routes.introduced(view)?.is_empty();
+        self.introduced = is_known.then(|| self.introduced.unwrap_or(view.now));
+        let spread = self.introduced.and_then(|at| at.checked_add(SPREAD).ok());
+        Ok(spread.is_some_and(|at| at <= view.now))
     }
 }
 

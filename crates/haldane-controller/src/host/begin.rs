@@ -69,6 +69,7 @@ impl Act<'_> {
         self.memory.bench = None;
         self.memory.plan = Some(Arc::new(plan));
         self.memory.cleared = None;
+        self.memory.introduced = None;
         self.rest = None;
         let said = format!("{id}: {} beside {}", offered.name, stable.version.name);
         self.tell(false, "RolloutBegins", said);

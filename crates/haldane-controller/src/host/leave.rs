@@ -4,7 +4,7 @@ use haldane_core::rollout::{Action, Actor, Phase};
 use serde_json::json;
 
 use super::{
-    act::{Act, Setting},
+    act::{Act, Setting, is_gone},
     release::FINALIZER,
     site::Blocked,
 };
@@ -37,11 +37,16 @@ impl Act<'_> {
         setting: &Setting<'_>,
         blocked: Option<&Blocked>,
     ) -> Result<Vec<Write>, Blocked> {
-        let is_adopted = self.record.stable.is_some();
-        // Where the workload itself is gone nothing of it can be put back.
-        let is_gone = blocked.is_some_and(|blocked| blocked.reason == "Missing");
-        if !is_adopted || is_gone {
-            return Ok(self.released());
+        // Who has let go already is seen for a moment longer.
+        if self.released().is_empty() {
+            return Ok(Vec::new());
+        }
+        // Where something is gone, what is left of the rest is put back.
+        if is_gone(blocked) || self.record.stable.is_none() {
+            let mut writes = setting.routes.cleared(&self.view).unwrap_or_default();
+            writes.extend(setting.site.leave(&self.view, &self.record)?);
+            writes.extend(self.released());
+            return Ok(writes);
         }
         let mut writes = match &mut self.rest {
             Some(rest) => std::mem::take(&mut rest.writes),

@@ -41,6 +41,10 @@ pub(super) struct Memory {
     pub judged_plan: Option<(Option<i64>, Arc<JudgedPlan>)>,
     /// Since when something waits to be saved.
     dirty: Option<Timestamp>,
+    /// Since when the routers know of a canary that gets nothing yet.
+    pub introduced: Option<Timestamp>,
+    /// Since when the routers' objects give the canary nothing any more.
+    pub calm: Option<Timestamp>,
     /// Since when nothing of ours is left at the routers.
     pub cleared: Option<Timestamp>,
 }

@@ -158,6 +158,23 @@ impl<'a> Routes<'a> {
         Ok(writes)
     }
 
+    /// Returns what must be written so that the routers know of the canary, and give it nothing.
+    ///
+    /// A data plane may hear of a route before it hears of who is new in it, and then has nobody to ask. So the canary is made known
+    /// before it gets a share, and it keeps its place for a while when it has none any more.
+    pub(super) fn introduced(&self, view: &View<'_>) -> Result<Vec<Write>, Blocked> {
+        let objects = self.objects(view)?;
+        let split = self.split_by(&Traffic::STABLE_ONLY);
+        let mut writes = Vec::new();
+        for router in &self.routers {
+            let changes = router
+                .desired(&split, &objects)
+                .map_err(|error| blocked(&error))?;
+            writes.extend(written(changes, &objects));
+        }
+        Ok(writes)
+    }
+
     /// Returns what must be written so that nothing of ours is left.
     pub(super) fn cleared(&self, view: &View<'_>) -> Result<Vec<Write>, Blocked> {
         let objects = self.objects(view)?;

@@ -152,6 +152,14 @@ impl Site {
         }
     }
 
+    /// Returns what keeps the objects of a release that is new as they are.
+    pub(super) fn held(&self, view: &View<'_>) -> Result<Vec<Write>, Blocked> {
+        match self {
+            Self::Alone(site) => site.held_back(view),
+            Self::Pairs(_) => Ok(Vec::new()),
+        }
+    }
+
     /// Returns what makes the canary as large as it is to be.
     pub(super) fn canary(
         &self,
@@ -163,6 +171,14 @@ impl Site {
         match self {
             Self::Alone(site) => site.canary(view, record, live, size),
             Self::Pairs(site) => site.canary(view, size),
+        }
+    }
+
+    /// Returns what leads stable's Service to stable again while a rollout goes on, if somebody led it elsewhere.
+    pub(super) fn pinned(&self, view: &View<'_>, record: &Record) -> Result<Vec<Write>, Blocked> {
+        match (self, &record.stable) {
+            (Self::Alone(site), Some(stable)) if view.is_routed => site.pinned(view, stable),
+            (Self::Alone(_) | Self::Pairs(_), Some(_) | None) => Ok(Vec::new()),
         }
     }
 

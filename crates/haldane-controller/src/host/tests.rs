@@ -3,4 +3,5 @@
 mod alone;
 mod crash;
 mod pairs;
+mod routed;
 mod world;

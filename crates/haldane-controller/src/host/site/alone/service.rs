@@ -100,15 +100,9 @@ impl Alone {
     ) -> Result<(), Blocked> {
         rest.writes.extend(self.canary_service(view, None)?);
         let service = view.need(&SERVICE, &self.service)?;
-        let mut wanted = service.clone();
-        set(
-            &mut wanted,
-            &["spec", "selector", POD_HASH],
-            json!(self.pods(view, stable)?),
-        );
-        let target = view.name(&SERVICE, &self.service);
-        if let Some(write) = put(&target, Some(&service), &wanted, Urgency::Traffic) {
-            rest.writes.insert(0, write);
+        let pinned = self.pinned(view, stable)?;
+        if !pinned.is_empty() {
+            rest.writes.splice(0..0, pinned);
             rest.is_stable_reached = false;
             rest.at = Some(later(view.now, LOOK));
         } else if !self.is_led(view, &service, stable)? {
@@ -120,6 +114,21 @@ impl Alone {
             rest.goes_on.get_or_insert(said);
         }
         Ok(())
+    }
+
+    /// Returns what leads the user's Service to the pods of stable alone.
+    pub(in crate::host) fn pinned(
+        &self,
+        view: &View<'_>,
+        stable: &Stable,
+    ) -> Result<Vec<Write>, Blocked> {
+        let service = view.need(&SERVICE, &self.service)?;
+        let mut wanted = service.clone();
+        let pods = json!(self.pods(view, stable)?);
+        set(&mut wanted, &["spec", "selector", POD_HASH], pods);
+        let target = view.name(&SERVICE, &self.service);
+        let write = put(&target, Some(&service), &wanted, Urgency::Traffic);
+        Ok(write.into_iter().collect())
     }
 
     /// Returns the label of stable's pods.
