@@ -53,6 +53,8 @@ pub(super) struct Act<'a> {
     pub(super) rest: Option<Rest>,
     /// Whether the objects of a new release must be held before it is taken over.
     is_taking_over: bool,
+    /// Whether the routers must hear of the canary before it can get its share.
+    is_unknown: bool,
     /// Whether the canary was seen to have no replicas.
     is_canary_gone: bool,
     /// The canary's share of pods, where that is what splits the traffic.
@@ -96,6 +98,7 @@ impl<'a> Act<'a> {
             reads: BTreeSet::new(),
             rest: None,
             is_taking_over: false,
+            is_unknown: false,
             is_canary_gone: false,
             share: None,
             not_applied: None,
@@ -165,6 +168,8 @@ impl<'a> Act<'a> {
         if self.release.is_deleted() {
             return Ok(());
         }
+        // A plan that can't be followed is told before it is needed.
+        self.plan_for(setting, None)?;
         let stable = setting.site.adopt(&self.view)?;
         let writes = setting.site.held(&self.view)?;
         if writes.is_empty() {
@@ -205,10 +210,14 @@ impl<'a> Act<'a> {
         }
         self.not_applied.clone_from(&looked.why_not);
         if matches!(live.state.phase, Phase::Preparing(_)) {
-            let is_known = self.memory.introduce(setting, &self.view)?;
-            if !is_known {
+            let is_named = setting.routes.introduced(&self.view)?.is_empty();
+            if !self.memory.introduce(is_named, &self.view) {
                 canary.ready = 0;
             }
+        } else if !wanted.is_stable_only() {
+            // Somebody may have written a route without the canary.
+            let is_known = self.memory.introduce(looked.is_named, &self.view);
+            self.is_unknown = !is_known && looked.applied.weight.is_zero();
         }
         let inputs = [
             Input::Workloads(Workloads {
@@ -460,7 +469,11 @@ impl<'a> Act<'a> {
         if let (Some(live), Some(plan)) = (&self.record.live, &self.memory.plan) {
             self.ask(setting, plan, live);
             let wanted = effect::traffic(plan, &live.state);
-            let mut writes = setting.routes.toward(&self.view, &wanted)?;
+            let mut writes = if self.is_unknown {
+                setting.routes.introduced(&self.view)?
+            } else {
+                setting.routes.toward(&self.view, &wanted)?
+            };
             writes.extend(setting.site.pinned(&self.view, &self.record)?);
             if matches!(live.state.phase, Phase::Preparing(_)) && live.is_started {
                 writes.extend(setting.routes.introduced(&self.view)?);
@@ -525,14 +538,13 @@ pub(super) fn is_gone(blocked: Option<&Blocked>) -> bool {
 
 impl Memory {
     /// Whether the routers have known of the canary for long enough to send it requests.
-    fn introduce(&mut self, setting: &Setting<'_>, view: &View<'_>) -> Result<bool, Blocked> {
+    fn introduce(&mut self, is_named: bool, view: &View<'_>) -> bool {
         if !view.is_routed {
-            return Ok(true);
+            return true;
         }
-        let is_known = setting.routes.introduced(view)?.is_empty();
-        self.introduced = is_known.then(|| self.introduced.unwrap_or(view.now));
+        self.introduced = is_named.then(|| self.introduced.unwrap_or(view.now));
         let spread = self.introduced.and_then(|at| at.checked_add(SPREAD).ok());
-        Ok(spread.is_some_and(|at| at <= view.now))
+        spread.is_some_and(|at| at <= view.now)
     }
 }
 

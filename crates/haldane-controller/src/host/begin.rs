@@ -78,7 +78,11 @@ impl Act<'_> {
         self.settle(setting, scene)
     }
 
-    fn plan_for(&mut self, setting: &Setting<'_>, own: Option<&String>) -> Result<Plan, Blocked> {
+    pub(super) fn plan_for(
+        &mut self,
+        setting: &Setting<'_>,
+        own: Option<&String>,
+    ) -> Result<Plan, Blocked> {
         let invalid = |message: String| Blocked {
             reason: "Invalid",
             message,

@@ -1,6 +1,7 @@
 //! What is done when a release is deleted: traffic goes back to stable, and the objects are as they were.
 
 use haldane_core::rollout::{Action, Actor, Phase};
+use jiff::SignedDuration;
 use serde_json::json;
 
 use super::{
@@ -9,6 +10,9 @@ use super::{
     site::Blocked,
 };
 use crate::turn::Write;
+
+/// How long the pods of the last canary are waited for before the user's Service may lead to all pods again.
+const QUIET_MAX: SignedDuration = SignedDuration::from_secs(60);
 
 impl Act<'_> {
     /// Ends the rollout of a release that is being deleted.
@@ -53,6 +57,17 @@ impl Act<'_> {
             None => return Ok(Vec::new()),
         };
         if !writes.is_empty() || self.goes_on().is_some() || self.memory.cleared.is_none() {
+            return Ok(writes);
+        }
+        let patience = self
+            .memory
+            .cleared
+            .and_then(|at| at.checked_add(QUIET_MAX).ok());
+        let is_patient = patience.is_some_and(|at| at > self.view.now);
+        if is_patient && !setting.site.is_quiet(&self.view)? {
+            if let Some(rest) = &mut self.rest {
+                rest.at = rest.at.into_iter().chain(patience).min();
+            }
             return Ok(writes);
         }
         writes = setting.site.leave(&self.view, &self.record)?;

@@ -245,6 +245,14 @@ impl Site {
         }
     }
 
+    /// Whether nothing of a canary runs that the user's own Service would lead to.
+    pub(super) fn is_quiet(&self, view: &View<'_>) -> Result<bool, Blocked> {
+        match self {
+            Self::Alone(site) => site.is_quiet(view),
+            Self::Pairs(_) => Ok(true),
+        }
+    }
+
     /// Returns what is left to do when the release is deleted; stable has all the traffic by then.
     pub(super) fn leave(&self, view: &View<'_>, record: &Record) -> Result<Vec<Write>, Blocked> {
         match self {

@@ -390,6 +390,12 @@ impl Alone {
         }
     }
 
+    /// Whether neither our Deployments nor pods of theirs are there any more.
+    pub(super) fn is_quiet(&self, view: &View<'_>) -> Result<bool, Blocked> {
+        let ours = view.sight.owned(&DEPLOYMENT, &view.key.namespace, view.uid);
+        Ok(ours.is_empty() && !self.has_canary_pods(view)?)
+    }
+
     pub(super) fn leave(&self, view: &View<'_>, record: &Record) -> Result<Vec<Write>, Blocked> {
         let mut writes = Vec::new();
         let deployment = view.find(&DEPLOYMENT, &self.name)?.map(Deployment);

@@ -208,3 +208,37 @@ fn a_release_that_others_still_keep_holds_nothing_any_more() {
     assert_eq!(*selector, json!({"app": "shop"}));
     assert_eq!(world.get(&DEPLOYMENT, "shop")["spec"].get("paused"), None);
 }
+
+#[test]
+fn a_route_that_is_written_again_without_the_canary_gets_it_back_in_two_writes() {
+    let mut world = begun();
+    let plain = world.get(&ROUTE, "shop")["spec"].clone();
+    world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
+    world.pass(8);
+    assert_eq!(share(&world), Some(1_000));
+    world.apply_by("argocd-controller", &ROUTE, "shop", json!({"spec": plain}));
+    world.settle();
+    assert_eq!(share(&world), Some(0));
+    world.pass(1);
+    assert_eq!(share(&world), Some(0));
+    world.pass(2);
+    assert_eq!(share(&world), Some(1_000));
+    // Whoever takes over goes on where the route stands.
+    world.host = super::world::silent();
+    world.settle();
+    assert_eq!(share(&world), Some(1_000));
+    world.pass(120);
+    assert_eq!(end(&world).1, "v2");
+}
+
+#[test]
+fn a_plan_that_cannot_be_followed_takes_nothing_over() {
+    let mut world = offered();
+    let steps = json!({"spec": {"rollout": {"steps": ["10%", "never"]}}});
+    world.patch("kubectl", &RELEASE, "shop", &steps);
+    world.pass(10);
+    let status = world.status();
+    assert_eq!(status["conditions"][3]["reason"], "Invalid", "{status:#}");
+    let left = world.get(&DEPLOYMENT, "shop");
+    assert_eq!(left["spec"].get("paused"), None);
+}

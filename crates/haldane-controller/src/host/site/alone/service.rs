@@ -160,21 +160,32 @@ impl Alone {
         if age >= SPREAD_MAX {
             return Ok(true);
         }
-        let uid = read::uid(service);
-        let slices = view.sight.owned(&ENDPOINT_SLICE, &view.key.namespace, uid);
         let infix = format!("-{}-", self.pods(view, stable)?);
-        let endpoints = slices.iter().flat_map(|slice| {
-            let endpoints = slice.pointer("/endpoints").and_then(Value::as_array);
-            endpoints.cloned().unwrap_or_default()
-        });
-        let ready: Vec<String> = endpoints
+        let ready: Vec<String> = endpoints(view, service)
+            .iter()
             .filter(|one| one.pointer("/conditions/ready") != Some(&Value::Bool(false)))
             .map(|one| {
-                read::text(&one, "/targetRef/name")
+                read::text(one, "/targetRef/name")
                     .unwrap_or_default()
                     .to_owned()
             })
             .collect();
         Ok(!ready.is_empty() && ready.iter().all(|pod| pod.contains(&infix)))
     }
+
+    /// Whether the canary's Service knows of pods, also of those that end.
+    pub(super) fn has_canary_pods(&self, view: &View<'_>) -> Result<bool, Blocked> {
+        let service = view.find(&SERVICE, &self.canary_service)?;
+        Ok(service.is_some_and(|service| !endpoints(view, &service).is_empty()))
+    }
+}
+
+/// Returns the endpoints of a Service.
+fn endpoints(view: &View<'_>, service: &Value) -> Vec<Value> {
+    let uid = read::uid(service);
+    let slices = view.sight.owned(&ENDPOINT_SLICE, &view.key.namespace, uid);
+    let all = slices
+        .iter()
+        .filter_map(|slice| slice.pointer("/endpoints")?.as_array());
+    all.flatten().cloned().collect()
 }

@@ -18,6 +18,13 @@ use crate::kube::{
     rig::start_with,
 };
 
+static SPLIT: Kind = Kind {
+    group: "split.smi-spec.io",
+    kind: "TrafficSplit",
+    plural: "trafficsplits",
+    versions: &["v1alpha2"],
+};
+
 /// A host whose clock is wrong.
 struct Skewed {
     inner: ReleaseHost,
@@ -110,6 +117,9 @@ async fn a_router_whose_kind_is_missing_is_told_and_used_when_it_comes() {
     })
     .await;
     shop.rig.plane.install(Addon::Smi).await.unwrap();
+    let backends = json!([{"service": "shop", "weight": 100}]);
+    let object = json!({"spec": {"service": "shop", "backends": backends}});
+    shop.put("kubectl", &SPLIT, "shop", object).await;
     shop.rests("Idle", "v1").await;
     shop.deploy("shop:v2").await;
     shop.ends("Completed", "v2").await;

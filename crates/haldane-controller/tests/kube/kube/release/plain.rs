@@ -14,20 +14,20 @@ const SPREAD: Duration = Duration::from_secs(2);
 fn split_as_told(answers: &Answers, weights: &[Weighed], expected: &[u64]) {
     let mut seen = Vec::new();
     for pair in weights.windows(2) {
-        let (begin, end) = (pair[0].at + SPREAD / 2, pair[1].at);
+        let (begin, end) = (pair[0].at + SPREAD / 2, pair[1].at - SPREAD / 4);
         let (all, canary) = answers.between(begin, end, "v2");
         if all < 100 {
             continue;
         }
-        let [all, canary, share] = [all as f64, canary as f64, pair[0].bps as f64].map(f64::from);
-        let share = share / 10_000.0;
-        // Five standard deviations: once in two million.
-        let noise = 5.0 * (all * share * (1.0 - share)).sqrt() + 1.0;
+        let share = pair[0].bps;
+        let [all, canary] = [all, canary].map(|count| u64::try_from(count).unwrap());
+        // Five standard deviations, once in two million; all in ten-thousandths of a request.
+        let noise = 5 * (all * share * (10_000 - share)).isqrt() + 10_000;
         assert!(
-            (canary - all * share).abs() <= noise,
+            (canary * 10_000).abs_diff(all * share) <= noise,
             "{canary} of {all} at {share}: {weights:?}"
         );
-        seen.push(pair[0].bps);
+        seen.push(share);
     }
     for weight in expected {
         assert!(
