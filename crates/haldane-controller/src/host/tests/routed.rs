@@ -73,7 +73,7 @@ fn die_after(world: &mut World, writes: u32) {
 /// Returns the canary's share in the route; `None` where the route does not name it.
 fn share(world: &World) -> Option<u64> {
     let backends = &world.get(&ROUTE, "shop")["spec"]["rules"][0]["backendRefs"];
-    let mut backends = backends.as_array().unwrap().iter();
+    let mut backends = backends.as_array()?.iter();
     let canary = backends.find(|one| one["name"] == "shop-canary")?;
     canary["weight"].as_u64()
 }
