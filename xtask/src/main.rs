@@ -47,7 +47,7 @@ enum Task {
     Sim(sim::Args),
     /// Runs a real Kubernetes to test against: `up`, `down`, `install`, `status`, `kubeconfig`, `exec`, `fault`.
     Plane(plane::Args),
-    /// Takes the promised figures; passes on a name (reaction, memory, zero-drop, judges) and options such as `-o json`.
+    /// Takes the promised figures; passes on a name (reaction, memory, zero-drop, judges, kube) and options such as `-o json`.
     Bench(bench::Args),
     /// Writes the generated files that are committed.
     Codegen(codegen::Args),

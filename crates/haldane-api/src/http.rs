@@ -89,7 +89,7 @@ pub struct ObjectView {
     pub state: Option<String>,
     /// What belongs to it.
     #[schema(no_recursion)]
-    pub owned: Vec<ObjectView>,
+    pub owned: Vec<Self>,
     /// How many more belong to it that are not told: those without pods, and those beyond what is readable.
     pub left_out: u32,
 }

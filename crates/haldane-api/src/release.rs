@@ -73,7 +73,7 @@ pub struct Workload {
     /// A StatefulSet, by its partition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stateful_set: Option<SetWorkload>,
-    /// A DaemonSet, by a subset of nodes.
+    /// A DaemonSet: refused, as none of its pods could be taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub daemon_set: Option<SetWorkload>,
 }
@@ -256,4 +256,6 @@ pub mod mark {
     pub const ROLE: &str = "haldane.dev/role";
     /// The annotation of objects that a release uses: its name; so that two releases do not claim one.
     pub const CLAIM: &str = "haldane.dev/claimed-by";
+    /// The annotation of a StatefulSet that a release uses: the partition that it had before.
+    pub const BEFORE: &str = "haldane.dev/before";
 }

@@ -11,15 +11,18 @@ mod act;
 mod begin;
 mod command;
 mod deployment;
+pub(crate) mod glance;
 mod json;
 mod judge;
 mod leave;
 mod memory;
+mod pods;
 mod record;
 mod release;
 mod routes;
 mod share;
 mod site;
+mod stateful_set;
 mod status;
 mod version;
 

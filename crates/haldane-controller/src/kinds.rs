@@ -26,6 +26,30 @@ pub const REPLICA_SET: Kind = Kind {
     versions: &["v1"],
 };
 
+/// What runs pods that keep their names.
+pub const STATEFUL_SET: Kind = Kind {
+    group: "apps",
+    kind: "StatefulSet",
+    plural: "statefulsets",
+    versions: &["v1"],
+};
+
+/// What a StatefulSet keeps of each of its templates.
+pub const CONTROLLER_REVISION: Kind = Kind {
+    group: "apps",
+    kind: "ControllerRevision",
+    plural: "controllerrevisions",
+    versions: &["v1"],
+};
+
+/// What runs somewhere; of these only what tells how they are is kept.
+pub const POD: Kind = Kind {
+    group: "",
+    kind: "Pod",
+    plural: "pods",
+    versions: &["v1"],
+};
+
 /// What selects the pods of a version.
 pub const SERVICE: Kind = Kind {
     group: "",

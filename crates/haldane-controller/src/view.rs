@@ -1,6 +1,6 @@
 //! What people and programs see of a release: the same bodies that the standalone daemon answers with.
 //!
-//! Pure: made of the release's public status and its plan. **Invariant:** what the status does not tell is left empty; nothing is
+//! Pure: made of the release's status and its plan; what the controller's record adds is left out where it can't be read. **Invariant:** what the status does not tell is left empty; nothing is
 //! guessed that a person could act on.
 
 use haldane_api::{
@@ -11,10 +11,14 @@ use haldane_api::{
     release::{Condition, Past, Status},
     text::parse_weight,
 };
-use haldane_core::{RolloutId, VersionName, Weight, plan::Plan, rollout::effect};
+use haldane_core::{
+    RolloutId, VersionName, Weight,
+    plan::Plan,
+    rollout::{self, Pause, Phase, effect},
+};
 use jiff::Timestamp;
 
-use crate::release::Release;
+use crate::{host::glance::glance, release::Release};
 
 /// The phases in which a rollout is over.
 const OVER: [&str; 3] = ["Completed", "RolledBack", "Failed"];
@@ -170,6 +174,32 @@ fn unknown() -> VersionName {
 }
 
 fn rollout(release: &Release, now: Timestamp) -> Option<RolloutView> {
+    let told = told(release, now)?;
+    let Some(live) = glance(&release.status, now) else {
+        return Some(told);
+    };
+    let outlook = rollout::outlook(&live.plan, &live.state);
+    Some(RolloutView {
+        kind: live.kind.to_owned(),
+        by: live.actor.name,
+        reason: live.actor.reason,
+        stable: live.state.stable.clone(),
+        canary: live.state.canary.clone(),
+        steps: steps(&live.plan, &release.status, told.step),
+        weight_bps: live.state.weight(),
+        waits_for_person: matches!(
+            &live.state.phase,
+            Phase::Paused(paused) if !matches!(paused.why, Pause::Closed(_) | Pause::Confirming(_))
+        ),
+        next: outlook.text,
+        next_at: outlook.at,
+        started_at: live.started_at,
+        ..told
+    })
+}
+
+/// Returns a rollout as the public fields of the status tell it.
+fn told(release: &Release, now: Timestamp) -> Option<RolloutView> {
     let status = &release.status;
     let id: RolloutId = status.rollout.as_deref()?.parse().ok()?;
     let is_over = OVER.contains(&status.phase.as_str());

@@ -18,6 +18,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     addon::Addon,
+    bench,
     components::{self, COMPONENTS, Cache, Component, Need},
     control::InstalledAddon,
     fault::{Rule, RuleId, RuleReport},
@@ -97,6 +98,8 @@ enum Command {
     /// Lets requests through the fault injector go wrong.
     #[command(subcommand)]
     Fault(FaultCommand),
+    /// Takes the figures of the controller on planes of its own: `cargo xtask bench kube` builds it before.
+    Bench(bench::Args),
     /// Is the first process inside a plane.
     #[command(hide = true)]
     Host(host::Args),
@@ -200,6 +203,7 @@ async fn run(command: &Command, out: &mut dyn Write) -> anyhow::Result<ExitCode>
             return finish(process::Command::new(helm).args(line)).await;
         }
         Command::Fault(command) => fault(command, out).await?,
+        Command::Bench(args) => bench::run(args, out).await?,
         Command::Host(args) => host::run(args).await?,
     }
     Ok(ExitCode::SUCCESS)

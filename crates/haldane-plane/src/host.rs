@@ -34,7 +34,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-pub(crate) use crate::host::{addons::INSTALL_TIMEOUT, cluster::client};
+pub(crate) use crate::host::{addons::INSTALL_TIMEOUT, addons::define, cluster::client};
 use crate::{
     fault::{Rules, proxy::Injector},
     host::{

@@ -8,6 +8,7 @@
 
 mod accept;
 mod addon;
+mod bench;
 mod cli;
 mod components;
 mod control;

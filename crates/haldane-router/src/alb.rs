@@ -6,29 +6,23 @@
 //!
 //! **Invariant:** with weight zero no stickiness of ours is left, for its cookie would outlive the weight.
 
-use haldane_core::plan::{HeaderMatch, HeaderRoute, ValueMatch};
+use haldane_core::plan::{HeaderMatch, ValueMatch};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    forms::Before,
-    object::{Change, Kind, ObjectRef, Objects},
+    before,
+    edit::{self, Place},
+    forms::{Members, Numbers},
+    kinds::INGRESS,
+    object::{Change, ObjectRef, Objects},
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
-    shape::{
-        Part, Wrong, annotate, annotation, entry, find, lists, part, part_mut, text, unannotate,
-    },
-    shares::{Members, Scale, Unset},
     split::Split,
+    weighted::{self, Absent, Entries, Record, Share, Side},
 };
 
-/// Kubernetes' own Ingress.
-pub const INGRESS: Kind = Kind {
-    group: "networking.k8s.io",
-    kind: "Ingress",
-    plural: "ingresses",
-    versions: &["v1"],
-};
+type Result<T> = std::result::Result<T, RouteError>;
 
 /// Splits the requests of an Ingress of the AWS Load Balancer Controller.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -64,16 +58,16 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     proof: Proof::Objects,
 };
 
-/// The largest weight of a target group.
-const WEIGHT_MAX: u64 = 999;
 /// The port by which a path names an action.
 const BY_NAME: &str = "use-annotation";
 const PATHS: &[&str] = &["spec", "rules", "*", "http", "paths"];
+const STICKY: [&str; 2] = ["forwardConfig", "targetGroupStickinessConfig"];
 const GROUPS: [&str; 2] = ["forwardConfig", "targetGroups"];
 
-/// What is remembered beside the list.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Memory {
+/// What an Ingress was before.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Before {
+    record: Record,
     /// The action as it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     action: Option<String>,
@@ -94,176 +88,199 @@ impl Alb {
         format!("{}/{what}.{action}", self.annotation_prefix)
     }
 
-    /// Returns the Ingress as it should be; a split of nothing stands for the user's own.
-    fn next(&self, object: &Value, split: &Split, wanted: Option<&Split>) -> Part<Value> {
-        let mut next = self.strip(object, split)?;
-        let key = self.key("actions", self.action(split));
-        let Some(wanted) = wanted else {
-            if let Some(raw) = annotation(&next, &key).map(str::to_owned) {
-                let mut action = parsed(&key, &raw)?;
-                let before = action.clone();
-                members(split).rest(&place(&key), groups(&key, &mut action)?)?;
-                if action != before {
-                    annotate(&mut next, &key, action.to_string())?;
-                }
-            }
-            return Ok(next);
-        };
-        if !wanted.traffic.mirror.is_zero() {
-            return Err(Wrong::Cannot("copy requests to the canary".to_owned()));
+    /// Returns the Ingress as it should be.
+    fn wanted(&self, object: &Value, split: &Split, at: &Place<'_>) -> Result<Value> {
+        if !split.traffic.mirror.is_zero() {
+            return Err(CAPABILITIES.cannot("copy requests to the canary"));
         }
-        let mut memory = Memory {
-            action: annotation(&next, &key).map(str::to_owned),
-            ..Memory::default()
+        let key = self.key("actions", self.action(split));
+        let place = annotation(at, &key);
+        let before = before::read::<Before>(object, &split.release);
+        let mut next = object.clone();
+        if let Some(before) = &before {
+            self.remove_heads(&mut next, before, at)?;
+            if let Some(port) = &before.port {
+                self.put_port(&mut next, split, port, at)?;
+            }
+        }
+        let now = edit::annotation(&next, &key).map(str::to_owned);
+        let raw = match &before {
+            Some(before) => before.action.clone(),
+            None => now.clone(),
         };
-        let mut action = match &memory.action {
-            Some(raw) => parsed(&key, raw)?,
-            None => {
-                let port = self.take_port(&mut next, split)?;
-                let action = forward(&split.stable.service, &port_text(&port));
-                memory.port = Some(port);
-                action
+        let port = match &raw {
+            Some(_) => None,
+            None => Some(self.take_port(&mut next, split, at)?),
+        };
+        let mut action = match (&now, &port) {
+            (Some(now), _) => unstuck(parsed(now, &place)?, raw.as_deref(), &place)?,
+            (None, port) => {
+                let port = port.as_ref().map(port_text).unwrap_or_default();
+                forward(&split.stable.service, &port)
             }
         };
-        let list = groups(&key, &mut action)?;
-        let canary = members(split)
-            .stable_member(list)
-            .map(|stable| members(split).canary_like(stable));
-        let was = members(split).split(&place(&key), list, wanted.traffic.weight)?;
-        let (Some(was), Some(canary)) = (was, canary) else {
-            let expected = format!(
-                "expected a target group of {}, found none",
-                split.stable.service
-            );
-            return Err(Wrong::at(&place(&key), expected));
+        let list = groups(&mut action, &place)?;
+        let members = members(split);
+        let weight = split.traffic.weight;
+        let known = before.as_ref().map(|before| &before.record);
+        let done = weighted::split(&members, list, weight, known, &place.keys(&GROUPS))?;
+        let Some((wanted, record)) = done else {
+            let service = &split.stable.service;
+            return Err(place.refused(&format!("expected a target group of {service}, found none")));
         };
-        self.stick(&mut action, wanted)?;
-        annotate(&mut next, &key, action.to_string())?;
-        self.add_heads(&mut next, &mut memory, wanted, &canary)?;
-        let memory = serde_json::to_value(&memory).unwrap_or_default();
+        let mut groups = wanted.iter();
+        let canary = groups.find(|group| members.side(group) == Side::Canary);
+        let canary = canary.cloned().unwrap_or_default();
+        *list = wanted;
+        self.stick(&mut action, split, &place)?;
+        edit::annotate(&mut next, &key, Some(action.to_string()), at)?;
+        let heads = self.add_heads(&mut next, split, &canary, at)?;
         let before = Before {
-            lists: vec![was],
-            more: memory.as_object().cloned().unwrap_or_default(),
-            rules: Vec::new(),
+            record,
+            action: raw,
+            port,
+            heads,
         };
-        before.keep(&mut next, &split.release)?;
+        before::write(&mut next, &split.release, Some(&before), at)?;
         Ok(next)
     }
 
-    fn strip(&self, object: &Value, split: &Split) -> Part<Value> {
-        let mut next = object.clone();
-        let mut before = Before::of(object, &split.release);
-        Before::default().keep(&mut next, &split.release)?;
-        let memory = Value::Object(std::mem::take(&mut before.more));
-        let memory: Memory = serde_json::from_value(memory).unwrap_or_default();
-        for (_, paths) in lists(&mut next, PATHS)? {
+    fn remove_heads(&self, object: &mut Value, before: &Before, at: &Place<'_>) -> Result<()> {
+        for (_, paths) in edit::lists(object, PATHS, at)? {
             let is_head = |path: &Value| {
-                text(path, &["backend", "service", "name"])
-                    .is_some_and(|name| memory.heads.iter().any(|head| head == name))
+                edit::text(path, &["backend", "service", "name"])
+                    .is_some_and(|name| before.heads.iter().any(|head| head == name))
             };
             paths.retain(|path| !is_head(path));
         }
-        for head in &memory.heads {
-            unannotate(&mut next, &self.key("actions", head));
-            unannotate(&mut next, &self.key("conditions", head));
+        for head in &before.heads {
+            for what in ["actions", "conditions"] {
+                edit::annotate(object, &self.key(what, head), None, at)?;
+            }
         }
-        if let Some(port) = memory.port {
-            self.put_port(&mut next, split, &port)?;
-            unannotate(&mut next, &self.key("actions", self.action(split)));
-            return Ok(next);
-        }
+        Ok(())
+    }
+
+    /// Returns the Ingress as the user has it, with nothing for a canary of his own.
+    fn rested(&self, object: &Value, split: &Split, at: &Place<'_>) -> Result<Value> {
+        let mut next = self.strip(object, split, at)?;
         let key = self.key("actions", self.action(split));
-        let (Some(was), Some(now)) = (memory.action, annotation(&next, &key)) else {
+        let place = annotation(at, &key);
+        if let Some(raw) = edit::annotation(&next, &key) {
+            let mut action = parsed(raw, &place)?;
+            let list = groups(&mut action, &place)?;
+            let rested = weighted::restore(&members(split), list, None, &place.keys(&GROUPS))?;
+            if rested != *list {
+                *list = rested;
+                edit::annotate(&mut next, &key, Some(action.to_string()), at)?;
+            }
+        }
+        Ok(next)
+    }
+
+    fn strip(&self, object: &Value, split: &Split, at: &Place<'_>) -> Result<Value> {
+        let mut next = object.clone();
+        let Some(before) = before::read::<Before>(object, &split.release) else {
             return Ok(next);
         };
-        let restored = restored(&key, now, &was, &mut before, split)?;
-        annotate(&mut next, &key, restored)?;
+        before::write::<Before>(&mut next, &split.release, None, at)?;
+        self.remove_heads(&mut next, &before, at)?;
+        let key = self.key("actions", self.action(split));
+        if let Some(port) = &before.port {
+            self.put_port(&mut next, split, port, at)?;
+            edit::annotate(&mut next, &key, None, at)?;
+            return Ok(next);
+        }
+        let (Some(was), Some(now)) = (&before.action, edit::annotation(&next, &key)) else {
+            return Ok(next);
+        };
+        let restored = restored(now, was, &before.record, split, &annotation(at, &key))?;
+        edit::annotate(&mut next, &key, Some(restored), at)?;
         Ok(next)
     }
 
     /// Makes the paths to the Service name an action, and returns the port that they had.
-    fn take_port(&self, object: &mut Value, split: &Split) -> Part<Value> {
+    fn take_port(&self, object: &mut Value, split: &Split, at: &Place<'_>) -> Result<Value> {
         let action = self.action(split).to_owned();
         let mut port = None;
-        for (at, paths) in lists(object, PATHS)? {
+        for (at, paths) in edit::lists(object, PATHS, at)? {
             for (index, path) in paths.iter_mut().enumerate() {
-                let service = part_mut(path, &["backend", "service"]);
-                let Some(service) = service.filter(|one| text(one, &["name"]) == Some(&action))
-                else {
+                let service = edit::get_mut(path, &["backend", "service"]);
+                let is_it = |one: &&mut Value| edit::text(one, &["name"]) == Some(&action);
+                let Some(service) = service.filter(is_it) else {
                     continue;
                 };
                 let here = service.get("port").cloned().unwrap_or_default();
-                let path = format!("{at}[{index}].backend.service.port");
-                if text(&here, &["name"]) == Some(BY_NAME) {
+                let at = at.item(index).keys(&["backend", "service"]);
+                let place = at.key("port");
+                if !here.is_object() {
+                    return Err(place.wrong("a port", Some(&here)));
+                }
+                if edit::text(&here, &["name"]) == Some(BY_NAME) {
                     let key = self.key("actions", &action);
-                    return Err(Wrong::at(
-                        &path,
-                        format!("expected the annotation {key}, found none"),
-                    ));
+                    return Err(
+                        place.refused(&format!("expected the annotation {key}, found none"))
+                    );
                 }
                 if port.get_or_insert_with(|| here.clone()) != &here {
-                    return Err(Wrong::at(
-                        &path,
-                        "expected the same port in all paths to the Service",
-                    ));
+                    return Err(place.refused("expected the same port in all paths to the Service"));
                 }
-                *entry(service, &path, "port", Value::Null)? = json!({ "name": BY_NAME });
+                edit::set(service, &["port"], json!({ "name": BY_NAME }), &at)?;
             }
         }
         port.ok_or_else(|| {
-            let expected = format!("expected a path to the Service {action}, found none");
-            Wrong::at("spec.rules", expected)
+            at.keys(&["spec", "rules"]).refused(&format!(
+                "expected a path to the Service {action}, found none"
+            ))
         })
     }
 
-    fn put_port(&self, object: &mut Value, split: &Split, port: &Value) -> Part<()> {
-        for (_, paths) in lists(object, PATHS)? {
+    fn put_port(
+        &self,
+        object: &mut Value,
+        split: &Split,
+        port: &Value,
+        at: &Place<'_>,
+    ) -> Result<()> {
+        for (at, paths) in edit::lists(object, PATHS, at)? {
             for path in paths {
-                let service = part_mut(path, &["backend", "service"]);
+                let service = edit::get_mut(path, &["backend", "service"]);
                 if let Some(service) = service.filter(|one| is_action(one, self.action(split))) {
-                    *entry(service, "spec.rules", "port", Value::Null)? = port.clone();
+                    edit::set(service, &["port"], port.clone(), &at)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn stick(&self, action: &mut Value, split: &Split) -> Part<()> {
-        let Some(seconds) = self
-            .sticky_seconds
-            .filter(|_| !split.traffic.weight.is_zero())
-        else {
-            return Ok(());
-        };
-        let sticky = json!({ "enabled": true, "durationSeconds": seconds });
-        let config = entry(action, "", "forwardConfig", json!({}))?;
-        entry(
-            config,
-            "forwardConfig",
-            "targetGroupStickinessConfig",
-            sticky,
-        )?;
-        Ok(())
+    fn stick(&self, action: &mut Value, split: &Split, at: &Place<'_>) -> Result<()> {
+        let seconds = self.sticky_seconds;
+        match seconds.filter(|_| !split.traffic.weight.is_zero()) {
+            Some(seconds) if edit::get(action, &STICKY).is_none() => {
+                let sticky = json!({ "enabled": true, "durationSeconds": seconds });
+                edit::set(action, &STICKY, sticky, at)
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
+    /// Adds the header rules, and returns the names of their actions.
     fn add_heads(
         &self,
         object: &mut Value,
-        memory: &mut Memory,
         split: &Split,
         canary: &Value,
-    ) -> Part<()> {
+        at: &Place<'_>,
+    ) -> Result<Vec<String>> {
         let action = self.action(split).to_owned();
-        let own = annotation(object, &self.key("conditions", &action)).map(str::to_owned);
-        let own: Vec<Value> = match own {
-            Some(raw) => serde_json::from_str(&raw).map_err(|error| {
-                Wrong::at(
-                    &place(&self.key("conditions", &action)),
-                    format!("expected a list in JSON: {error}"),
-                )
+        let key = self.key("conditions", &action);
+        let own: Vec<Value> = match edit::annotation(object, &key) {
+            Some(raw) => serde_json::from_str(raw).map_err(|error| {
+                annotation(at, &key).refused(&format!("expected a list in JSON: {error}"))
             })?,
             None => Vec::new(),
         };
+        let mut heads = Vec::new();
         for (index, route) in split.canary_routes().iter().enumerate() {
             // The name of a Service has at most 63 letters.
             let name: String = format!("haldane-{index}-{}", split.release)
@@ -271,33 +288,26 @@ impl Alb {
                 .take(63)
                 .collect();
             let name = name.trim_end_matches('-').to_owned();
-            let conditions: Vec<Value> = own
-                .iter()
-                .cloned()
-                .map(Ok)
-                .chain(conditions(route))
-                .collect::<Part<_>>()?;
-            let service = text(canary, &["serviceName"]).unwrap_or(&split.canary.service);
+            let all = own.iter().cloned().map(Ok);
+            let conditions = all.chain(route.matches.iter().map(condition));
+            let conditions: Vec<Value> = conditions.collect::<Result<_>>()?;
+            let service = edit::text(canary, &["serviceName"]).unwrap_or(&split.canary.service);
             let port = canary.get("servicePort").map(port_text).unwrap_or_default();
-            annotate(
-                object,
-                &self.key("actions", &name),
-                forward(service, &port).to_string(),
-            )?;
-            annotate(
-                object,
-                &self.key("conditions", &name),
-                Value::Array(conditions).to_string(),
-            )?;
-            memory.heads.push(name);
+            for (what, text) in [
+                ("actions", forward(service, &port).to_string()),
+                ("conditions", Value::Array(conditions).to_string()),
+            ] {
+                edit::annotate(object, &self.key(what, &name), Some(text), at)?;
+            }
+            heads.push(name);
         }
-        for (_, paths) in lists(object, PATHS)? {
+        for (_, paths) in edit::lists(object, PATHS, at)? {
             for path in std::mem::take(paths) {
-                let is_ours =
-                    part(&path, &["backend", "service"]).is_some_and(|one| is_action(one, &action));
-                for head in memory.heads.iter().filter(|_| is_ours) {
+                let is_split = edit::get(&path, &["backend", "service"])
+                    .is_some_and(|one| is_action(one, &action));
+                for head in heads.iter().filter(|_| is_split) {
                     let mut copy = path.clone();
-                    if let Some(name) = part_mut(&mut copy, &["backend", "service", "name"]) {
+                    if let Some(name) = edit::get_mut(&mut copy, &["backend", "service", "name"]) {
                         *name = json!(head);
                     }
                     paths.push(copy);
@@ -305,27 +315,7 @@ impl Alb {
                 paths.push(path);
             }
         }
-        Ok(())
-    }
-
-    fn told<T>(&self, part: Part<T>, split: &Split) -> Result<T, RouteError> {
-        let target = INGRESS.named(&split.namespace, &self.ingress);
-        part.map_err(|wrong| wrong.of(CAPABILITIES.name, &target))
-    }
-
-    fn change(
-        &self,
-        object: &Value,
-        split: &Split,
-        wanted: Option<&Split>,
-    ) -> Result<Vec<Change>, RouteError> {
-        let next = self.told(self.next(object, split, wanted), split)?;
-        let target = INGRESS.named(&split.namespace, &self.ingress);
-        Ok(if next == *object {
-            Vec::new()
-        } else {
-            vec![Change::Put(target, next)]
-        })
+        Ok(heads)
     }
 }
 
@@ -334,29 +324,44 @@ impl Router for Alb {
         vec![INGRESS.named(namespace, &self.ingress)]
     }
 
-    fn desired(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>, RouteError> {
-        let object = find(objects, &INGRESS.named(&split.namespace, &self.ingress))?;
-        self.change(object, split, Some(split))
+    fn desired(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>> {
+        let target = INGRESS.named(&split.namespace, &self.ingress);
+        let object = edit::object(objects, &target)?;
+        let next = self.wanted(object, split, &Place::of(&target))?;
+        Ok(edit::change(&target, object, next))
     }
 
-    fn cleared(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>, RouteError> {
-        match objects.get(&INGRESS.named(&split.namespace, &self.ingress)) {
-            Some(object) => self.change(object, split, None),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    fn seen(&self, split: &Split, objects: &Objects) -> Result<Seen, RouteError> {
-        let object = find(objects, &INGRESS.named(&split.namespace, &self.ingress))?;
-        let key = self.key("actions", self.action(split));
-        let seen = match annotation(object, &key) {
-            Some(raw) => parsed(&key, raw).and_then(|mut action| {
-                members(split).share(&place(&key), groups(&key, &mut action)?)
-            }),
-            // Not split yet; that it can be is told by the same errors.
-            None => self.take_port(&mut object.clone(), split).map(|_| None),
+    fn cleared(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>> {
+        let target = INGRESS.named(&split.namespace, &self.ingress);
+        let Some(object) = objects.get(&target) else {
+            return Ok(Vec::new());
         };
-        let weight = self.told(seen, split)?.unwrap_or_default();
+        let next = self.rested(object, split, &Place::of(&target))?;
+        Ok(edit::change(&target, object, next))
+    }
+
+    fn seen(&self, split: &Split, objects: &Objects) -> Result<Seen> {
+        let target = INGRESS.named(&split.namespace, &self.ingress);
+        let at = Place::of(&target);
+        let object = edit::object(objects, &target)?;
+        let key = self.key("actions", self.action(split));
+        let place = annotation(&at, &key);
+        let share = match edit::annotation(object, &key) {
+            Some(raw) => {
+                let mut action = parsed(raw, &place)?;
+                let list = groups(&mut action, &place)?;
+                weighted::share(&members(split), list, &place.keys(&GROUPS))?
+            }
+            // Not split yet; that it can be is told by the same errors.
+            None => {
+                self.take_port(&mut object.clone(), split, &at)?;
+                Share::Unsplit
+            }
+        };
+        let weight = match share {
+            Share::Of(weight) => weight,
+            Share::NotStable | Share::Unsplit => haldane_core::Weight::ZERO,
+        };
         Ok(Seen { weight })
     }
 
@@ -373,10 +378,11 @@ fn members(split: &Split) -> Members<'static> {
     let canary = split.canary.service.clone();
     Members {
         weight: "weight",
-        unset: Unset::Is(1),
-        scale: Scale::Free(WEIGHT_MAX),
+        numbers: Numbers::Small,
+        absent: Absent::Is(1),
         name: Box::new(|member| {
-            let name = text(member, &["serviceName"]).or_else(|| text(member, &["targetGroupARN"]));
+            let name = edit::text(member, &["serviceName"])
+                .or_else(|| edit::text(member, &["targetGroupARN"]));
             Some(name.unwrap_or_default().to_owned())
         }),
         rename: Box::new(move |member| {
@@ -389,15 +395,15 @@ fn members(split: &Split) -> Members<'static> {
     }
 }
 
-fn place(key: &str) -> String {
-    format!("metadata.annotations[{key}]")
+fn annotation<'a>(at: &Place<'a>, key: &str) -> Place<'a> {
+    at.keys(&["metadata", "annotations", key])
 }
 
 /// Reads an action. Its keys may begin with capitals, as some tools write them.
-fn parsed(key: &str, raw: &str) -> Part<Value> {
+fn parsed(raw: &str, at: &Place<'_>) -> Result<Value> {
     serde_json::from_str(raw)
         .map(lower)
-        .map_err(|error| Wrong::at(&place(key), format!("expected an action in JSON: {error}")))
+        .map_err(|error| at.refused(&format!("expected an action in JSON: {error}")))
 }
 
 fn lower(value: Value) -> Value {
@@ -415,36 +421,36 @@ fn lower(value: Value) -> Value {
     }
 }
 
-fn groups<'a>(key: &str, action: &'a mut Value) -> Part<&'a mut Vec<Value>> {
-    match part_mut(action, &GROUPS) {
+fn groups<'v>(action: &'v mut Value, at: &Place<'_>) -> Result<&'v mut Vec<Value>> {
+    match edit::get_mut(action, &GROUPS) {
         Some(Value::Array(list)) => Ok(list),
-        other => {
-            let found = other.map_or(Value::Null, |other| other.clone());
-            let path = format!("{}.{}", place(key), GROUPS.join("."));
-            Err(Wrong::found(&path, "a list", &found))
-        }
+        other => Err(at.keys(&GROUPS).wrong("a list", other.as_deref())),
     }
 }
 
-fn restored(key: &str, now: &str, was: &str, before: &mut Before, split: &Split) -> Part<String> {
-    let mut action = parsed(key, now)?;
-    members(split).restore(
-        &place(key),
-        groups(key, &mut action)?,
-        &mut before.lists,
-        "",
-        false,
-    )?;
-    let mut original = parsed(key, was)?;
-    // Stickiness of ours is not in the original; one that somebody else wrote since differs in more.
-    let sticky = part(&original, &["forwardConfig", "targetGroupStickinessConfig"]).cloned();
-    if let Some(Value::Object(config)) = part_mut(&mut action, &["forwardConfig"])
-        && sticky.is_none()
-    {
-        config.remove("targetGroupStickinessConfig");
+/// Takes out stickiness of ours: that which is not in the original.
+fn unstuck(mut action: Value, original: Option<&str>, at: &Place<'_>) -> Result<Value> {
+    let original = original.map(|raw| parsed(raw, at)).transpose()?;
+    let is_users = original.is_some_and(|original| edit::get(&original, &STICKY).is_some());
+    if let Some(config) = action.get_mut("forwardConfig").filter(|_| !is_users) {
+        edit::remove(config, "targetGroupStickinessConfig");
     }
-    let is_same = groups(key, &mut original)? == groups(key, &mut action)? && original == action;
-    Ok(if is_same {
+    Ok(action)
+}
+
+fn restored(
+    now: &str,
+    was: &str,
+    record: &Record,
+    split: &Split,
+    at: &Place<'_>,
+) -> Result<String> {
+    let mut action = parsed(now, at)?;
+    let list = groups(&mut action, at)?;
+    *list = weighted::restore(&members(split), list, Some(record), &at.keys(&GROUPS))?;
+    let original = parsed(was, at)?;
+    let action = unstuck(action, Some(was), at)?;
+    Ok(if original == action {
         was.to_owned()
     } else {
         action.to_string()
@@ -469,27 +475,20 @@ fn port_text(port: &Value) -> String {
 }
 
 fn is_action(service: &Value, action: &str) -> bool {
-    text(service, &["name"]) == Some(action) && text(service, &["port", "name"]) == Some(BY_NAME)
+    edit::text(service, &["name"]) == Some(action)
+        && edit::text(service, &["port", "name"]) == Some(BY_NAME)
 }
 
-fn conditions(route: &HeaderRoute) -> impl Iterator<Item = Part<Value>> {
-    route.matches.iter().map(condition)
-}
-
-fn condition(wanted: &HeaderMatch) -> Part<Value> {
+fn condition(wanted: &HeaderMatch) -> Result<Value> {
     let value = match &wanted.value {
         ValueMatch::Exact(value) if is_plain(value) => value.clone(),
         ValueMatch::Prefix(value) if is_plain(value) => format!("{value}*"),
         ValueMatch::Present => "*".to_owned(),
         ValueMatch::Exact(_) | ValueMatch::Prefix(_) => {
-            return Err(Wrong::Cannot(
-                "match a header with `*` or `?` in it".to_owned(),
-            ));
+            return Err(CAPABILITIES.cannot("match a header with `*` or `?` in it"));
         }
         ValueMatch::Regex(_) => {
-            return Err(Wrong::Cannot(
-                "match headers by regular expressions".to_owned(),
-            ));
+            return Err(CAPABILITIES.cannot("match headers by regular expressions"));
         }
     };
     Ok(json!({

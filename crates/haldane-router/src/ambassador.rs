@@ -11,19 +11,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    object::{Change, Kind, ObjectRef, Objects},
+    edit::{self, Place},
+    kinds::MAPPING,
+    made::{is_made, kept},
+    object::{Change, ObjectRef, Objects},
+    pattern::literally,
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
-    shape::{Part, Wrong, entry, find, is_made, keep_made, part, quoted, text},
-    shares::part_of,
     split::Split,
-};
-
-/// Ambassador's Mapping.
-pub const MAPPING: Kind = Kind {
-    group: "getambassador.io",
-    kind: "Mapping",
-    plural: "mappings",
-    versions: &["v3alpha1", "v2"],
+    weighted,
 };
 
 /// Splits the requests of an Ambassador Mapping.
@@ -71,8 +66,8 @@ impl Ambassador {
     /// Returns what the canary's Mapping says, but for its weight.
     fn spec(&self, split: &Split, objects: &Objects) -> Result<Value, RouteError> {
         let target = self.base(&split.namespace);
-        let object = find(objects, &target)?;
-        canary_spec(object, split).map_err(|wrong| wrong.of(CAPABILITIES.name, &target))
+        let object = edit::object(objects, &target)?;
+        canary_spec(object, split, &Place::of(&target))
     }
 
     fn weigh(
@@ -83,21 +78,19 @@ impl Ambassador {
     ) -> Result<Option<Change>, RouteError> {
         let target = self.canary(&split.namespace);
         let percent = json!(percent(split.traffic.weight));
-        let told = |wrong: Wrong| wrong.of(CAPABILITIES.name, &target);
-        let next = match objects.get(&target) {
+        let at = Place::of(&target);
+        match objects.get(&target) {
             Some(object) if !is_made(object, split) => {
                 let mut next = object.clone();
-                let place = entry(&mut next, "", "spec", json!({})).map_err(told)?;
-                *entry(place, "spec", "weight", Value::Null).map_err(told)? = percent;
-                (next != *object).then_some(next)
+                edit::set(&mut next, &["spec", "weight"], percent, &at)?;
+                Ok(edit::change(&target, object, next).pop())
             }
             Some(_) | None => {
                 let mut spec = spec.clone();
-                *entry(&mut spec, "spec", "weight", Value::Null).map_err(told)? = percent;
-                keep_made(&target, split, &spec, objects)?
+                edit::set(&mut spec, &["weight"], percent, &at)?;
+                kept(target, split, &spec, objects)
             }
-        };
-        Ok(next.map(|next| Change::Put(target.clone(), next)))
+        }
     }
 }
 
@@ -110,30 +103,32 @@ impl Router for Ambassador {
     }
 
     fn desired(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>, RouteError> {
-        let cannot = |what: &str| RouteError::Cannot {
-            router: CAPABILITIES.name,
-            what: what.to_owned(),
-        };
         if !split.traffic.mirror.is_zero() {
-            return Err(cannot("copy requests to the canary"));
+            return Err(CAPABILITIES.cannot("copy requests to the canary"));
         }
         let routes = split.canary_routes();
         if routes.len() > HEADER_RULES_MAX {
-            return Err(cannot("have more than 8 header rules at once"));
+            return Err(CAPABILITIES.cannot("have more than 8 header rules at once"));
         }
-        let spec = self.spec(split, objects)?;
+        let spec = match self.spec(split, objects) {
+            // Where all is to go to stable its Mapping is no reason to leave some to the canary.
+            Err(_)
+                if split.traffic.is_stable_only()
+                    && objects.contains_key(&self.canary(&split.namespace)) =>
+            {
+                return self.cleared(split, objects);
+            }
+            spec => spec?,
+        };
         let mut changes: Vec<Change> = self.weigh(split, objects, &spec)?.into_iter().collect();
         for (index, target) in self.headers(&split.namespace).enumerate() {
-            match routes.get(index) {
-                Some(route) => {
-                    let spec = with_headers(&spec, route).map_err(|wrong| {
-                        wrong.of(CAPABILITIES.name, &self.base(&split.namespace))
-                    })?;
-                    let next = keep_made(&target, split, &spec, objects)?;
-                    changes.extend(next.map(|next| Change::Put(target, next)));
-                }
-                None => changes.extend(gone(target, split, objects)),
-            }
+            let Some(route) = routes.get(index) else {
+                changes.extend(gone(target, split, objects));
+                continue;
+            };
+            let base = self.base(&split.namespace);
+            let spec = with_headers(&spec, route, &Place::of(&base).key("spec"))?;
+            changes.extend(kept(target, split, &spec, objects)?);
         }
         Ok(changes)
     }
@@ -161,17 +156,19 @@ impl Router for Ambassador {
                 weight: Weight::ZERO,
             });
         };
-        let weight = match part(object, &["spec", "weight"]) {
+        let found = edit::get(object, &["spec", "weight"]);
+        let weight = match found {
             // Mappings without a weight share evenly.
-            None | Some(Value::Null) => part_of(1, 2),
+            None | Some(Value::Null) => Some(weighted::nearest(1, 2)),
             Some(raw) => raw
                 .as_u64()
                 .filter(|weight| *weight <= 100)
-                .and_then(|weight| part_of(weight, 100)),
+                .map(|weight| weighted::nearest(weight, 100)),
         };
         let weight = weight.ok_or_else(|| {
-            let found = part(object, &["spec", "weight"]).unwrap_or(&Value::Null);
-            Wrong::found("spec.weight", "whole percents", found).of(CAPABILITIES.name, &target)
+            Place::of(&target)
+                .keys(&["spec", "weight"])
+                .wrong("whole percents", found)
         })?;
         Ok(Seen { weight })
     }
@@ -192,17 +189,19 @@ fn gone(target: ObjectRef, split: &Split, objects: &Objects) -> Option<Change> {
     is_ours.then_some(Change::Delete(target))
 }
 
-fn canary_spec(object: &Value, split: &Split) -> Part<Value> {
-    let mut spec = match object.get("spec") {
-        Some(spec) => spec.clone(),
-        None => return Err(Wrong::at("spec", "expected a mapping, found nothing")),
+fn canary_spec(object: &Value, split: &Split, at: &Place<'_>) -> Result<Value, RouteError> {
+    let at = at.key("spec");
+    let found = object.get("spec");
+    let Some(mut spec) = found.filter(|spec| spec.is_object()).cloned() else {
+        return Err(at.wrong("a map", found));
     };
     if spec.get("weight").is_some_and(|weight| !weight.is_null()) {
-        let expected = "expected none: the Mapping of stable gets what the canary's leaves";
-        return Err(Wrong::at("spec.weight", expected));
+        return Err(at
+            .key("weight")
+            .refused("expected none: the Mapping of stable gets what the canary's leaves"));
     }
-    let found = spec.get("service").cloned().unwrap_or_default();
-    let renamed = found.as_str().and_then(|service| {
+    let found = edit::text(&spec, &["service"]);
+    let renamed = found.and_then(|service| {
         let (scheme, rest) = match service.split_once("://") {
             Some((scheme, rest)) => (format!("{scheme}://"), rest),
             None => (String::new(), service),
@@ -212,38 +211,30 @@ fn canary_spec(object: &Value, split: &Split) -> Part<Value> {
         is_whole.then(|| format!("{scheme}{}{rest}", split.canary.service))
     });
     let Some(renamed) = renamed else {
-        let expected = format!(
-            "expected the Service {}, found {found}",
-            split.stable.service
-        );
-        return Err(Wrong::at("spec.service", expected));
+        let expected = format!("the Service {}", split.stable.service);
+        return Err(at.key("service").wrong(&expected, spec.get("service")));
     };
-    *entry(&mut spec, "spec", "service", Value::Null)? = json!(renamed);
+    edit::set(&mut spec, &["service"], json!(renamed), &at)?;
     Ok(spec)
 }
 
-fn with_headers(spec: &Value, route: &HeaderRoute) -> Part<Value> {
+fn with_headers(spec: &Value, route: &HeaderRoute, at: &Place<'_>) -> Result<Value, RouteError> {
     let mut spec = spec.clone();
     for wanted in &route.matches {
+        let header = &wanted.header;
         let (field, value) = match &wanted.value {
             ValueMatch::Exact(value) => ("headers", value.clone()),
-            ValueMatch::Prefix(value) => ("regex_headers", format!("{}.*", quoted(value))),
+            ValueMatch::Prefix(value) => ("regex_headers", format!("{}.*", literally(value))),
             ValueMatch::Regex(value) => ("regex_headers", value.clone()),
             ValueMatch::Present => ("regex_headers", ".*".to_owned()),
         };
-        for field in ["headers", "regex_headers"] {
-            if text(&spec, &[field, &wanted.header]).is_some() {
-                let what = format!("match the header {} twice in one Mapping", wanted.header);
-                return Err(Wrong::Cannot(what));
-            }
+        let is_taken = |field| edit::text(&spec, &[field, header]).is_some();
+        if is_taken("headers") || is_taken("regex_headers") {
+            return Err(
+                CAPABILITIES.cannot(format!("match the header {header} twice in one Mapping"))
+            );
         }
-        let headers = entry(&mut spec, "spec", field, json!({}))?;
-        *entry(
-            headers,
-            &format!("spec.{field}"),
-            &wanted.header,
-            Value::Null,
-        )? = json!(value);
+        edit::set(&mut spec, &[field, header], json!(value), at)?;
     }
     Ok(spec)
 }

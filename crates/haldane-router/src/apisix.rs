@@ -6,21 +6,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    forms::{Edit, Form, Head},
-    object::{Change, Kind, ObjectRef, Objects},
+    edit::{self, Place},
+    forms::{Edit, Form, Head, Members, Numbers},
+    kinds::APISIX_ROUTE,
+    object::{Change, ObjectRef, Objects},
+    pattern::literally,
     report::condition,
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
-    shape::{Part, Wrong, entry, find, part, quoted, text},
-    shares::{LARGEST, Members, Scale, Unset},
+    rules::Rules,
     split::Split,
-};
-
-/// APISIX's ApisixRoute.
-pub const APISIX_ROUTE: Kind = Kind {
-    group: "apisix.apache.org",
-    kind: "ApisixRoute",
-    plural: "apisixroutes",
-    versions: &["v2"],
+    weighted::{Absent, Side},
 };
 
 /// Splits the requests of an ApisixRoute.
@@ -53,17 +48,18 @@ impl Apisix {
     fn edit(&self, split: &Split) -> Edit<'_> {
         let canary = split.canary.service.clone();
         Edit {
-            router: CAPABILITIES.name,
-            release: split.release.clone(),
             target: APISIX_ROUTE.named(&split.namespace, &self.route),
             forms: vec![Form {
+                router: &CAPABILITIES,
                 rules: &["spec", "http"],
                 backends: &["backends"],
                 members: Members {
                     weight: "weight",
-                    unset: Unset::Is(WEIGHT_DEFAULT),
-                    scale: Scale::Free(LARGEST),
-                    name: Box::new(|member| text(member, &["serviceName"]).map(str::to_owned)),
+                    numbers: Numbers::Free,
+                    absent: Absent::Is(WEIGHT_DEFAULT),
+                    name: Box::new(|member| {
+                        edit::text(member, &["serviceName"]).map(str::to_owned)
+                    }),
                     rename: Box::new(move |member| {
                         if let Some(name) = member.get_mut("serviceName") {
                             *name = json!(canary);
@@ -85,22 +81,21 @@ impl Apisix {
     }
 
     /// Upstreams share the weights of the backends; there is no telling them apart here.
-    fn check(edit: &Edit<'_>, object: &Value) -> Part<()> {
-        let rules = part(object, &["spec", "http"]).and_then(Value::as_array);
+    fn check(edit: &Edit<'_>, object: &Value) -> Result<(), RouteError> {
+        let at = Place::of(&edit.target).keys(&["spec", "http"]);
+        let rules = edit::get(object, &["spec", "http"]).and_then(Value::as_array);
+        let is_stable = |backend: &Value| {
+            let mut forms = edit.forms.iter();
+            forms.any(|form| form.entries().side(backend) == Side::Stable)
+        };
         for (index, rule) in rules.into_iter().flatten().enumerate() {
-            let upstreams = part(rule, &["upstreams"]).and_then(Value::as_array);
-            let backends = part(rule, &["backends"]).and_then(Value::as_array);
-            let is_ours = backends.is_some_and(|list| {
-                edit.forms
-                    .iter()
-                    .any(|form| form.members.holds_stable(list))
-            });
-            if is_ours && upstreams.is_some_and(|list| !list.is_empty()) {
-                let path = format!("spec.http[{index}].upstreams");
-                return Err(Wrong::at(
-                    &path,
-                    "expected none beside the backends, found some",
-                ));
+            let list = |key: &str| rule.get(key).and_then(Value::as_array);
+            let is_split = list("backends").is_some_and(|list| list.iter().any(is_stable));
+            if is_split && list("upstreams").is_some_and(|list| !list.is_empty()) {
+                return Err(at
+                    .item(index)
+                    .key("upstreams")
+                    .refused("expected none beside the backends, found some"));
             }
         }
         Ok(())
@@ -116,13 +111,13 @@ impl Router for Apisix {
         let edit = self.edit(split);
         // Going back to stable must not fail over this.
         if !split.traffic.is_stable_only() {
-            edit.told(Self::check(&edit, find(objects, &edit.target)?))?;
+            Self::check(&edit, edit::object(objects, &edit.target)?)?;
         }
         edit.desired(split, objects)
     }
 
     fn cleared(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>, RouteError> {
-        self.edit(split).cleared(objects)
+        self.edit(split).cleared(split, objects)
     }
 
     fn seen(&self, split: &Split, objects: &Objects) -> Result<Seen, RouteError> {
@@ -145,16 +140,17 @@ impl Router for Apisix {
     }
 }
 
-fn add_head(rule: &mut Value, route: &HeaderRoute, number: usize) -> Part<()> {
-    let at = "spec.http[]";
+fn add_head(
+    rule: &mut Value,
+    route: &HeaderRoute,
+    number: usize,
+    at: &Place<'_>,
+) -> Result<(), RouteError> {
     let priority = rule.get("priority").and_then(Value::as_i64).unwrap_or(0);
-    *entry(rule, at, "priority", Value::Null)? = json!(priority.saturating_add(1));
-    *entry(rule, at, "name", Value::Null)? = json!(format!("haldane-{}-{number}", route.name));
-    let matched = entry(rule, at, "match", json!({}))?;
-    let exprs = entry(matched, "spec.http[].match", "exprs", json!([]))?;
-    let Value::Array(list) = exprs else {
-        return Err(Wrong::found("spec.http[].match.exprs", "a list", exprs));
-    };
+    let name = format!("haldane-{}-{number}", route.name);
+    edit::set(rule, &["priority"], json!(priority.saturating_add(1)), at)?;
+    edit::set(rule, &["name"], json!(name), at)?;
+    let list = edit::list_mut(rule, &["match", "exprs"], at)?;
     list.extend(route.matches.iter().map(expression));
     Ok(())
 }
@@ -162,7 +158,7 @@ fn add_head(rule: &mut Value, route: &HeaderRoute, number: usize) -> Part<()> {
 fn expression(wanted: &HeaderMatch) -> Value {
     let (op, value) = match &wanted.value {
         ValueMatch::Exact(value) => ("Equal", value.clone()),
-        ValueMatch::Prefix(value) => ("RegexMatch", format!("^{}", quoted(value))),
+        ValueMatch::Prefix(value) => ("RegexMatch", format!("^{}", literally(value))),
         ValueMatch::Regex(value) => ("RegexMatch", format!("^(?:{value})$")),
         ValueMatch::Present => ("RegexMatch", ".*".to_owned()),
     };

@@ -1,5 +1,7 @@
 //! What an object said before Haldane changed it, kept in its annotation [`BEFORE`]: for each release one compact piece of JSON.
 //!
+//! What can't be read counts as nothing: an abort must not fail over it, and without it a canary gets no weight all the same.
+//!
 //! **Invariant:** releases that share an object never touch each other's piece.
 
 use std::collections::BTreeMap;
@@ -15,18 +17,9 @@ use crate::{
 type Result<T> = std::result::Result<T, RouteError>;
 
 /// Returns what is kept for this release, if anything is.
-pub(crate) fn read<T: DeserializeOwned>(
-    object: &Value,
-    release: &str,
-    at: &Place<'_>,
-) -> Result<Option<T>> {
-    let mut all = pieces(object, at)?;
-    let Some(piece) = all.remove(release) else {
-        return Ok(None);
-    };
-    serde_json::from_value(piece)
-        .map(Some)
-        .map_err(|error| place(at).refused(&format!("can't be read: {error}")))
+pub(crate) fn read<T: DeserializeOwned>(object: &Value, release: &str) -> Option<T> {
+    let piece = pieces(object).remove(release)?;
+    serde_json::from_value(piece).ok()
 }
 
 /// Keeps this for the release, or nothing any more.
@@ -36,7 +29,7 @@ pub(crate) fn write<T: Serialize>(
     piece: Option<&T>,
     at: &Place<'_>,
 ) -> Result<()> {
-    let mut all = pieces(object, at)?;
+    let mut all = pieces(object);
     match piece {
         None => {
             all.remove(release);
@@ -57,12 +50,18 @@ pub(crate) fn write<T: Serialize>(
     edit::annotate(object, BEFORE, text, at)
 }
 
-fn pieces(object: &Value, at: &Place<'_>) -> Result<BTreeMap<String, Value>> {
-    let Some(text) = edit::annotation(object, BEFORE) else {
-        return Ok(BTreeMap::new());
-    };
-    serde_json::from_str(text)
-        .map_err(|error| place(at).refused(&format!("can't be read: {error}")))
+/// Returns a short mark of a text, the same on every machine (FNV-1a): another one for another text, as far as 64 bits go.
+pub(crate) fn mark(text: &str) -> String {
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
+fn pieces(object: &Value) -> BTreeMap<String, Value> {
+    edit::annotation(object, BEFORE)
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default()
 }
 
 fn place<'a>(at: &Place<'a>) -> Place<'a> {

@@ -9,30 +9,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    forms::{Before, Edit, Form},
-    object::{Change, Kind, ObjectRef, Objects},
+    edit::{self, Place},
+    forms::{Edit, Form, Members, Memory, Numbers},
+    kinds::{SERVICE_RESOLVER, SERVICE_ROUTER, SERVICE_SPLITTER},
+    made::{covers, is_made, kept},
+    object::{Change, ObjectRef, Objects},
     report::condition,
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
-    shape::{Part, Wrong, covers, entry, find, is_made, keep_made, part, part_mut, remove, text},
-    shares::{Members, Scale, Unset},
     split::Split,
+    weighted::Absent,
 };
-
-/// Consul's ServiceSplitter.
-pub const SERVICE_SPLITTER: Kind = kind("ServiceSplitter", "servicesplitters");
-/// Consul's ServiceRouter.
-pub const SERVICE_ROUTER: Kind = kind("ServiceRouter", "servicerouters");
-/// Consul's ServiceResolver.
-pub const SERVICE_RESOLVER: Kind = kind("ServiceResolver", "serviceresolvers");
-
-const fn kind(kind: &'static str, plural: &'static str) -> Kind {
-    Kind {
-        group: "consul.hashicorp.com",
-        kind,
-        plural,
-        versions: &["v1alpha1"],
-    }
-}
 
 /// Splits the requests of a Consul service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -84,16 +70,15 @@ impl Consul {
         };
         let destination = self.destination(split);
         Edit {
-            router: CAPABILITIES.name,
-            release: split.release.clone(),
             target: SERVICE_SPLITTER.named(&split.namespace, &self.splitter),
             forms: vec![Form {
+                router: &CAPABILITIES,
                 rules: &[],
                 backends: &["spec", "splits"],
                 members: Members {
                     weight: "weight",
-                    unset: Unset::Is(0),
-                    scale: Scale::Hundredths,
+                    numbers: Numbers::Hundredths,
+                    absent: Absent::Is(0),
                     name: Box::new(|member| Some(self.name(member))),
                     rename: Box::new(move |member| {
                         if let (Some(member), Value::Object(destination)) =
@@ -122,8 +107,8 @@ impl Consul {
     }
 
     fn name(&self, member: &Value) -> String {
-        let service = text(member, &["service"]).unwrap_or(&self.splitter);
-        text(member, &["serviceSubset"]).map_or_else(
+        let service = edit::text(member, &["service"]).unwrap_or(&self.splitter);
+        edit::text(member, &["serviceSubset"]).map_or_else(
             || service.to_owned(),
             |subset| format!("{service}/{subset}"),
         )
@@ -143,14 +128,12 @@ impl Consul {
             return Ok(());
         };
         let target = SERVICE_RESOLVER.named(&split.namespace, &self.splitter);
-        let resolver = find(objects, &target)?;
+        let resolver = edit::object(objects, &target)?;
         for subset in [&subsets.stable, &subsets.canary] {
-            if part(resolver, &["spec", "subsets", subset]).is_none() {
-                return Err(RouteError::Form {
-                    object: target,
-                    path: "spec.subsets".to_owned(),
-                    expected: format!("expected the subset {subset}, found none"),
-                });
+            if edit::get(resolver, &["spec", "subsets", subset]).is_none() {
+                return Err(Place::of(&target)
+                    .keys(&["spec", "subsets"])
+                    .refused(&format!("expected the subset {subset}, found none")));
             }
         }
         Ok(())
@@ -164,43 +147,43 @@ impl Consul {
         conditions: &[Value],
     ) -> Result<Option<Change>, RouteError> {
         let target = SERVICE_ROUTER.named(&split.namespace, &self.splitter);
-        let put = |next| Change::Put(target.clone(), next);
         match objects.get(&target) {
             Some(object) if !is_made(object, split) => {
-                let next = self
-                    .routed(object, split, conditions)
-                    .map_err(|wrong| wrong.of(CAPABILITIES.name, &target))?;
-                Ok((next != *object).then(|| put(next)))
+                let next = self.routed(object, split, conditions, &Place::of(&target))?;
+                Ok(edit::change(&target, object, next).pop())
             }
             None if conditions.is_empty() => Ok(None),
             Some(_) if conditions.is_empty() => Ok(Some(Change::Delete(target))),
             Some(_) | None => {
                 let spec = json!({ "routes": self.everywhere(split, conditions) });
-                Ok(keep_made(&target, split, &spec, objects)?.map(put))
+                kept(target, split, &spec, objects)
             }
         }
     }
 
     /// Returns a ServiceRouter of the user's own with header rules before each route that leads here, and at the end.
-    fn routed(&self, object: &Value, split: &Split, conditions: &[Value]) -> Part<Value> {
-        let before = Before::of(object, &split.release);
+    fn routed(
+        &self,
+        object: &Value,
+        split: &Split,
+        conditions: &[Value],
+        at: &Place<'_>,
+    ) -> Result<Value, RouteError> {
+        let keys = ["spec", "routes"];
+        let before = Memory::of(object, split);
         let marks = before.more.get(ROUTES).and_then(Value::as_array);
         let mut next = object.clone();
-        Before::default().keep(&mut next, &split.release)?;
-        let mut routes = match part_mut(&mut next, &["spec", "routes"]) {
-            None | Some(Value::Null) => Vec::new(),
-            Some(Value::Array(list)) => std::mem::take(list),
-            Some(other) => return Err(Wrong::found("spec.routes", "a list", other)),
-        };
+        let mut routes = edit::list(&next, &keys, at)?;
         let is_ours =
             |route: &Value| marks.is_some_and(|marks| marks.iter().any(|mark| covers(route, mark)));
         routes.retain(|route| !is_ours(route));
         let mut ours = Vec::new();
         let mut all = Vec::new();
-        for route in routes {
+        for (index, route) in routes.into_iter().enumerate() {
             if self.leads_here(&route, split) {
+                let at = at.keys(&keys).item(index);
                 for condition in conditions {
-                    let copy = self.with_condition(&route, split, condition)?;
+                    let copy = self.with_condition(&route, split, condition, &at)?;
                     ours.push(copy.clone());
                     all.push(copy);
                 }
@@ -210,16 +193,14 @@ impl Consul {
         let last = self.everywhere(split, conditions);
         ours.extend(last.clone());
         all.extend(last);
-        let had_routes = part(&next, &["spec", "routes"]).is_some();
-        if had_routes || !all.is_empty() {
-            let spec = entry(&mut next, "", "spec", json!({}))?;
-            *entry(spec, "spec", "routes", Value::Null)? = Value::Array(all);
+        if edit::get(&next, &keys).is_some() || !all.is_empty() {
+            edit::set(&mut next, &keys, Value::Array(all), at)?;
         }
+        let mut memory = Memory::default();
         if !ours.is_empty() {
-            let mut before = Before::default();
-            before.more.insert(ROUTES.to_owned(), Value::Array(ours));
-            before.keep(&mut next, &split.release)?;
+            memory.more.insert(ROUTES.to_owned(), Value::Array(ours));
         }
+        memory.keep(&mut next, split, at)?;
         Ok(next)
     }
 
@@ -229,27 +210,20 @@ impl Consul {
         name == self.splitter || self.subsets.is_none() && name == split.stable.service
     }
 
-    fn with_condition(&self, route: &Value, split: &Split, condition: &Value) -> Part<Value> {
-        let at = "spec.routes[]";
+    fn with_condition(
+        &self,
+        route: &Value,
+        split: &Split,
+        condition: &Value,
+        at: &Place<'_>,
+    ) -> Result<Value, RouteError> {
         let mut copy = route.clone();
-        let matched = entry(&mut copy, at, "match", json!({}))?;
-        let http = entry(matched, &format!("{at}.match"), "http", json!({}))?;
-        let headers = entry(http, &format!("{at}.match.http"), "header", json!([]))?;
-        match (headers, condition) {
-            (Value::Array(headers), Value::Array(more)) => headers.extend(more.iter().cloned()),
-            (other, _) => {
-                return Err(Wrong::found(
-                    &format!("{at}.match.http.header"),
-                    "a list",
-                    other,
-                ));
+        let headers = edit::list_mut(&mut copy, &["match", "http", "header"], at)?;
+        headers.extend(condition.as_array().into_iter().flatten().cloned());
+        if let Value::Object(canary) = self.destination(split) {
+            for (key, value) in canary {
+                edit::set(&mut copy, &["destination", &key], value, at)?;
             }
-        }
-        let destination = entry(&mut copy, at, "destination", json!({}))?;
-        if let (Some(place), Value::Object(canary)) =
-            (destination.as_object_mut(), self.destination(split))
-        {
-            place.extend(canary);
         }
         Ok(copy)
     }
@@ -284,10 +258,7 @@ impl Router for Consul {
             .map(|route| route.matches.iter().map(header).collect())
             .collect();
         if !self.router && !conditions.is_empty() {
-            return Err(RouteError::Cannot {
-                router: CAPABILITIES.name,
-                what: "route by headers without `router: true`".to_owned(),
-            });
+            return Err(CAPABILITIES.cannot("route by headers without `router: true`"));
         }
         // Going back to stable must not fail over what only the canary needs.
         if !split.traffic.is_stable_only() {
@@ -298,13 +269,17 @@ impl Router for Consul {
         weighed.traffic.is_open_to_override = false;
         let mut changes = self.edit(split).desired(&weighed, objects)?;
         if self.router {
-            changes.extend(self.route_change(split, objects, &conditions)?);
+            let change = match self.route_change(split, objects, &conditions) {
+                Err(_) if split.traffic.is_stable_only() => None,
+                change => change?,
+            };
+            changes.extend(change);
         }
         Ok(changes)
     }
 
     fn cleared(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>, RouteError> {
-        let mut changes = self.edit(split).cleared(objects)?;
+        let mut changes = self.edit(split).cleared(split, objects)?;
         if self.router {
             changes.extend(self.route_change(split, objects, &[])?);
         }
@@ -324,8 +299,8 @@ impl Router for Consul {
             .find_map(|object| {
                 let mut object = object.clone();
                 // Without a generation every condition counts as of the present one.
-                part_mut(&mut object, &["metadata"])
-                    .and_then(|metadata| remove(metadata, "generation"));
+                edit::get_mut(&mut object, &["metadata"])
+                    .and_then(|metadata| edit::remove(metadata, "generation"));
                 match condition(
                     &object,
                     &["Synced"],

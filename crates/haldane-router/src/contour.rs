@@ -9,21 +9,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    forms::{Edit, Form, Head, Mirror},
-    object::{Change, Kind, ObjectRef, Objects},
+    edit::{self, Place},
+    forms::{Edit, Form, Head, Members, Mirror, Numbers},
+    kinds::HTTP_PROXY,
+    object::{Change, ObjectRef, Objects},
+    pattern::literally,
     report::condition,
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
-    shape::{Part, Wrong, entry, quoted, text},
-    shares::{LARGEST, Members, Mirrored, Scale, Unset},
     split::Split,
-};
-
-/// Contour's HTTPProxy.
-pub const HTTP_PROXY: Kind = Kind {
-    group: "projectcontour.io",
-    kind: "HTTPProxy",
-    plural: "httpproxies",
-    versions: &["v1"],
+    weighted::Absent,
 };
 
 /// Splits the requests of a Contour HTTPProxy.
@@ -49,6 +43,7 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
 impl Contour {
     fn edit(&self, split: &Split) -> Edit<'_> {
         let form = |rules, backends, head, mirror| Form {
+            router: &CAPABILITIES,
             rules,
             backends,
             members: members(split),
@@ -60,16 +55,14 @@ impl Contour {
         };
         let head = Head {
             mark: "conditions",
-            add: Box::new(|rule, route, _| add_head(rule, &route.matches)),
+            add: Box::new(|rule, route, _, at| add_head(rule, &route.matches, at)),
         };
         let canary = split.canary.service.clone();
         let mirror = Mirror {
-            add: Box::new(|rule, member, share| add_mirror(rule, member, share.as_bps())),
+            add: Box::new(|rule, member, share, at| add_mirror(rule, member, share.as_bps(), at)),
             remove: Box::new(move |rule, _| remove_mirror(rule, &canary)),
         };
         Edit {
-            router: CAPABILITIES.name,
-            release: split.release.clone(),
             target: HTTP_PROXY.named(&split.namespace, &self.http_proxy),
             forms: vec![
                 form(&["spec", "routes"], &["services"], Some(head), Some(mirror)),
@@ -89,7 +82,7 @@ impl Router for Contour {
     }
 
     fn cleared(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>, RouteError> {
-        self.edit(split).cleared(objects)
+        self.edit(split).cleared(split, objects)
     }
 
     fn seen(&self, split: &Split, objects: &Objects) -> Result<Seen, RouteError> {
@@ -116,13 +109,13 @@ fn members(split: &Split) -> Members<'static> {
     let canary = split.canary.service.clone();
     Members {
         weight: "weight",
-        unset: Unset::NoneUnlessAll,
-        scale: Scale::Free(LARGEST),
+        numbers: Numbers::Free,
+        absent: Absent::NoneUnlessAll,
         name: Box::new(|member| {
-            if member.get("mirror") == Some(&json!(true)) {
+            if is_mirror(member) {
                 return None;
             }
-            text(member, &["name"]).map(str::to_owned)
+            edit::text(member, &["name"]).map(str::to_owned)
         }),
         rename: Box::new(move |member| {
             if let Some(name) = member.get_mut("name") {
@@ -134,20 +127,13 @@ fn members(split: &Split) -> Members<'static> {
     }
 }
 
-fn add_head(rule: &mut Value, matches: &[HeaderMatch]) -> Part<()> {
-    let conditions = entry(rule, "spec.routes[]", "conditions", json!([]))?;
-    let Value::Array(list) = conditions else {
-        return Err(Wrong::found(
-            "spec.routes[].conditions",
-            "a list",
-            conditions,
-        ));
-    };
+fn add_head(rule: &mut Value, matches: &[HeaderMatch], at: &Place<'_>) -> Result<(), RouteError> {
+    let list = edit::list_mut(rule, &["conditions"], at)?;
     list.extend(matches.iter().map(|wanted| {
         let name = &wanted.header;
         json!({ "header": match &wanted.value {
             ValueMatch::Exact(value) => json!({ "name": name, "exact": value }),
-            ValueMatch::Prefix(value) => json!({ "name": name, "regex": format!("{}.*", quoted(value)) }),
+            ValueMatch::Prefix(value) => json!({ "name": name, "regex": format!("{}.*", literally(value)) }),
             ValueMatch::Regex(value) => json!({ "name": name, "regex": value }),
             ValueMatch::Present => json!({ "name": name, "present": true }),
         }})
@@ -155,40 +141,34 @@ fn add_head(rule: &mut Value, matches: &[HeaderMatch]) -> Part<()> {
     Ok(())
 }
 
-fn add_mirror(rule: &mut Value, mut member: Value, share_bps: u16) -> Part<Mirrored> {
-    let services = entry(rule, "spec.routes[]", "services", json!([]))?;
-    let Value::Array(list) = services else {
-        return Err(Wrong::found("spec.routes[].services", "a list", services));
-    };
-    if list
-        .iter()
-        .any(|service| service.get("mirror") == Some(&json!(true)))
-    {
-        return Err(Wrong::at(
-            "spec.routes[].services",
-            "expected no mirror: a route has one at most, and there is one already",
-        ));
+fn add_mirror(
+    rule: &mut Value,
+    mut member: Value,
+    share_bps: u16,
+    at: &Place<'_>,
+) -> Result<bool, RouteError> {
+    let list = edit::list_mut(rule, &["services"], at)?;
+    let place = at.key("services");
+    if list.iter().any(is_mirror) {
+        return Err(
+            place.refused("expected no mirror: a route has one at most, and there is one already")
+        );
     }
-    *entry(
-        &mut member,
-        "spec.routes[].services[]",
-        "mirror",
-        Value::Null,
-    )? = json!(true);
-    *entry(
-        &mut member,
-        "spec.routes[].services[]",
-        "weight",
-        Value::Null,
-    )? = json!(share_bps.saturating_add(50).div_euclid(100).clamp(1, 100));
+    let percent = share_bps.saturating_add(50).div_euclid(100).clamp(1, 100);
+    edit::set(&mut member, &["mirror"], json!(true), &place)?;
+    edit::set(&mut member, &["weight"], json!(percent), &place)?;
     list.push(member);
-    Ok(Mirrored::Added)
+    Ok(false)
+}
+
+fn is_mirror(service: &Value) -> bool {
+    service.get("mirror") == Some(&json!(true))
 }
 
 fn remove_mirror(rule: &mut Value, canary: &str) {
     if let Some(Value::Array(list)) = rule.get_mut("services") {
         list.retain(|service| {
-            service.get("mirror") != Some(&json!(true)) || text(service, &["name"]) != Some(canary)
+            !is_mirror(service) || edit::text(service, &["name"]) != Some(canary)
         });
     }
 }

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 
 use crate::{
-    object::{ObjectRef, Objects},
+    object::{Change, ObjectRef, Objects},
     route::RouteError,
 };
 
@@ -30,6 +30,11 @@ impl<'a> Place<'a> {
     /// Returns the object.
     pub(crate) const fn object(&self) -> &'a ObjectRef {
         self.object
+    }
+
+    /// Returns the path.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
     }
 
     /// Returns the place of a member of this map.
@@ -98,6 +103,11 @@ pub(crate) fn get<'v>(value: &'v Value, keys: &[&str]) -> Option<&'v Value> {
     keys.iter().try_fold(value, |value, key| value.get(key))
 }
 
+/// Returns what stands at the end of these members, to be changed.
+pub(crate) fn get_mut<'v>(value: &'v mut Value, keys: &[&str]) -> Option<&'v mut Value> {
+    keys.iter().try_fold(value, |value, key| value.get_mut(key))
+}
+
 /// Returns the text at the end of these members.
 pub(crate) fn text<'v>(value: &'v Value, keys: &[&str]) -> Option<&'v str> {
     get(value, keys).and_then(Value::as_str)
@@ -126,6 +136,85 @@ pub(crate) fn set(value: &mut Value, keys: &[&str], new: Value, at: &Place<'_>) 
         return set(member, rest, new, &at.key(key));
     }
     Err(at.wrong("a map", Some(value)))
+}
+
+/// Returns the lists at the end of these members, each with its place; `*` stands for every item of a list. What is not there is no list.
+pub(crate) fn lists<'v, 'a>(
+    value: &'v mut Value,
+    keys: &[&str],
+    at: &Place<'a>,
+) -> Result<Vec<(Place<'a>, &'v mut Vec<Value>)>> {
+    let mut found = Vec::new();
+    collect(value, keys, at.clone(), &mut found)?;
+    Ok(found)
+}
+
+fn collect<'v, 'a>(
+    value: &'v mut Value,
+    keys: &[&str],
+    at: Place<'a>,
+    found: &mut Vec<(Place<'a>, &'v mut Vec<Value>)>,
+) -> Result<()> {
+    let is_list = matches!(keys.first(), None | Some(&"*"));
+    let is_right = if is_list {
+        value.is_array()
+    } else {
+        value.is_object()
+    };
+    if !is_right && !value.is_null() {
+        return Err(at.wrong(if is_list { "a list" } else { "a map" }, Some(value)));
+    }
+    match (keys.split_first(), value) {
+        (None, Value::Array(list)) => found.push((at, list)),
+        (Some((_, rest)), Value::Array(list)) => {
+            for (index, item) in list.iter_mut().enumerate() {
+                collect(item, rest, at.item(index), found)?;
+            }
+        }
+        (Some((key, rest)), Value::Object(members)) => {
+            if let Some(member) = members.get_mut(*key) {
+                collect(member, rest, at.key(key), found)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Returns the list at the end of these members, with what is missing on the way made.
+pub(crate) fn list_mut<'v>(
+    value: &'v mut Value,
+    keys: &[&str],
+    at: &Place<'_>,
+) -> Result<&'v mut Vec<Value>> {
+    let mut value = value;
+    let mut at = at.clone();
+    for key in keys {
+        if value.is_null() {
+            *value = Value::Object(Map::new());
+        }
+        let Value::Object(members) = value else {
+            return Err(at.wrong("a map", Some(value)));
+        };
+        value = members.entry((*key).to_owned()).or_insert(Value::Null);
+        at = at.key(key);
+    }
+    if value.is_null() {
+        *value = Value::Array(Vec::new());
+    }
+    match value {
+        Value::Array(list) => Ok(list),
+        other => Err(at.wrong("a list", Some(other))),
+    }
+}
+
+/// Returns the change that makes one object of another; none if they are the same.
+pub(crate) fn change(target: &ObjectRef, present: &Value, next: Value) -> Vec<Change> {
+    if next == *present {
+        Vec::new()
+    } else {
+        vec![Change::Put(target.clone(), next)]
+    }
 }
 
 /// Removes a member and returns it.

@@ -1,24 +1,31 @@
-//! Objects that are lists of rules with weighted backends: where they stand in an object, and what is done to each.
+//! Rules described by data: where they stand in an object, and how their backends, matches and mirrors are read and written.
 //!
-//! What is wanted is always made from what the user has: the object without anything of ours. So a change that somebody made in the
-//! middle of a rollout stays, and an object that is as it should be comes out the same.
+//! It is what routers need whose objects differ in their fields alone; what is done with the rules is in [`crate::rules`].
 //!
-//! **Invariant:** `strip` after `apply` gives the object back, to the byte.
+//! **Invariant:** of an object only the lists of rules are changed that a form names.
+
+use std::collections::BTreeMap;
 
 use haldane_core::{Weight, plan::HeaderRoute};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
+    before,
+    edit::{self, Place},
     object::{Change, ObjectRef, Objects},
-    route::{BEFORE, RouteError, Seen},
-    shape::{Part, Wrong, annotate, annotation, covers, digest, find, lists, part_mut, unannotate},
-    shares::{Members, Mirrored, Was},
+    route::{Capabilities, RouteError, Seen},
+    rules::{self, Before, Rules},
     split::Split,
+    weighted::{Absent, Entries, Scale, Side},
 };
+
+type Result<T> = std::result::Result<T, RouteError>;
 
 /// Where an object has rules, and how they are read and written.
 pub(crate) struct Form<'a> {
+    /// What the router can do, and its name.
+    pub(crate) router: &'static Capabilities,
     /// Where its lists of rules are; where this is empty the object itself is the one rule.
     pub(crate) rules: &'static [&'static str],
     /// Where in a rule its list of backends is.
@@ -37,24 +44,55 @@ pub(crate) struct Form<'a> {
     pub(crate) single: Option<Single<'a>>,
 }
 
-type AddHead<'a> = Box<dyn Fn(&mut Value, &HeaderRoute, usize) -> Part<()> + 'a>;
-type AddMirror<'a> = Box<dyn Fn(&mut Value, Value, Weight) -> Part<Mirrored> + 'a>;
-type RemoveMirror<'a> = Box<dyn Fn(&mut Value, Mirrored) + 'a>;
+type NameOf<'a> = Box<dyn Fn(&Value) -> Option<String> + 'a>;
+type AddHead<'a> = Box<dyn Fn(&mut Value, &HeaderRoute, usize, &Place<'_>) -> Result<()> + 'a>;
+type AddMirror<'a> = Box<dyn Fn(&mut Value, Value, Weight, &Place<'_>) -> Result<bool> + 'a>;
+
+/// How the members of a list are read and written.
+pub(crate) struct Members<'a> {
+    /// The field with the weight.
+    pub(crate) weight: &'static str,
+    /// How it is written.
+    pub(crate) numbers: Numbers,
+    /// What a member without one has.
+    pub(crate) absent: Absent,
+    /// Returns a member's name; nothing for a member that takes no part, such as a mirror.
+    pub(crate) name: NameOf<'a>,
+    /// Makes a copy of stable's member the canary's.
+    pub(crate) rename: Box<dyn Fn(&mut Value) + 'a>,
+    /// The name of stable's member.
+    pub(crate) stable: String,
+    /// The name of the canary's.
+    pub(crate) canary: String,
+}
+
+/// How weights are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Numbers {
+    /// As whole numbers, of which only the proportion counts.
+    Free,
+    /// The same, up to 999.
+    Small,
+    /// As whole percents that make 100 together.
+    Percent,
+    /// As percents with two places, which make 100 together.
+    Hundredths,
+}
 
 /// How a rule is made to match headers too.
 pub(crate) struct Head<'a> {
-    /// The member of a rule by which one of ours is known again.
+    /// The member of a rule with its matches.
     pub(crate) mark: &'static str,
-    /// Adds the conditions to a copy of a rule; the number tells the copies of an object apart.
+    /// Adds the conditions to a copy of a rule; the number tells the rules of an object apart.
     pub(crate) add: AddHead<'a>,
 }
 
 /// How a rule copies requests.
 pub(crate) struct Mirror<'a> {
-    /// Adds a mirror to a rule that has none of ours: to this member, for this share.
+    /// Adds a mirror to a rule that has none of ours: to this member, for this share. Tells whether the place for it was made too.
     pub(crate) add: AddMirror<'a>,
-    /// Takes ours out.
-    pub(crate) remove: RemoveMirror<'a>,
+    /// Takes ours out, and the place for it if that was made.
+    pub(crate) remove: Box<dyn Fn(&mut Value, bool) + 'a>,
 }
 
 /// How a rule without a list gets one.
@@ -65,399 +103,200 @@ pub(crate) struct Single<'a> {
     pub(crate) close: Box<dyn Fn(&mut Value) + 'a>,
 }
 
-/// What an object said before, and what of it is ours.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Before {
-    /// The lists, in their order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) lists: Vec<Was>,
-    /// The marks of the rules that were added.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) rules: Vec<Value>,
+/// What an object was before.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    /// Its lists of rules, by their places.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) lists: BTreeMap<String, Before>,
     /// What else a router has to remember.
     #[serde(flatten)]
     pub(crate) more: Map<String, Value>,
 }
 
-impl Before {
-    /// Reads what is remembered of a release with an object. What can't be read counts as nothing: an abort must not fail over it.
-    pub(crate) fn of(object: &Value, release: &str) -> Self {
-        all(object)
-            .remove(release)
-            .and_then(|before| serde_json::from_value(before).ok())
-            .unwrap_or_default()
-    }
-
-    /// Keeps this with an object; nothing leaves nothing there.
-    pub(crate) fn keep(&self, object: &mut Value, release: &str) -> Part<()> {
-        let mut all = all(object);
-        if *self == Self::default() {
-            all.remove(release);
-        } else {
-            let before = serde_json::to_value(self);
-            let before = before.map_err(|error| Wrong::Cannot(error.to_string()))?;
-            all.insert(release.to_owned(), before);
-        }
-        if all.is_empty() {
-            unannotate(object, BEFORE);
-            return Ok(());
-        }
-        annotate(object, BEFORE, Value::Object(all).to_string())
-    }
-}
-
-/// What every release remembers with an object: several may share one, each with backends of its own.
-fn all(object: &Value) -> Map<String, Value> {
-    annotation(object, BEFORE)
-        .and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or_default()
-}
-
 /// One object whose rules are changed.
 pub(crate) struct Edit<'a> {
-    /// The router's name for people.
-    pub(crate) router: &'static str,
-    /// The release.
-    pub(crate) release: String,
     /// The object.
     pub(crate) target: ObjectRef,
     /// Its rules.
     pub(crate) forms: Vec<Form<'a>>,
 }
 
+impl Memory {
+    /// Reads what is remembered of a release with an object.
+    pub(crate) fn of(object: &Value, split: &Split) -> Self {
+        before::read(object, &split.release).unwrap_or_default()
+    }
+
+    /// Keeps this with an object; nothing leaves nothing there.
+    pub(crate) fn keep(&self, object: &mut Value, split: &Split, at: &Place<'_>) -> Result<()> {
+        let piece = (*self != Self::default()).then_some(self);
+        before::write(object, &split.release, piece, at)
+    }
+
+    /// Returns the change that makes one object of another, with this kept in it.
+    pub(crate) fn change(
+        &self,
+        target: &ObjectRef,
+        split: &Split,
+        present: &Value,
+        mut next: Value,
+    ) -> Result<Vec<Change>> {
+        if next == *present {
+            return Ok(Vec::new());
+        }
+        self.keep(&mut next, split, &Place::of(target))?;
+        Ok(edit::change(target, present, next))
+    }
+}
+
 impl Edit<'_> {
     /// Returns what must change for a split.
-    pub(crate) fn desired(
-        &self,
-        split: &Split,
-        objects: &Objects,
-    ) -> Result<Vec<Change>, RouteError> {
-        let object = find(objects, &self.target)?;
-        self.told(self.desired_value(split, object))
-            .map(|next| self.change(object, next))
+    pub(crate) fn desired(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>> {
+        let present = edit::object(objects, &self.target)?;
+        let mut next = present.clone();
+        let memory = self.apply(&mut next, split, &Memory::of(present, split))?;
+        memory.change(&self.target, split, present, next)
     }
 
     /// Returns what must change so that nothing of ours is left.
-    pub(crate) fn cleared(&self, objects: &Objects) -> Result<Vec<Change>, RouteError> {
-        let Some(object) = objects.get(&self.target) else {
+    pub(crate) fn cleared(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>> {
+        let Some(present) = objects.get(&self.target) else {
             return Ok(Vec::new());
         };
-        let next = self.told(
-            strip(object, &self.forms, &self.release).and_then(|(next, _)| rest(next, &self.forms)),
-        )?;
-        Ok(self.change(object, next))
+        let mut next = present.clone();
+        self.clear(&mut next, &Memory::of(present, split))?;
+        Memory::default().keep(&mut next, split, &Place::of(&self.target))?;
+        Ok(edit::change(&self.target, present, next))
     }
 
     /// Returns what the object says.
-    pub(crate) fn seen(&self, split: &Split, objects: &Objects) -> Result<Seen, RouteError> {
-        let object = find(objects, &self.target)?;
-        let weight = self.told(seen(object, &self.forms, split))?;
-        Ok(Seen { weight })
+    pub(crate) fn seen(&self, split: &Split, objects: &Objects) -> Result<Seen> {
+        let object = edit::object(objects, &self.target)?;
+        let memory = Memory::of(object, split);
+        let mut object = object.clone();
+        let mut shares = Vec::new();
+        for form in self.forms.iter().filter(|form| form.has_weights) {
+            form.each(&mut object, &Place::of(&self.target), &mut |at, list| {
+                let known = memory.lists.get(at.path());
+                shares.extend(rules::shares(form, list, known, at)?);
+                Ok(())
+            })?;
+        }
+        rules::told(split.traffic.weight, &shares).ok_or_else(|| self.names_nobody())
     }
 
-    /// Adds the object to an error.
-    pub(crate) fn told<T>(&self, part: Part<T>) -> Result<T, RouteError> {
-        part.map_err(|wrong| wrong.of(self.router, &self.target))
+    /// Changes an object for a split, and tells what it was before.
+    pub(crate) fn apply(
+        &self,
+        object: &mut Value,
+        split: &Split,
+        before: &Memory,
+    ) -> Result<Memory> {
+        let is_out = split.traffic.is_stable_only();
+        let at = Place::of(&self.target);
+        let mut memory = Memory::default();
+        for form in &self.forms {
+            let done = form.each(object, &at, &mut |at, list| {
+                let known = before.lists.get(at.path());
+                let wanted = rules::desired(form, split, list, known, at)?;
+                if wanted.names_stable {
+                    memory.lists.insert(at.path().to_owned(), wanted.before);
+                }
+                *list = wanted.rules;
+                Ok(())
+            });
+            // Where all is to go to stable, one list that can't be read is no reason to leave others to the canary.
+            match done {
+                Err(_) if is_out => {}
+                done => done?,
+            }
+        }
+        if memory.lists.is_empty() && !is_out {
+            return Err(self.names_nobody());
+        }
+        let has_heads = memory.lists.values().any(|list| !list.ours.is_empty());
+        if let Some(form) = self.forms.first()
+            && !has_heads
+            && !split.canary_routes().is_empty()
+        {
+            return Err(form.router.cannot("route by headers"));
+        }
+        Ok(memory)
     }
 
-    /// Returns the change that makes one value of another.
-    pub(crate) fn change(&self, object: &Value, next: Value) -> Vec<Change> {
-        if next == *object {
-            Vec::new()
+    /// Takes everything of ours out of an object.
+    pub(crate) fn clear(&self, object: &mut Value, before: &Memory) -> Result<()> {
+        for form in &self.forms {
+            form.each(object, &Place::of(&self.target), &mut |at, list| {
+                *list = rules::cleared(form, list, before.lists.get(at.path()), at)?;
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn names_nobody(&self) -> RouteError {
+        let at = Place::of(&self.target);
+        let Some(form) = self.forms.first() else {
+            return at.refused("expected rules");
+        };
+        let path: Vec<&str> = form.rules.iter().chain(form.backends).copied().collect();
+        let names = if form.only.is_empty() {
+            String::new()
         } else {
-            vec![Change::Put(self.target.clone(), next)]
-        }
+            format!(" in the rules {}", form.only.join(", "))
+        };
+        let stable = &form.members.stable;
+        at.keys(&path)
+            .refused(&format!("expected the backend {stable}{names}, found none"))
     }
-
-    fn desired_value(&self, split: &Split, object: &Value) -> Part<Value> {
-        let (mut next, _) = strip(object, &self.forms, &self.release)?;
-        let before = apply(&mut next, &self.forms, split)?;
-        before.keep(&mut next, &self.release)?;
-        Ok(next)
-    }
-}
-
-/// Returns the object without anything of ours, and what was remembered with it.
-pub(crate) fn strip(object: &Value, forms: &[Form<'_>], release: &str) -> Part<(Value, Before)> {
-    let before = Before::of(object, release);
-    let mut next = object.clone();
-    Before::default().keep(&mut next, release)?;
-    let mut memory = before.lists.clone();
-    let is_canary_ours = memory.iter().any(|was| was.is_added);
-    for form in forms {
-        if form.rules.is_empty() {
-            form.restore("", &mut next, &mut memory, is_canary_ours)?;
-            continue;
-        }
-        for (at, list) in lists(&mut next, form.rules)? {
-            list.retain(|rule| !form.is_ours(rule, &before.rules));
-            for (index, rule) in list.iter_mut().enumerate() {
-                form.restore(
-                    &format!("{at}[{index}]."),
-                    rule,
-                    &mut memory,
-                    is_canary_ours,
-                )?;
-            }
-        }
-    }
-    Ok((next, before))
-}
-
-/// Changes an object without anything of ours for a split, and tells what is to be remembered.
-pub(crate) fn apply(object: &mut Value, forms: &[Form<'_>], split: &Split) -> Part<Before> {
-    let mut before = Before::default();
-    let mut count = 0_usize;
-    for form in forms {
-        if form.rules.is_empty() {
-            count += usize::from(form.change("", object, split, &mut before)?.is_some());
-            continue;
-        }
-        for (at, list) in lists(object, form.rules)? {
-            let mut next = Vec::with_capacity(list.len());
-            for (index, mut rule) in std::mem::take(list).into_iter().enumerate() {
-                let heads =
-                    form.change(&format!("{at}[{index}]."), &mut rule, split, &mut before)?;
-                count += usize::from(heads.is_some());
-                // Right before the rule that they come from, so that no other rule loses or gains a request.
-                next.extend(heads.unwrap_or_default());
-                next.push(rule);
-            }
-            *list = next;
-        }
-    }
-    if count == 0 {
-        return Err(without_stable(forms));
-    }
-    if before.rules.is_empty() && !split.canary_routes().is_empty() {
-        return Err(Wrong::Cannot("route by headers".to_owned()));
-    }
-    Ok(before)
-}
-
-/// Leaves a canary that the user put there without traffic.
-pub(crate) fn rest(mut object: Value, forms: &[Form<'_>]) -> Part<Value> {
-    for form in forms.iter().filter(|form| form.has_weights) {
-        form.each_list(&mut object, &mut |at, list| form.members.rest(at, list))?;
-    }
-    Ok(object)
-}
-
-/// Returns the canary's share: of several that differ the one that is farthest from what is wished.
-pub(crate) fn seen(object: &Value, forms: &[Form<'_>], split: &Split) -> Part<Weight> {
-    let before = Before::of(object, &split.release);
-    let wish = split.traffic.weight;
-    let mut object = object.clone();
-    let mut shares = Vec::new();
-    let mut count = 0_usize;
-    for form in forms.iter().filter(|form| form.has_weights) {
-        for (_, list) in lists(&mut object, form.rules).into_iter().flatten() {
-            list.retain(|rule| !form.is_ours(rule, &before.rules));
-        }
-        form.each_list(&mut object, &mut |at, list| {
-            count += usize::from(form.members.holds_stable(list));
-            shares.extend(form.members.share(at, list)?);
-            Ok(())
-        })?;
-    }
-    if count == 0 {
-        return Err(without_stable(forms));
-    }
-    let distance = |weight: &Weight| weight.as_bps().abs_diff(wish.as_bps());
-    let mut farthest = shares.first().copied().unwrap_or(Weight::ZERO);
-    for share in shares {
-        if distance(&share) > distance(&farthest) {
-            farthest = share;
-        }
-    }
-    Ok(farthest)
-}
-
-fn without_stable(forms: &[Form<'_>]) -> Wrong {
-    let Some(form) = forms.first() else {
-        return Wrong::at("", "expected rules");
-    };
-    let path: Vec<&str> = form.rules.iter().chain(form.backends).copied().collect();
-    let names = if form.only.is_empty() {
-        String::new()
-    } else {
-        format!(" in the rules {}", form.only.join(", "))
-    };
-    Wrong::at(
-        &path.join("."),
-        format!(
-            "expected the backend {}{names}, found none",
-            form.members.stable
-        ),
-    )
 }
 
 impl Form<'_> {
-    /// Changes one rule; tells the header rules that go before it, or nothing if the rule is not meant.
-    fn change(
-        &self,
-        at: &str,
-        rule: &mut Value,
-        split: &Split,
-        before: &mut Before,
-    ) -> Part<Option<Vec<Value>>> {
-        if !self.is_meant(rule) {
-            return Ok(None);
-        }
-        let is_single = self.open(rule);
-        let path = format!("{at}{}", self.backends.join("."));
-        let original = rule.clone();
-        let Some(list) = self.list(&path, rule)? else {
-            return Ok(None);
-        };
-        let Some(stable) = self.members.stable_member(list).cloned() else {
-            self.close(rule, is_single);
-            return Ok(None);
-        };
-        if self.has_weights {
-            let was = self.members.split(&path, list, split.traffic.weight)?;
-            let mirrored = self.mirror(rule, &stable, split.traffic.mirror)?;
-            if let Some(mut was) = was {
-                was.mark = self.mark(rule);
-                was.is_single = is_single;
-                was.mirror = mirrored;
-                before.lists.push(was);
-            }
-        }
-        self.heads(&path, &original, &stable, split, before)
-            .map(Some)
-    }
-
-    /// Returns the header rules that are made of one rule.
-    fn heads(
-        &self,
-        path: &str,
-        rule: &Value,
-        stable: &Value,
-        split: &Split,
-        before: &mut Before,
-    ) -> Part<Vec<Value>> {
-        let mut made = Vec::new();
-        for route in split.canary_routes() {
-            let Some(head) = &self.head else {
-                continue;
-            };
-            let mut copy = rule.clone();
-            if let Some(list) = self.list(path, &mut copy)? {
-                list.retain(|member| (self.members.name)(member).is_none());
-                list.insert(0, self.members.canary_like(stable));
-            }
-            (head.add)(&mut copy, &route, before.rules.len())?;
-            before
-                .rules
-                .push(copy.get(head.mark).cloned().unwrap_or_default());
-            made.push(copy);
-        }
-        Ok(made)
-    }
-
-    fn mirror(&self, rule: &mut Value, stable: &Value, share: Weight) -> Part<Option<Mirrored>> {
-        if share.is_zero() {
-            return Ok(None);
-        }
-        let Some(mirror) = &self.mirror else {
-            return Err(Wrong::Cannot("copy requests to the canary".to_owned()));
-        };
-        (mirror.add)(rule, self.members.canary_like(stable), share).map(Some)
-    }
-
-    fn restore(
-        &self,
-        at: &str,
-        rule: &mut Value,
-        memory: &mut Vec<Was>,
-        is_canary_ours: bool,
-    ) -> Part<()> {
-        if !self.has_weights || !self.is_meant(rule) {
-            return Ok(());
-        }
-        let path = format!("{at}{}", self.backends.join("."));
-        let mark = self.mark(rule);
-        let Some(list) = self.list(&path, rule)? else {
-            return Ok(());
-        };
-        let was = self
-            .members
-            .restore(&path, list, memory, &mark, is_canary_ours)?;
-        if let Some(was) = was {
-            if let (Some(mirrored), Some(mirror)) = (was.mirror, &self.mirror) {
-                (mirror.remove)(rule, mirrored);
-            }
-            self.close(rule, was.is_single);
-        }
-        Ok(())
-    }
-
-    /// Calls a function with every list of backends that is meant.
-    fn each_list(
+    /// Calls a function with every list of rules; the object itself is one of a single rule where it has none.
+    fn each(
         &self,
         object: &mut Value,
-        call: &mut dyn FnMut(&str, &mut Vec<Value>) -> Part<()>,
-    ) -> Part<()> {
-        let mut on = |at: &str, rule: &mut Value| {
-            if !self.is_meant(rule) {
-                return Ok(());
-            }
-            let is_single = self.open(rule);
-            let path = format!("{at}{}", self.backends.join("."));
-            if let Some(list) = self.list(&path, rule)? {
-                call(&path, list)?;
-            }
-            self.close(rule, is_single);
-            Ok(())
-        };
+        at: &Place<'_>,
+        visit: &mut dyn FnMut(&Place<'_>, &mut Vec<Value>) -> Result<()>,
+    ) -> Result<()> {
         if self.rules.is_empty() {
-            return on("", object);
+            let mut list = vec![object.take()];
+            let done = visit(at, &mut list);
+            *object = list.pop().unwrap_or_default();
+            return done;
         }
-        for (at, list) in lists(object, self.rules)? {
-            for (index, rule) in list.iter_mut().enumerate() {
-                on(&format!("{at}[{index}]."), rule)?;
-            }
+        for (at, list) in edit::lists(object, self.rules, at)? {
+            visit(&at, list)?;
         }
         Ok(())
     }
+}
 
-    fn list<'a>(&self, path: &str, rule: &'a mut Value) -> Part<Option<&'a mut Vec<Value>>> {
-        match part_mut(rule, self.backends) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::Array(list)) => Ok(Some(list)),
-            Some(other) => Err(Wrong::found(path, "a list", other)),
-        }
+impl Rules for Form<'_> {
+    fn entries(&self) -> &dyn Entries {
+        &self.members
     }
 
-    /// Returns a mark of what a rule says beside its backends; a router of a single list needs none.
-    fn mark(&self, rule: &Value) -> String {
+    fn entries_keys(&self) -> &[&'static str] {
+        self.backends
+    }
+
+    fn matches_key(&self) -> &'static str {
+        self.head.as_ref().map_or("matches", |head| head.mark)
+    }
+
+    fn place<'a>(&self, at: &Place<'a>, index: usize) -> Place<'a> {
         if self.rules.is_empty() {
-            return String::new();
+            at.clone()
+        } else {
+            at.item(index)
         }
-        let mut rule = rule.clone();
-        if let Some(list) = part_mut(&mut rule, self.backends) {
-            *list = Value::Null;
-        }
-        digest(&rule).chars().take(8).collect()
     }
 
-    fn is_meant(&self, rule: &Value) -> bool {
-        let name = rule.get("name").and_then(Value::as_str);
-        self.only.is_empty() || self.only.iter().any(|only| Some(only.as_str()) == name)
-    }
-
-    fn is_ours(&self, rule: &Value, marks: &[Value]) -> bool {
-        let Some(mark) = self.head.as_ref().and_then(|head| rule.get(head.mark)) else {
-            return false;
-        };
-        let backends = self
-            .backends
-            .iter()
-            .try_fold(rule, |at, key| at.get(key))
-            .and_then(Value::as_array);
-        marks.iter().any(|wanted| covers(mark, wanted))
-            && backends.is_some_and(|list| self.members.is_canary_alone(list))
+    fn has_weights(&self) -> bool {
+        self.has_weights
     }
 
     fn open(&self, rule: &mut Value) -> bool {
@@ -466,9 +305,130 @@ impl Form<'_> {
             .is_some_and(|single| (single.open)(rule))
     }
 
-    fn close(&self, rule: &mut Value, is_single: bool) {
-        if is_single && let Some(single) = &self.single {
+    fn close(&self, rule: &mut Value) {
+        if let Some(single) = &self.single {
             (single.close)(rule);
         }
     }
+
+    fn covers(&self, rule: &Value) -> bool {
+        let name = edit::text(rule, &["name"]);
+        self.only.is_empty() || self.only.iter().any(|only| Some(only.as_str()) == name)
+    }
+
+    fn narrowed(
+        &self,
+        rule: &Value,
+        route: &HeaderRoute,
+        index: usize,
+        at: &Place<'_>,
+    ) -> Result<Option<Value>> {
+        let Some(head) = &self.head else {
+            return Ok(None);
+        };
+        let mut copy = rule.clone();
+        (head.add)(&mut copy, route, index, at)?;
+        Ok(Some(copy))
+    }
+
+    fn mirror(
+        &self,
+        rule: &mut Value,
+        share: Weight,
+        ours: Option<bool>,
+        at: &Place<'_>,
+    ) -> Result<Option<bool>> {
+        if let (Some(is_alone), Some(mirror)) = (ours, &self.mirror) {
+            (mirror.remove)(rule, is_alone);
+        }
+        if share.is_zero() {
+            return Ok(None);
+        }
+        let Some(mirror) = &self.mirror else {
+            return Err(self.router.cannot("copy requests to the canary"));
+        };
+        let entries = edit::list(rule, self.backends, at)?;
+        let mut entries = entries.iter();
+        let canary = entries.find(|entry| self.members.side(entry) == Side::Canary);
+        let mut canary = canary.cloned().unwrap_or(Value::Null);
+        edit::remove(&mut canary, self.members.weight);
+        (mirror.add)(rule, canary, share, at).map(Some)
+    }
+}
+
+impl Entries for Members<'_> {
+    fn side(&self, entry: &Value) -> Side {
+        match (self.name)(entry) {
+            None => Side::Aside,
+            Some(name) if name == self.stable => Side::Stable,
+            Some(name) if name == self.canary => Side::Canary,
+            Some(_) => Side::Other,
+        }
+    }
+
+    fn id(&self, entry: &Value) -> String {
+        (self.name)(entry).unwrap_or_default()
+    }
+
+    fn canary_like(&self, stable: &Value) -> Value {
+        let mut canary = stable.clone();
+        edit::remove(&mut canary, self.weight);
+        (self.rename)(&mut canary);
+        canary
+    }
+
+    fn scale(&self) -> Scale {
+        let (totals, max): (&[u64], u64) = match self.numbers {
+            Numbers::Free => (&[100, 1_000, 10_000], 1_000_000),
+            Numbers::Small => (&[100, 999], 999),
+            Numbers::Percent => (&[], 100),
+            Numbers::Hundredths => (&[], 10_000),
+        };
+        Scale {
+            absent: self.absent,
+            totals,
+            max,
+            alone: None,
+        }
+    }
+
+    fn weight_key(&self) -> &'static str {
+        self.weight
+    }
+
+    fn weight_words(&self) -> &'static str {
+        match self.numbers {
+            Numbers::Free | Numbers::Small => "a weight that is a whole number",
+            Numbers::Percent => "whole percents",
+            Numbers::Hundredths => "percents with at most two places",
+        }
+    }
+
+    fn read(&self, weight: &Value) -> Option<u64> {
+        match self.numbers {
+            Numbers::Free | Numbers::Small | Numbers::Percent => weight.as_u64(),
+            Numbers::Hundredths => hundredths(weight),
+        }
+    }
+
+    fn write(&self, weight: u64, _like: Option<&Value>) -> Value {
+        match self.numbers {
+            Numbers::Hundredths if !weight.is_multiple_of(100) => {
+                let text = format!("{}.{:02}", weight / 100, weight % 100);
+                serde_json::from_str(&text).unwrap_or_default()
+            }
+            Numbers::Hundredths => Value::from(weight / 100),
+            Numbers::Free | Numbers::Small | Numbers::Percent => Value::from(weight),
+        }
+    }
+}
+
+/// Reads `12.5` as 1250 by its digits, so that no rounding comes in.
+fn hundredths(raw: &Value) -> Option<u64> {
+    let text = raw.as_number()?.to_string();
+    let (whole, places) = text.split_once('.').unwrap_or((text.as_str(), ""));
+    let places = format!("{:0<2}", places.trim_end_matches('0'));
+    let whole: u64 = whole.parse().ok()?;
+    let places: u64 = (places.len() == 2).then_some(places)?.parse().ok()?;
+    whole.checked_mul(100)?.checked_add(places)
 }

@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    object::{Change, Kind, ObjectRef, Objects},
+    kinds::{GRPC_ROUTE, HTTP_ROUTE, TCP_ROUTE, TLS_ROUTE},
+    object::{Change, ObjectRef, Objects},
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
     rules,
     split::Split,
@@ -29,38 +30,6 @@ type Result<T> = std::result::Result<T, RouteError>;
 
 /// The name for people.
 const NAME: &str = "Gateway API";
-
-/// A route for HTTP.
-pub static HTTP_ROUTE: Kind = Kind {
-    group: "gateway.networking.k8s.io",
-    kind: "HTTPRoute",
-    plural: "httproutes",
-    versions: &["v1", "v1beta1"],
-};
-
-/// A route for gRPC.
-pub static GRPC_ROUTE: Kind = Kind {
-    group: "gateway.networking.k8s.io",
-    kind: "GRPCRoute",
-    plural: "grpcroutes",
-    versions: &["v1", "v1alpha2"],
-};
-
-/// A route for TCP.
-pub static TCP_ROUTE: Kind = Kind {
-    group: "gateway.networking.k8s.io",
-    kind: "TCPRoute",
-    plural: "tcproutes",
-    versions: &["v1", "v1alpha2"],
-};
-
-/// A route for TLS.
-pub static TLS_ROUTE: Kind = Kind {
-    group: "gateway.networking.k8s.io",
-    kind: "TLSRoute",
-    plural: "tlsroutes",
-    versions: &["v1", "v1alpha3", "v1alpha2"],
-};
 
 /// Routes of the Gateway API that name the stable Service; one or more of the four kinds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -151,8 +120,21 @@ impl Router for Gateway {
 
     fn desired(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>> {
         self.check_named()?;
-        let changes = self.each(split, |route| route.desired(objects))?;
-        Ok(changes.into_iter().flatten().collect())
+        let mut changes = Vec::new();
+        let mut failed = None;
+        self.each(split, |route| {
+            match route.desired(objects) {
+                Ok(change) => changes.extend(change),
+                // Where all is to go to stable, one route must not keep the others with the canary: it is told when these are done.
+                Err(error) if split.traffic.is_stable_only() => failed = Some(error),
+                Err(error) => return Err(error),
+            }
+            Ok(())
+        })?;
+        match failed {
+            Some(error) if changes.is_empty() => Err(error),
+            _ => Ok(changes),
+        }
     }
 
     fn cleared(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>> {
@@ -191,18 +173,6 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     sticky: true,
     proof: Proof::Traffic,
 };
-
-/// Returns a regular expression (RE2) for exactly this text.
-pub(crate) fn literally(text: &str) -> String {
-    let mut regex = String::new();
-    for character in text.chars() {
-        if "\\.+*?()|[]{}^$".contains(character) {
-            regex.push('\\');
-        }
-        regex.push(character);
-    }
-    regex
-}
 
 #[cfg(test)]
 mod tests;

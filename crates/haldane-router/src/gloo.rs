@@ -8,28 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    forms::{Edit, Form, Head, Single},
-    object::{Change, Kind, ObjectRef, Objects},
+    edit::{self, Place},
+    forms::{Edit, Form, Head, Members, Numbers, Single},
+    kinds::{GLOO_SERVICE, ROUTE_TABLE},
+    object::{Change, ObjectRef, Objects},
+    pattern::literally,
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
-    shape::{Part, Wrong, entry, part, part_mut, quoted, remove, text},
-    shares::{LARGEST, Members, Scale, Unset},
     split::Split,
-};
-
-/// Gloo's RouteTable.
-pub const ROUTE_TABLE: Kind = Kind {
-    group: "gateway.solo.io",
-    kind: "RouteTable",
-    plural: "routetables",
-    versions: &["v1"],
-};
-
-/// Gloo's VirtualService.
-pub const VIRTUAL_SERVICE: Kind = Kind {
-    group: "gateway.solo.io",
-    kind: "VirtualService",
-    plural: "virtualservices",
-    versions: &["v1"],
+    weighted::Absent,
 };
 
 /// Splits the requests of a Gloo RouteTable or VirtualService; exactly one is named.
@@ -72,34 +58,28 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     proof: Proof::Objects,
 };
 
-const ROUTES: &str = "spec.routes[]";
-
 impl Gloo {
     fn target(&self, namespace: &str) -> Option<ObjectRef> {
         match (&self.route_table, &self.virtual_service) {
             (Some(name), None) => Some(ROUTE_TABLE.named(namespace, name)),
-            (None, Some(name)) => Some(VIRTUAL_SERVICE.named(namespace, name)),
+            (None, Some(name)) => Some(GLOO_SERVICE.named(namespace, name)),
             (Some(_), Some(_)) | (None, None) => None,
         }
     }
 
     fn edit(&self, split: &Split) -> Result<Edit<'_>, RouteError> {
-        let target = self
-            .target(&split.namespace)
-            .ok_or_else(|| RouteError::Cannot {
-                router: CAPABILITIES.name,
-                what: "split without exactly one of `routeTable` and `virtualService`".to_owned(),
-            })?;
+        let target = self.target(&split.namespace).ok_or_else(|| {
+            CAPABILITIES.cannot("split without exactly one of `routeTable` and `virtualService`")
+        })?;
         let rules: &[&str] = if self.route_table.is_some() {
             &["spec", "routes"]
         } else {
             &["spec", "virtualHost", "routes"]
         };
         Ok(Edit {
-            router: CAPABILITIES.name,
-            release: split.release.clone(),
             target,
             forms: vec![Form {
+                router: &CAPABILITIES,
                 rules,
                 backends: &["routeAction", "multi", "destinations"],
                 members: self.members(split),
@@ -130,23 +110,23 @@ impl Gloo {
         let namespace = split.namespace.clone();
         Members {
             weight: "weight",
-            unset: Unset::NoneUnlessAll,
-            scale: Scale::Free(LARGEST),
+            numbers: Numbers::Free,
+            absent: Absent::NoneUnlessAll,
             name: Box::new(move |member| {
-                if let Some(name) = text(member, &["destination", "upstream", "name"]) {
+                if let Some(name) = edit::text(member, &["destination", "upstream", "name"]) {
                     return Some(upstream(name));
                 }
-                let kube = part(member, &["destination", "kube", "ref"]);
-                let name = kube.and_then(|kube| text(kube, &["name"]));
-                let home = kube.and_then(|kube| text(kube, &["namespace"]));
+                let kube = edit::get(member, &["destination", "kube", "ref"]);
+                let name = kube.and_then(|kube| edit::text(kube, &["name"]));
+                let home = kube.and_then(|kube| edit::text(kube, &["namespace"]));
                 Some(match (name, home) {
                     (Some(name), Some(home)) if home != namespace => format!("{home}/{name}"),
                     (Some(name), _) => name.to_owned(),
-                    (None, _) => part(member, &["destination"])?.to_string(),
+                    (None, _) => edit::get(member, &["destination"])?.to_string(),
                 })
             }),
             rename: Box::new(move |member| {
-                if let Some(place) = part_mut(member, path) {
+                if let Some(place) = edit::get_mut(member, path) {
                     *place = json!(name);
                 }
             }),
@@ -166,7 +146,7 @@ impl Router for Gloo {
     }
 
     fn cleared(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>, RouteError> {
-        self.edit(split)?.cleared(objects)
+        self.edit(split)?.cleared(split, objects)
     }
 
     fn seen(&self, split: &Split, objects: &Objects) -> Result<Seen, RouteError> {
@@ -178,16 +158,16 @@ impl Router for Gloo {
         let target = self.target(&split.namespace);
         let object = target.and_then(|target| objects.get(&target));
         let several = object
-            .and_then(|object| part(object, &["status", "statuses"]))
+            .and_then(|object| edit::get(object, &["status", "statuses"]))
             .and_then(Value::as_object);
-        let one = object.and_then(|object| part(object, &["status"]));
+        let one = object.and_then(|object| edit::get(object, &["status"]));
         let refused = several
             .into_iter()
             .flat_map(Map::values)
             .chain(one)
-            .find(|status| text(status, &["state"]) == Some("Rejected"));
+            .find(|status| edit::text(status, &["state"]) == Some("Rejected"));
         refused.map_or(Accepted::Unreported, |status| {
-            let why = text(status, &["reason"]).unwrap_or("refused without a reason");
+            let why = edit::text(status, &["reason"]).unwrap_or("refused without a reason");
             Accepted::No(why.to_owned())
         })
     }
@@ -202,10 +182,11 @@ fn upstream(name: &str) -> String {
 }
 
 fn open(rule: &mut Value) -> bool {
-    let Some(action) = part_mut(rule, &["routeAction"]) else {
+    let Some(action) = edit::get_mut(rule, &["routeAction"]) else {
         return false;
     };
-    let (Some(single), Some(action)) = (remove(action, "single"), action.as_object_mut()) else {
+    let (Some(single), Some(action)) = (edit::remove(action, "single"), action.as_object_mut())
+    else {
         return false;
     };
     let multi = json!({ "destinations": [{ "destination": single }] });
@@ -214,39 +195,35 @@ fn open(rule: &mut Value) -> bool {
 }
 
 fn close(rule: &mut Value) {
-    let Some(action) = part_mut(rule, &["routeAction"]) else {
+    let Some(action) = edit::get_mut(rule, &["routeAction"]) else {
         return;
     };
-    let first = part_mut(action, &["multi", "destinations"])
+    let first = edit::get_mut(action, &["multi", "destinations"])
         .and_then(Value::as_array_mut)
-        .and_then(|list| remove(list.first_mut()?, "destination"));
+        .and_then(|list| edit::remove(list.first_mut()?, "destination"));
     if let (Some(first), Some(action)) = (first, action.as_object_mut()) {
         action.remove("multi");
         action.insert("single".to_owned(), first);
     }
 }
 
-fn add_head(rule: &mut Value, route: &HeaderRoute, number: usize) -> Part<()> {
-    if let Some(name) = rule.get_mut("name") {
-        *name = json!(format!("haldane-{}-{number}", route.name));
+fn add_head(
+    rule: &mut Value,
+    route: &HeaderRoute,
+    number: usize,
+    at: &Place<'_>,
+) -> Result<(), RouteError> {
+    if rule.get("name").is_some() {
+        let name = format!("haldane-{}-{number}", route.name);
+        edit::set(rule, &["name"], json!(name), at)?;
     }
-    let matchers = entry(rule, ROUTES, "matchers", json!([]))?;
-    let Value::Array(list) = matchers else {
-        return Err(Wrong::found(
-            &format!("{ROUTES}.matchers"),
-            "a list",
-            matchers,
-        ));
-    };
-    if list.is_empty() {
-        list.push(json!({ "prefix": "/" }));
+    let matchers = edit::list_mut(rule, &["matchers"], at)?;
+    if matchers.is_empty() {
+        matchers.push(json!({ "prefix": "/" }));
     }
-    for matcher in list {
-        let at = format!("{ROUTES}.matchers[]");
-        let headers = entry(matcher, &at, "headers", json!([]))?;
-        let Value::Array(headers) = headers else {
-            return Err(Wrong::found(&format!("{at}.headers"), "a list", headers));
-        };
+    let place = at.key("matchers");
+    for (index, matcher) in matchers.iter_mut().enumerate() {
+        let headers = edit::list_mut(matcher, &["headers"], &place.item(index))?;
         headers.extend(route.matches.iter().map(header));
     }
     Ok(())
@@ -257,7 +234,7 @@ fn header(wanted: &HeaderMatch) -> Value {
     match &wanted.value {
         ValueMatch::Exact(value) => json!({ "name": name, "value": value }),
         ValueMatch::Prefix(value) => {
-            json!({ "name": name, "value": format!("{}.*", quoted(value)), "regex": true })
+            json!({ "name": name, "value": format!("{}.*", literally(value)), "regex": true })
         }
         ValueMatch::Regex(value) => json!({ "name": name, "value": value, "regex": true }),
         ValueMatch::Present => json!({ "name": name }),

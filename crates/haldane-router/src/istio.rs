@@ -16,7 +16,8 @@ use serde_json::Value;
 use crate::{
     before,
     edit::{self, Place},
-    object::{Change, Kind, ObjectRef, Objects},
+    kinds::{DESTINATION_RULE, ISTIO_SERVICE},
+    object::{Change, ObjectRef, Objects},
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
     rules::{self, Before},
     split::Split,
@@ -36,22 +37,6 @@ const NAME: &str = "Istio";
 
 /// The lists of routes of a VirtualService.
 const LISTS: [&str; 3] = ["http", "tls", "tcp"];
-
-/// A VirtualService.
-pub static VIRTUAL_SERVICE: Kind = Kind {
-    group: "networking.istio.io",
-    kind: "VirtualService",
-    plural: "virtualservices",
-    versions: &["v1", "v1beta1", "v1alpha3"],
-};
-
-/// A DestinationRule.
-pub static DESTINATION_RULE: Kind = Kind {
-    group: "networking.istio.io",
-    kind: "DestinationRule",
-    plural: "destinationrules",
-    versions: &["v1", "v1beta1", "v1alpha3"],
-};
 
 /// A VirtualService of Istio that routes to the stable Service, or to the stable subset of one Service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -82,7 +67,7 @@ impl Istio {
     }
 
     fn service(&self, namespace: &str) -> ObjectRef {
-        VIRTUAL_SERVICE.named(self.namespace(namespace), &self.virtual_service)
+        ISTIO_SERVICE.named(self.namespace(namespace), &self.virtual_service)
     }
 
     fn destination(&self, namespace: &str) -> Option<ObjectRef> {
@@ -112,7 +97,7 @@ impl Istio {
         let target = self.service(&split.namespace);
         let at = Place::of(&target);
         let present = edit::object(objects, &target)?;
-        let before: Option<ListsBefore> = before::read(present, &split.release, &at)?;
+        let before: Option<ListsBefore> = before::read(present, &split.release);
         let before = before.unwrap_or_default();
         let mut object = present.clone();
         let mut after = ListsBefore::new();
@@ -124,7 +109,10 @@ impl Istio {
         };
         for list in self.lists(split, host) {
             let keys = ["spec", list.list];
-            let routes = edit::list(present, &keys, &at)?;
+            let routes = match edit::list(present, &keys, &at) {
+                Err(_) if is_out => continue,
+                routes => routes?,
+            };
             let known = before.get(list.list);
             let wanted = rules::desired(&list, split, &routes, known, &at.keys(&keys))?;
             if wanted.rules != routes {
@@ -154,7 +142,7 @@ impl Istio {
         let Some(present) = objects.get(&target) else {
             return Ok(None);
         };
-        let before: Option<ListsBefore> = before::read(present, &split.release, &at)?;
+        let before: Option<ListsBefore> = before::read(present, &split.release);
         let before = before.unwrap_or_default();
         let mut object = present.clone();
         // Without the DestinationRule the names of the subsets must do.
@@ -221,7 +209,7 @@ impl Router for Istio {
         let target = self.service(&split.namespace);
         let at = Place::of(&target);
         let present = edit::object(objects, &target)?;
-        let before: Option<ListsBefore> = before::read(present, &split.release, &at)?;
+        let before: Option<ListsBefore> = before::read(present, &split.release);
         let before = before.unwrap_or_default();
         let mut shares = Vec::new();
         for list in self.lists(split, self.host(split, objects)?) {

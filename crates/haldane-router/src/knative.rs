@@ -8,29 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    forms::{Edit, Form},
-    object::{Change, Kind, ObjectRef, Objects},
+    edit,
+    forms::{Edit, Form, Members, Numbers},
+    kinds::{KNATIVE_ROUTE, KNATIVE_SERVICE},
+    object::{Change, ObjectRef, Objects},
     report::condition,
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
-    shape::{remove, text},
-    shares::{Members, Scale, Unset},
     split::Split,
-};
-
-/// Knative's Service.
-pub const SERVICE: Kind = Kind {
-    group: "serving.knative.dev",
-    kind: "Service",
-    plural: "services",
-    versions: &["v1"],
-};
-
-/// Knative's Route.
-pub const ROUTE: Kind = Kind {
-    group: "serving.knative.dev",
-    kind: "Route",
-    plural: "routes",
-    versions: &["v1"],
+    weighted::Absent,
 };
 
 /// Splits the traffic of a Knative Service or Route; exactly one is named.
@@ -60,34 +45,30 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
 impl Knative {
     fn target(&self, namespace: &str) -> Option<ObjectRef> {
         match (&self.service, &self.route) {
-            (Some(name), None) => Some(SERVICE.named(namespace, name)),
-            (None, Some(name)) => Some(ROUTE.named(namespace, name)),
+            (Some(name), None) => Some(KNATIVE_SERVICE.named(namespace, name)),
+            (None, Some(name)) => Some(KNATIVE_ROUTE.named(namespace, name)),
             (Some(_), Some(_)) | (None, None) => None,
         }
     }
 
     fn edit(&self, split: &Split) -> Result<Edit<'_>, RouteError> {
-        let target = self
-            .target(&split.namespace)
-            .ok_or_else(|| RouteError::Cannot {
-                router: CAPABILITIES.name,
-                what: "split without exactly one of `service` and `route`".to_owned(),
-            })?;
+        let target = self.target(&split.namespace).ok_or_else(|| {
+            CAPABILITIES.cannot("split without exactly one of `service` and `route`")
+        })?;
         let canary = split.canary.service.clone();
         Ok(Edit {
-            router: CAPABILITIES.name,
-            release: split.release.clone(),
             target,
             forms: vec![Form {
+                router: &CAPABILITIES,
                 rules: &[],
                 backends: &["spec", "traffic"],
                 members: Members {
                     weight: "percent",
-                    unset: Unset::Is(0),
-                    scale: Scale::Percent,
+                    numbers: Numbers::Percent,
+                    absent: Absent::Is(0),
                     name: Box::new(name),
                     rename: Box::new(move |member| {
-                        remove(member, "tag");
+                        edit::remove(member, "tag");
                         for field in FIELDS {
                             if let Some(name) = member.get_mut(field) {
                                 *name = json!(canary);
@@ -117,7 +98,7 @@ impl Router for Knative {
     }
 
     fn cleared(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>, RouteError> {
-        self.edit(split)?.cleared(objects)
+        self.edit(split)?.cleared(split, objects)
     }
 
     fn seen(&self, split: &Split, objects: &Objects) -> Result<Seen, RouteError> {
@@ -144,7 +125,7 @@ const FIELDS: [&str; 2] = ["revisionName", "configurationName"];
 /// A target without percents is a tag: it takes no part.
 fn name(member: &Value) -> Option<String> {
     member.get("percent")?;
-    let named = FIELDS.iter().find_map(|field| text(member, &[field]));
+    let named = FIELDS.iter().find_map(|field| edit::text(member, &[field]));
     Some(named.unwrap_or("the latest revision").to_owned())
 }
 

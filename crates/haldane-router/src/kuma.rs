@@ -9,20 +9,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    forms::{Edit, Form, Head, Mirror},
-    object::{Change, Kind, ObjectRef, Objects},
+    edit::{self, Place},
+    forms::{Edit, Form, Head, Members, Mirror, Numbers},
+    kinds::MESH_HTTP_ROUTE,
+    object::{Change, ObjectRef, Objects},
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
-    shape::{Part, Wrong, entry, part_mut, remove, text},
-    shares::{LARGEST, Members, Mirrored, Scale, Unset},
     split::Split,
-};
-
-/// Kuma's MeshHTTPRoute.
-pub const MESH_HTTP_ROUTE: Kind = Kind {
-    group: "kuma.io",
-    kind: "MeshHTTPRoute",
-    plural: "meshhttproutes",
-    versions: &["v1alpha1"],
+    weighted::Absent,
 };
 
 /// Splits the requests of a Kuma MeshHTTPRoute.
@@ -50,10 +43,9 @@ impl Kuma {
         let (canary, namespace) = (split.canary.service.clone(), split.namespace.clone());
         let is_canary = move |target: &Value| name(target, &namespace).as_ref() == Some(&canary);
         Edit {
-            router: CAPABILITIES.name,
-            release: split.release.clone(),
             target: MESH_HTTP_ROUTE.named(&split.namespace, &self.mesh_http_route),
             forms: vec![Form {
+                router: &CAPABILITIES,
                 rules: &["spec", "to", "*", "rules"],
                 backends: &["default", "backendRefs"],
                 members: members(split),
@@ -61,12 +53,12 @@ impl Kuma {
                 has_weights: true,
                 head: Some(Head {
                     mark: "matches",
-                    add: Box::new(|rule, route, _| add_head(rule, &route.matches)),
+                    add: Box::new(|rule, route, _, at| add_head(rule, &route.matches, at)),
                 }),
                 mirror: Some(Mirror {
-                    add: Box::new(|rule, member, share| add_mirror(rule, &member, share)),
-                    remove: Box::new(move |rule, mirrored| {
-                        remove_mirror(rule, mirrored, &is_canary)
+                    add: Box::new(|rule, member, share, at| add_mirror(rule, &member, share, at)),
+                    remove: Box::new(move |rule, is_alone| {
+                        remove_mirror(rule, is_alone, &is_canary);
                     }),
                 }),
                 single: None,
@@ -85,7 +77,7 @@ impl Router for Kuma {
     }
 
     fn cleared(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>, RouteError> {
-        self.edit(split).cleared(objects)
+        self.edit(split).cleared(split, objects)
     }
 
     fn seen(&self, split: &Split, objects: &Objects) -> Result<Seen, RouteError> {
@@ -105,11 +97,11 @@ fn members(split: &Split) -> Members<'static> {
     let (canary, namespace) = (split.canary.service.clone(), split.namespace.clone());
     Members {
         weight: "weight",
-        unset: Unset::Is(1),
-        scale: Scale::Free(LARGEST),
+        numbers: Numbers::Free,
+        absent: Absent::Is(1),
         name: Box::new(move |member| name(member, &namespace)),
         rename: Box::new(move |member| {
-            let renamed = text(member, &["name"]).map(|name| match name.split_once('_') {
+            let renamed = edit::text(member, &["name"]).map(|name| match name.split_once('_') {
                 Some((_, rest)) => format!("{canary}_{rest}"),
                 None => canary.clone(),
             });
@@ -124,11 +116,11 @@ fn members(split: &Split) -> Members<'static> {
 
 /// Returns the Service that a target means: `shop`, or in the older form `shop_NAMESPACE_svc_PORT`.
 fn name(target: &Value, home: &str) -> Option<String> {
-    let name = text(target, &["name"])?;
+    let name = edit::text(target, &["name"])?;
     if let Some(tags) = target.get("tags") {
         return Some(format!("{name} {tags}"));
     }
-    if let Some(namespace) = text(target, &["namespace"])
+    if let Some(namespace) = edit::text(target, &["namespace"])
         && namespace != home
     {
         return Some(format!("{namespace}/{name}"));
@@ -142,99 +134,74 @@ fn name(target: &Value, home: &str) -> Option<String> {
     }
 }
 
-const MATCHES: &str = "spec.to[].rules[].matches";
-
-fn add_head(rule: &mut Value, wanted: &[HeaderMatch]) -> Part<()> {
-    let matches = entry(rule, "spec.to[].rules[]", "matches", json!([]))?;
-    let Value::Array(matches) = matches else {
-        return Err(Wrong::found(MATCHES, "a list", matches));
-    };
+fn add_head(rule: &mut Value, wanted: &[HeaderMatch], at: &Place<'_>) -> Result<(), RouteError> {
+    let matches = edit::list_mut(rule, &["matches"], at)?;
     if matches.is_empty() {
         matches.push(json!({}));
     }
-    for one in matches {
-        let headers = entry(one, MATCHES, "headers", json!([]))?;
-        let Value::Array(headers) = headers else {
-            return Err(Wrong::found(
-                &format!("{MATCHES}[].headers"),
-                "a list",
-                headers,
-            ));
-        };
+    let place = at.key("matches");
+    for (index, one) in matches.iter_mut().enumerate() {
+        let headers = edit::list_mut(one, &["headers"], &place.item(index))?;
         for wanted in wanted {
             let is_taken = headers.iter().any(|header| {
-                text(header, &["name"])
+                edit::text(header, &["name"])
                     .is_some_and(|name| name.eq_ignore_ascii_case(&wanted.header))
             });
             if is_taken {
-                let what = format!("match the header {} twice in one rule", wanted.header);
-                return Err(Wrong::Cannot(what));
+                let header = &wanted.header;
+                return Err(
+                    CAPABILITIES.cannot(format!("match the header {header} twice in one rule"))
+                );
             }
-            headers.push(match &wanted.value {
-                ValueMatch::Exact(value) => {
-                    json!({ "type": "Exact", "name": wanted.header, "value": value })
-                }
-                ValueMatch::Prefix(value) => {
-                    json!({ "type": "Prefix", "name": wanted.header, "value": value })
-                }
-                ValueMatch::Regex(value) => {
-                    json!({ "type": "RegularExpression", "name": wanted.header, "value": value })
-                }
-                ValueMatch::Present => json!({ "type": "Present", "name": wanted.header }),
-            });
+            let (kind, value) = match &wanted.value {
+                ValueMatch::Exact(value) => ("Exact", Some(value)),
+                ValueMatch::Prefix(value) => ("Prefix", Some(value)),
+                ValueMatch::Regex(value) => ("RegularExpression", Some(value)),
+                ValueMatch::Present => ("Present", None),
+            };
+            let mut header = json!({ "type": kind, "name": wanted.header });
+            if let Some(value) = value {
+                edit::set(&mut header, &["value"], json!(value), at)?;
+            }
+            headers.push(header);
         }
     }
     Ok(())
 }
 
-fn add_mirror(rule: &mut Value, canary: &Value, share: Weight) -> Part<Mirrored> {
-    let Some(default) = part_mut(rule, &["default"]) else {
-        return Err(Wrong::at(
-            "spec.to[].rules[].default",
-            "expected a mapping, found nothing",
-        ));
-    };
-    let is_alone = default.get("filters").is_none();
-    let filters = entry(default, "spec.to[].rules[].default", "filters", json!([]))?;
-    let Value::Array(list) = filters else {
-        return Err(Wrong::found(
-            "spec.to[].rules[].default.filters",
-            "a list",
-            filters,
-        ));
-    };
+fn add_mirror(
+    rule: &mut Value,
+    canary: &Value,
+    share: Weight,
+    at: &Place<'_>,
+) -> Result<bool, RouteError> {
+    let keys = ["default", "filters"];
+    let is_alone = edit::get(rule, &keys).is_none();
     let percentage = match share.as_bps() {
         whole if whole.is_multiple_of(100) => json!(whole / 100),
         // Kuma takes fractions as a text.
         _ => json!(share.to_string().trim_end_matches('%')),
     };
-    list.push(json!({
+    edit::list_mut(rule, &keys, at)?.push(json!({
         "type": "RequestMirror",
         "requestMirror": { "percentage": percentage, "backendRef": canary },
     }));
-    Ok(if is_alone {
-        Mirrored::Alone
-    } else {
-        Mirrored::Added
-    })
+    Ok(is_alone)
 }
 
-fn remove_mirror(rule: &mut Value, mirrored: Mirrored, is_canary: &dyn Fn(&Value) -> bool) {
-    let Some(default) = part_mut(rule, &["default"]) else {
+fn remove_mirror(rule: &mut Value, is_alone: bool, is_canary: &dyn Fn(&Value) -> bool) {
+    let Some(default) = rule.get_mut("default") else {
         return;
     };
     if let Some(Value::Array(list)) = default.get_mut("filters") {
         let ours = list.iter().rposition(|filter| {
-            filter
-                .get("requestMirror")
-                .and_then(|mirror| mirror.get("backendRef"))
-                .is_some_and(is_canary)
+            edit::get(filter, &["requestMirror", "backendRef"]).is_some_and(is_canary)
         });
         if let Some(ours) = ours {
             list.remove(ours);
         }
-        if list.is_empty() && mirrored == Mirrored::Alone {
-            remove(default, "filters");
+        if list.is_empty() && is_alone {
+            edit::remove(default, "filters");
         }
     }
 }

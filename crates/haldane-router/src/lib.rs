@@ -1,8 +1,8 @@
 //! The traffic routers of Kubernetes: for each, what its objects must say so that the canary gets its share.
 //!
 //! A router is a pure function from the objects that it sees and a [`Split`] to the objects as they should be. The host reads objects
-//! from its watches, writes what differs, and asks again: an object that is as it should be gives no change. `docs/kubernetes.md` has
-//! the table of what each router can do.
+//! from its watches, writes what differs, and asks again: an object that is as it should be gives no change. `docs/kubernetes/routers.md`
+//! has the table of what each router can do.
 //!
 //! **Invariants:** what a router did not put into an object it does not touch; after `cleared` an object is to the byte what it was
 //! before, but that a canary which was there already gets no traffic.
@@ -15,6 +15,7 @@ pub mod contour;
 pub mod gateway;
 pub mod gloo;
 pub mod istio;
+pub mod kinds;
 pub mod knative;
 pub mod kuma;
 pub mod linkerd;
@@ -30,18 +31,14 @@ pub mod traefik;
 mod before;
 mod edit;
 mod forms;
+mod made;
+mod pattern;
 mod report;
 mod rules;
-mod shape;
-mod shares;
 mod weighted;
 
 #[cfg(test)]
-mod case;
-#[cfg(test)]
-mod property;
-#[cfg(test)]
-mod trial;
+mod tests;
 
 pub use crate::{
     gateway::Gateway,

@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use crate::{
     edit::{self, Place},
-    gateway::{HTTP_ROUTE, RouteRules, Speaks, accepted_by_parents},
-    object::{Change, Kind, ObjectRef, Objects},
+    gateway::{RouteRules, Speaks, accepted_by_parents},
+    kinds::{HTTP_ROUTE, POLICY_ROUTE},
+    object::{Change, ObjectRef, Objects},
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
     rules,
     split::Split,
@@ -20,14 +21,6 @@ type Result<T> = std::result::Result<T, RouteError>;
 
 /// The name for people.
 const NAME: &str = "Linkerd";
-
-/// Linkerd's own kind of route.
-pub static POLICY_ROUTE: Kind = Kind {
-    group: "policy.linkerd.io",
-    kind: "HTTPRoute",
-    plural: "httproutes",
-    versions: &["v1beta3", "v1beta2", "v1beta1"],
-};
 
 /// An HTTPRoute of Linkerd: one whose parent is a Service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

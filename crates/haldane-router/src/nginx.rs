@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use crate::{
     before,
     edit::{self, Place},
-    gateway::literally,
-    object::{Change, Kind, ObjectRef, Objects},
+    kinds::INGRESS,
+    object::{Change, ObjectRef, Objects},
+    pattern::literally,
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
     split::Split,
     weighted,
@@ -39,14 +40,6 @@ const HEADER_RULE: [&str; 3] = [
     "canary-by-header-value",
     "canary-by-header-pattern",
 ];
-
-/// An Ingress.
-pub static INGRESS: Kind = Kind {
-    group: "networking.k8s.io",
-    kind: "Ingress",
-    plural: "ingresses",
-    versions: &["v1"],
-};
 
 /// Ingresses of ingress-nginx: the main one, the canary's, or both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -126,7 +119,7 @@ impl Nginx {
         let at = Place::of(target);
         let present = objects.get(target);
         let before: Option<Before> = match present {
-            Some(present) => before::read(present, &split.release, &at)?,
+            Some(present) => before::read(present, &split.release),
             None => None,
         };
         let before = before.unwrap_or_else(|| Before {
@@ -352,7 +345,7 @@ impl Router for Nginx {
             return Ok(Vec::new());
         };
         let at = Place::of(&target);
-        let before: Option<Before> = before::read(present, &split.release, &at)?;
+        let before: Option<Before> = before::read(present, &split.release);
         let before = before.unwrap_or_default();
         if before.made {
             return Ok(vec![Change::Delete(target)]);

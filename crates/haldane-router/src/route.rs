@@ -187,6 +187,16 @@ pub enum RouteError {
     },
 }
 
+impl Capabilities {
+    /// Says that this router has no way to do something.
+    pub(crate) fn cannot(&self, what: impl Into<String>) -> RouteError {
+        RouteError::Cannot {
+            router: self.name,
+            what: what.into(),
+        }
+    }
+}
+
 impl Route {
     /// Returns the router that is set.
     ///

@@ -1,7 +1,7 @@
-//! Lists of rules that each match requests and name weighted backends: what Gateway API and Istio have in common.
+//! Lists of rules that each match requests and name weighted backends: what most routers have in common.
 //!
 //! Every covered rule that names stable is split, or mirrored. Header routes are copies of these rules, with one more condition and the
-//! canary alone, before those of the user. What was there before is kept by rule, found again by the rule's name or matches, or, where
+//! canary alone; each stands before the rule that it comes from, so that no other rule loses a request. What was there before is kept by rule, found again by the rule's name or matches, or, where
 //! the user changed these meanwhile, by its place among those that are left.
 //!
 //! **Invariant:** a rule that is not ours keeps its place, and of its parts all but weights, the canary's entry and the canary's mirror.
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    before,
     edit::{self, Place},
     route::{RouteError, Seen},
     split::Split,
@@ -21,12 +22,33 @@ use crate::{
 type Result<T> = std::result::Result<T, RouteError>;
 
 /// How the rules of a router look.
-pub(crate) trait Rules: Entries {
-    /// Returns the member with the backends.
-    fn entries_key(&self) -> &'static str;
+pub(crate) trait Rules {
+    /// Returns how the backends of a rule look.
+    fn entries(&self) -> &dyn Entries;
+
+    /// Returns the members that lead to the backends.
+    fn entries_keys(&self) -> &[&'static str];
 
     /// Returns the member with the matches.
     fn matches_key(&self) -> &'static str;
+
+    /// Returns the place of a rule in the list at a place.
+    fn place<'a>(&self, at: &Place<'a>, index: usize) -> Place<'a> {
+        at.item(index)
+    }
+
+    /// Whether backends are split; else there are only header routes.
+    fn has_weights(&self) -> bool {
+        true
+    }
+
+    /// Makes a list of a rule's backend where it has none, and tells whether it did.
+    fn open(&self, _rule: &mut Value) -> bool {
+        false
+    }
+
+    /// Takes back what `open` did.
+    fn close(&self, _rule: &mut Value) {}
 
     /// Whether the configuration means this rule.
     fn covers(&self, rule: &Value) -> bool;
@@ -72,7 +94,7 @@ pub(crate) struct Before {
     rules: Vec<RuleBefore>,
     /// The matches of the rules that were added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    ours: Vec<String>,
+    pub(crate) ours: Vec<String>,
 }
 
 /// A list of rules as it should be.
@@ -93,9 +115,26 @@ struct RuleBefore {
     /// Whether a mirror was added; what it says is the router's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     mirror: Option<bool>,
+    /// Whether a list was made of its backend.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    single: bool,
 }
 
-/// Returns the rules as they should be, and what they were before.
+/// What became of one rule of the user.
+struct Done {
+    /// Its place among all rules.
+    place: usize,
+    rule: Value,
+    /// What it was before, if it was split.
+    known: Option<RuleBefore>,
+    /// The rules that go before it.
+    heads: Vec<Value>,
+    /// Whether it names stable.
+    names_stable: bool,
+}
+
+/// Returns the rules as they should be, and what they were before. Where all is to go to stable a rule that can't be read stays as it is,
+/// lest it keep the others with the canary.
 pub(crate) fn desired(
     form: &dyn Rules,
     split: &Split,
@@ -103,50 +142,100 @@ pub(crate) fn desired(
     before: Option<&Before>,
     at: &Place<'_>,
 ) -> Result<Desired> {
+    let is_out = split.traffic.is_stable_only();
     let users = users_rules(form, rules, before);
-    let known = aligned(form, &users, before, at)?;
-    let mut after = Before::default();
-    let mut wanted = Vec::new();
-    let mut sources = Vec::new();
+    let known = aligned(form, &users, before, at);
+    let mut done: Vec<Done> = Vec::new();
     for ((place, rule), known) in users.into_iter().zip(known) {
-        let at = at.item(place);
-        let mut rule = rule.clone();
-        let done = if form.covers(&rule) {
-            divide(form, split, &mut rule, known.as_ref(), &at)?
-        } else {
-            None
-        };
-        match (done, known) {
-            (Some((record, canary)), known) => {
-                let mirrored = known.and_then(|known| known.mirror);
-                let mut source = rule.clone();
-                form.mirror(&mut source, Weight::ZERO, mirrored, &at)?;
-                sources.push((place, source, canary));
-                let mirror = form.mirror(&mut rule, split.traffic.mirror, mirrored, &at)?;
-                after.rules.push(RuleBefore {
-                    rule: fingerprint(form, &rule),
-                    record,
-                    mirror,
-                });
-            }
-            // It was covered before, and is no longer.
-            (None, Some(known)) => rule = restored(form, &rule, Some(&known), &at)?,
-            (None, None) => {}
-        }
-        wanted.push(rule);
+        let nth = done.iter().filter(|done| done.names_stable).count();
+        let at = form.place(at, place);
+        let kept = known.clone();
+        done.push(match changed(form, split, (nth, place, rule), known, &at) {
+            Err(_) if is_out => Done {
+                place,
+                rule: rule.clone(),
+                known: kept,
+                heads: Vec::new(),
+                names_stable: false,
+            },
+            one => one?,
+        });
     }
-    let ours = header_rules(form, split, &sources, at)?;
-    after.ours = ours.iter().map(|rule| fingerprint(form, rule)).collect();
-    let first = sources.first().map_or(0, |(place, _, _)| *place);
-    let places: Vec<bool> = rules
+    let heads = done.iter().flat_map(|done| &done.heads);
+    let after = Before {
+        ours: heads.map(|rule| fingerprint(form, rule)).collect(),
+        rules: done.iter().filter_map(|done| done.known.clone()).collect(),
+    };
+    let names_stable = done.iter().any(|done| done.names_stable);
+    let ours: Vec<bool> = rules
         .iter()
         .map(|rule| is_ours(form, rule, before))
         .collect();
     Ok(Desired {
-        rules: merged(ours, wanted, &places, first),
-        names_stable: !sources.is_empty(),
+        rules: merged(done, &ours),
+        names_stable,
         before: after,
     })
+}
+
+/// Returns one rule as it should be, `nth` of those that name stable.
+fn changed(
+    form: &dyn Rules,
+    split: &Split,
+    (nth, place, rule): (usize, usize, &Value),
+    known: Option<RuleBefore>,
+    at: &Place<'_>,
+) -> Result<Done> {
+    let mut done = Done {
+        place,
+        rule: rule.clone(),
+        known: None,
+        heads: Vec::new(),
+        names_stable: false,
+    };
+    // What a list was made of may have changed, so it is made anew.
+    let known = match known {
+        Some(known) if known.single => {
+            done.rule = restored(form, rule, Some(&known), at)?;
+            None
+        }
+        known => known,
+    };
+    if !form.covers(&done.rule) {
+        // It may have been covered before.
+        done.rule = match known {
+            Some(known) => restored(form, rule, Some(&known), at)?,
+            None => done.rule,
+        };
+        return Ok(done);
+    }
+    let single = form.open(&mut done.rule);
+    let Some((record, canary)) = divide(form, split, &mut done.rule, known.as_ref(), at)? else {
+        done.rule = match known {
+            Some(known) => restored(form, rule, Some(&known), at)?,
+            None if single => {
+                form.close(&mut done.rule);
+                done.rule
+            }
+            None => done.rule,
+        };
+        return Ok(done);
+    };
+    let mirrored = known.and_then(|known| known.mirror);
+    let mut source = done.rule.clone();
+    done.names_stable = true;
+    if form.has_weights() {
+        form.mirror(&mut source, Weight::ZERO, mirrored, at)?;
+        let mirror = form.mirror(&mut done.rule, split.traffic.mirror, mirrored, at)?;
+        done.known = Some(RuleBefore {
+            rule: fingerprint(form, &done.rule),
+            record,
+            mirror,
+            single,
+        });
+    }
+    done.heads = header_rules(form, split, (nth, &source, &canary), at)?;
+    Ok(done)
 }
 
 /// Returns the rules without what was done to them.
@@ -157,15 +246,17 @@ pub(crate) fn cleared(
     at: &Place<'_>,
 ) -> Result<Vec<Value>> {
     let users = users_rules(form, rules, before);
-    let known = aligned(form, &users, before, at)?;
+    let known = aligned(form, &users, before, at);
     let mut wanted = Vec::new();
     for ((place, rule), known) in users.into_iter().zip(known) {
-        let at = at.item(place);
-        wanted.push(if known.is_some() || form.covers(rule) {
-            restored(form, rule, known.as_ref(), &at)?
-        } else {
-            rule.clone()
-        });
+        let at = form.place(at, place);
+        wanted.push(
+            if form.has_weights() && (known.is_some() || form.covers(rule)) {
+                restored(form, rule, known.as_ref(), &at)?
+            } else {
+                rule.clone()
+            },
+        );
     }
     Ok(wanted)
 }
@@ -181,9 +272,11 @@ pub(crate) fn shares(
         .into_iter()
         .filter(|(_, rule)| form.covers(rule))
         .map(|(place, rule)| {
-            let at = at.item(place);
-            let entries = edit::list(rule, &[form.entries_key()], &at)?;
-            weighted::share(form, &entries, &at.key(form.entries_key()))
+            let at = form.place(at, place);
+            let mut rule = rule.clone();
+            form.open(&mut rule);
+            let entries = edit::list(&rule, form.entries_keys(), &at)?;
+            weighted::share(form.entries(), &entries, &at.keys(form.entries_keys()))
         })
         .collect()
 }
@@ -214,17 +307,20 @@ fn restored(
     at: &Place<'_>,
 ) -> Result<Value> {
     let mut rule = rule.clone();
-    let key = form.entries_key();
-    let present = edit::list(&rule, &[key], at)?;
+    let keys = form.entries_keys();
+    let present = edit::list(&rule, keys, at)?;
     let mut entries = present.clone();
-    stick(form, &mut entries, None, &at.key(key))?;
+    stick(form, &mut entries, None, &at.keys(keys))?;
     let record = known.map(|known| &known.record);
-    let entries = weighted::restore(form, &entries, record, &at.key(key))?;
+    let entries = weighted::restore(form.entries(), &entries, record, &at.keys(keys))?;
     if entries != present {
-        edit::set(&mut rule, &[key], Value::Array(entries), at)?;
+        edit::set(&mut rule, keys, Value::Array(entries), at)?;
     }
     let mirrored = known.and_then(|known| known.mirror);
     form.mirror(&mut rule, Weight::ZERO, mirrored, at)?;
+    if known.is_some_and(|known| known.single) {
+        form.close(&mut rule);
+    }
     Ok(rule)
 }
 
@@ -236,21 +332,26 @@ fn divide(
     known: Option<&RuleBefore>,
     at: &Place<'_>,
 ) -> Result<Option<(Record, Value)>> {
-    let entries = edit::list(rule, &[form.entries_key()], at)?;
+    let entries = edit::list(rule, form.entries_keys(), at)?;
+    let all = form.entries();
+    if !form.has_weights() {
+        let mut entries = entries.iter();
+        let stable = entries.find(|entry| all.side(entry) == Side::Stable);
+        return Ok(stable.map(|stable| (Record::of_unknown(), all.canary_like(stable))));
+    }
     let record = known.map(|known| &known.record);
-    let place = at.key(form.entries_key());
+    let place = at.keys(form.entries_keys());
     let weight = split.traffic.weight;
-    let done = weighted::split(form, &entries, weight, record, &place)?;
+    let done = weighted::split(all, &entries, weight, record, &place)?;
     let Some((mut entries, record)) = done else {
         return Ok(None);
     };
     stick(form, &mut entries, None, &place)?;
-    let mut all = entries.iter();
-    let canary = all.find(|entry| form.side(entry) == Side::Canary);
+    let canary = entries.iter().find(|entry| all.side(entry) == Side::Canary);
     let canary = canary.cloned().unwrap_or(Value::Null);
     let cookie = form.sticky().and_then(|sticky| sticky.set_cookie(split));
     stick(form, &mut entries, cookie.as_deref(), &place)?;
-    edit::set(rule, &[form.entries_key()], Value::Array(entries), at)?;
+    edit::set(rule, form.entries_keys(), Value::Array(entries), at)?;
     Ok(Some((record, canary)))
 }
 
@@ -262,7 +363,7 @@ fn stick(
 ) -> Result<()> {
     let canary = entries
         .iter()
-        .position(|entry| form.side(entry) == Side::Canary);
+        .position(|entry| form.entries().side(entry) == Side::Canary);
     let entry = canary.and_then(|place| Some((place, entries.get_mut(place)?)));
     match (form.sticky(), entry) {
         (Some(_), Some((place, entry))) => form.set_cookie(entry, cookie, &at.item(place)),
@@ -270,44 +371,67 @@ fn stick(
     }
 }
 
-/// Returns our rules: for each header route a copy of each rule that is split.
+/// Returns the rules that go before one that is split: for each header route a copy of it.
 fn header_rules(
     form: &dyn Rules,
     split: &Split,
-    sources: &[(usize, Value, Value)],
+    (nth, rule, canary): (usize, &Value, &Value),
     at: &Place<'_>,
 ) -> Result<Vec<Value>> {
-    let mut ours = Vec::new();
+    let entries = form.entries();
+    let key = entries.weight_key();
+    let mut alone = canary.clone();
+    match entries.scale().alone {
+        Some(weight) => {
+            let weight = entries.write(weight, canary.get(key));
+            edit::set(&mut alone, &[key], weight, at)?;
+        }
+        None => drop(edit::remove(&mut alone, key)),
+    }
+    let mut list = edit::list(rule, form.entries_keys(), at)?;
+    list.retain(|entry| entries.side(entry) == Side::Aside);
+    list.insert(0, alone);
     let sticky = form.sticky().and_then(|sticky| sticky.route(split));
+    let mut ours = Vec::new();
     for route in split.canary_routes().into_iter().chain(sticky) {
-        for (nth, (place, rule, canary)) in sources.iter().enumerate() {
-            let at = at.item(*place);
-            if let Some(mut copy) = form.narrowed(rule, &route, nth, &at)? {
-                let mut canary = canary.clone();
-                let weight = form.write(form.scale().alone(), canary.get("weight"));
-                edit::set(&mut canary, &["weight"], weight, &at)?;
-                let alone = Value::Array(vec![canary]);
-                edit::set(&mut copy, &[form.entries_key()], alone, &at)?;
-                ours.push(copy);
-            }
+        if let Some(mut copy) = form.narrowed(rule, &route, nth, at)? {
+            let list = Value::Array(list.clone());
+            edit::set(&mut copy, form.entries_keys(), list, at)?;
+            ours.push(copy);
         }
     }
     Ok(ours)
 }
 
-/// Returns our rules and the user's in one list. Ours keep their places if these are before the first rule that they are copies of: two
-/// releases that share an object would else push each other aside for ever. Otherwise they come first.
-fn merged(ours: Vec<Value>, users: Vec<Value>, places: &[bool], first: usize) -> Vec<Value> {
-    let are_placed = places.iter().filter(|is_ours| **is_ours).count() == ours.len()
-        && places.iter().skip(first).all(|is_ours| !is_ours);
-    if !are_placed {
-        return ours.into_iter().chain(users).collect();
+/// Returns our rules and the user's in one list. Those that belong to a rule keep their places if they are between it and the one before
+/// it that is split: two releases that split the same rule would else push each other aside for ever.
+fn merged(done: Vec<Done>, ours: &[bool]) -> Vec<Value> {
+    let mut all = Vec::new();
+    let mut start = 0;
+    let mut waiting: Vec<(usize, Value)> = Vec::new();
+    for one in done {
+        if !one.names_stable {
+            waiting.push((one.place, one.rule));
+            continue;
+        }
+        let window = ours.iter().enumerate().take(one.place).skip(start);
+        let places: Vec<usize> = window
+            .filter(|(_, is_ours)| **is_ours)
+            .map(|(place, _)| place)
+            .collect();
+        start = one.place;
+        if places.len() == one.heads.len() {
+            waiting.extend(places.into_iter().zip(one.heads));
+            waiting.sort_by_key(|(place, _)| *place);
+            all.extend(waiting.drain(..).map(|(_, rule)| rule));
+        } else {
+            all.extend(waiting.drain(..).map(|(_, rule)| rule));
+            all.extend(one.heads);
+        }
+        all.push(one.rule);
     }
-    let (mut ours, mut users) = (ours.into_iter(), users.into_iter());
-    places
-        .iter()
-        .filter_map(|is_ours| if *is_ours { ours.next() } else { users.next() })
-        .collect()
+    all.extend(waiting.into_iter().map(|(_, rule)| rule));
+    all
 }
 
 /// Returns the rules that are not ours, with their places.
@@ -327,10 +451,14 @@ fn is_ours(form: &dyn Rules, rule: &Value, before: Option<&Before>) -> bool {
     if form.is_named_ours(rule) {
         return true;
     }
-    let entries = rule.get(form.entries_key()).and_then(Value::as_array);
-    let is_canarys = entries.is_some_and(|entries| {
-        !entries.is_empty() && entries.iter().all(|entry| form.side(entry) == Side::Canary)
-    });
+    let all = edit::get(rule, form.entries_keys()).and_then(Value::as_array);
+    let mut sides = all
+        .into_iter()
+        .flatten()
+        .map(|entry| form.entries().side(entry))
+        .filter(|side| *side != Side::Aside)
+        .peekable();
+    let is_canarys = sides.peek().is_some() && sides.all(|side| side == Side::Canary);
     let print = fingerprint(form, rule);
     is_canarys && before.is_some_and(|before| before.ours.contains(&print))
 }
@@ -341,25 +469,37 @@ fn aligned(
     users: &[(usize, &Value)],
     before: Option<&Before>,
     at: &Place<'_>,
-) -> Result<Vec<Option<RuleBefore>>> {
+) -> Vec<Option<RuleBefore>> {
     let Some(before) = before else {
-        return Ok(vec![None; users.len()]);
+        return vec![None; users.len()];
     };
     let mut kept: Vec<Option<&RuleBefore>> = before.rules.iter().map(Some).collect();
     let mut found: Vec<Option<RuleBefore>> = vec![None; users.len()];
     let mut split = Vec::new();
-    for (slot, (place, rule)) in users.iter().enumerate() {
-        let entries = edit::list(rule, &[form.entries_key()], &at.item(*place))?;
-        if entries.iter().any(|entry| form.side(entry) == Side::Canary) {
+    for (slot, (_, rule)) in users.iter().enumerate() {
+        let entries = edit::get(rule, form.entries_keys()).and_then(Value::as_array);
+        let mut sides = entries
+            .into_iter()
+            .flatten()
+            .map(|entry| form.entries().side(entry));
+        if let Some(entries) = entries.filter(|_| sides.any(|side| side == Side::Canary)) {
             split.push((slot, fingerprint(form, rule), entries));
         }
     }
     // The surest signs first: a rule may be changed, moved or doubled, but seldom all at once.
-    for (by_print, by_entries) in [(true, true), (true, false), (false, true)] {
+    for (by_print, by_entries, by_weights) in [
+        (true, true, true),
+        (true, true, false),
+        (true, false, false),
+        (false, true, true),
+        (false, true, false),
+    ] {
         for (slot, print, entries) in &split {
+            let all = form.entries();
             let is_it = |kept: &RuleBefore| {
                 (!by_print || kept.rule == *print)
-                    && (!by_entries || kept.record.fits(form, entries))
+                    && (!by_entries || kept.record.fits(all, entries))
+                    && (!by_weights || weighted::is_as_left(all, entries, &kept.record, at))
             };
             if let Some(slot) = found.get_mut(*slot)
                 && slot.is_none()
@@ -380,18 +520,15 @@ fn aligned(
                 rule: print,
                 record: Record::of_unknown(),
                 mirror: None,
+                single: false,
             });
         }
     }
-    Ok(found)
+    found
 }
 
-/// Returns what a rule is known by: its name or its matches, as 64 bits (FNV-1a) that are the same on every machine.
+/// Returns what a rule is known by: a mark of its name or its matches.
 fn fingerprint(form: &dyn Rules, rule: &Value) -> String {
     let known_by = rule.get("name").or_else(|| rule.get(form.matches_key()));
-    let text = known_by.map(Value::to_string).unwrap_or_default();
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
+    before::mark(&known_by.map(Value::to_string).unwrap_or_default())
 }

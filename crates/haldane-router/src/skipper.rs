@@ -11,20 +11,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    forms::{self, Edit, Form, Head, Single, apply, rest, strip},
-    object::{Change, Kind, ObjectRef, Objects},
+    edit::{self, Place},
+    forms::{Edit, Form, Head, Members, Memory, Numbers, Single},
+    kinds::{INGRESS, ROUTE_GROUP},
+    object::{Change, ObjectRef, Objects},
+    pattern::literally,
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
-    shape::{Part, Wrong, entry, find, part, part_mut, quoted, remove, text},
-    shares::{LARGEST, Members, Scale, Unset},
+    rules,
     split::Split,
-};
-
-/// Skipper's RouteGroup.
-pub const ROUTE_GROUP: Kind = Kind {
-    group: "zalando.org",
-    kind: "RouteGroup",
-    plural: "routegroups",
-    versions: &["v1"],
+    weighted::Absent,
 };
 
 /// Splits the requests of Skipper; exactly one object is named.
@@ -54,70 +49,64 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
 /// Where the memory keeps that the canary was added to the backends.
 const BACKEND: &str = "backend";
 
+const BACKENDS: [&str; 2] = ["spec", "backends"];
+
 /// The object that is meant.
-enum Place<'a> {
+enum Target<'a> {
     Group(&'a str),
     Ingress(&'a str),
 }
 
 impl Skipper {
-    fn place(&self) -> Result<Place<'_>, RouteError> {
+    fn target(&self) -> Result<Target<'_>, RouteError> {
         match (&self.route_group, &self.ingress) {
-            (Some(name), None) => Ok(Place::Group(name)),
-            (None, Some(name)) => Ok(Place::Ingress(name)),
-            (Some(_), Some(_)) | (None, None) => Err(RouteError::Cannot {
-                router: CAPABILITIES.name,
-                what: "split without exactly one of `routeGroup` and `ingress`".to_owned(),
-            }),
+            (Some(name), None) => Ok(Target::Group(name)),
+            (None, Some(name)) => Ok(Target::Ingress(name)),
+            (Some(_), Some(_)) | (None, None) => {
+                Err(CAPABILITIES.cannot("split without exactly one of `routeGroup` and `ingress`"))
+            }
         }
     }
 }
 
 impl Router for Skipper {
     fn objects(&self, namespace: &str) -> Vec<ObjectRef> {
-        match self.place() {
-            Ok(Place::Group(name)) => vec![ROUTE_GROUP.named(namespace, name)],
-            Ok(Place::Ingress(name)) => vec![ingress::INGRESS.named(namespace, name)],
+        match self.target() {
+            Ok(Target::Group(name)) => vec![ROUTE_GROUP.named(namespace, name)],
+            Ok(Target::Ingress(name)) => vec![INGRESS.named(namespace, name)],
             Err(_) => Vec::new(),
         }
     }
 
     fn desired(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>, RouteError> {
-        match self.place()? {
-            Place::Ingress(name) => ingress::desired(name, split, objects),
-            Place::Group(name) => {
-                let edit = edit(name, split);
-                let object = find(objects, &edit.target)?;
-                let next = edit.told(group(object, split, Some(split)))?;
-                Ok(edit.change(object, next))
+        match self.target()? {
+            Target::Ingress(name) => ingress::desired(name, split, objects),
+            Target::Group(name) => {
+                let target = ROUTE_GROUP.named(&split.namespace, name);
+                group_desired(&target, split, edit::object(objects, &target)?)
             }
         }
     }
 
     fn cleared(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>, RouteError> {
-        match self.place()? {
-            Place::Ingress(name) => ingress::cleared(name, split, objects),
-            Place::Group(name) => {
-                let edit = edit(name, split);
-                let Some(object) = objects.get(&edit.target) else {
-                    return Ok(Vec::new());
-                };
-                let next = edit.told(group(object, split, None))?;
-                Ok(edit.change(object, next))
+        match self.target()? {
+            Target::Ingress(name) => ingress::cleared(name, split, objects),
+            Target::Group(name) => {
+                let target = ROUTE_GROUP.named(&split.namespace, name);
+                let present = objects.get(&target);
+                present.map_or(Ok(Vec::new()), |one| group_cleared(&target, split, one))
             }
         }
     }
 
     fn seen(&self, split: &Split, objects: &Objects) -> Result<Seen, RouteError> {
-        match self.place()? {
-            Place::Ingress(name) => ingress::seen(name, split, objects),
-            Place::Group(name) => {
-                let edit = edit(name, split);
-                let object = find(objects, &edit.target)?;
-                let seen = sides(object, split)
-                    .and_then(|sides| forms::seen(object, &group_forms(object, &sides), split));
-                let weight = edit.told(seen)?;
-                Ok(Seen { weight })
+        match self.target()? {
+            Target::Ingress(name) => ingress::seen(name, split, objects),
+            Target::Group(name) => {
+                let target = ROUTE_GROUP.named(&split.namespace, name);
+                let object = edit::object(objects, &target)?;
+                let sides = sides(object, split, &Place::of(&target))?;
+                edit(&target, object, &sides, split)?.seen(split, objects)
             }
         }
     }
@@ -131,94 +120,107 @@ impl Router for Skipper {
     }
 }
 
-fn edit<'a>(name: &str, split: &Split) -> Edit<'a> {
-    Edit {
-        router: CAPABILITIES.name,
-        release: split.release.clone(),
-        target: ROUTE_GROUP.named(&split.namespace, name),
-        forms: Vec::new(),
-    }
-}
-
 /// The names that both sides have among the backends of a RouteGroup.
 struct Sides {
     stable: String,
     canary: String,
 }
 
-fn sides(object: &Value, split: &Split) -> Part<Sides> {
-    let backends = part(object, &["spec", "backends"]).unwrap_or(&Value::Null);
-    let Value::Array(list) = backends else {
-        return Err(Wrong::found("spec.backends", "a list", backends));
-    };
+fn sides(object: &Value, split: &Split, at: &Place<'_>) -> Result<Sides, RouteError> {
+    let list = edit::list(object, &BACKENDS, at)?;
     let named = |service: &str| {
         let backend = list
             .iter()
-            .find(|backend| text(backend, &["serviceName"]) == Some(service));
+            .find(|backend| edit::text(backend, &["serviceName"]) == Some(service));
         backend
-            .and_then(|backend| text(backend, &["name"]))
+            .and_then(|backend| edit::text(backend, &["name"]))
             .map(str::to_owned)
     };
-    let stable = named(&split.stable.service).ok_or_else(|| {
-        let expected = format!(
-            "expected one with the Service {}, found none",
-            split.stable.service
-        );
-        Wrong::at("spec.backends", expected)
+    let service = &split.stable.service;
+    let stable = named(service).ok_or_else(|| {
+        at.keys(&BACKENDS).refused(&format!(
+            "expected one with the Service {service}, found none"
+        ))
     })?;
     let canary = named(&split.canary.service);
     let canary = canary.unwrap_or_else(|| split.canary.service.clone());
     Ok(Sides { stable, canary })
 }
 
-/// Returns a RouteGroup as it should be; a split of nothing stands for the user's own.
-fn group(object: &Value, split: &Split, wanted: Option<&Split>) -> Part<Value> {
-    let names = sides(object, split)?;
-    let (mut next, before) = strip(object, &group_forms(object, &names), &split.release)?;
-    if before.more.contains_key(BACKEND)
-        && let Some(Value::Array(list)) = part_mut(&mut next, &["spec", "backends"])
-    {
-        list.retain(|backend| text(backend, &["name"]) != Some(&names.canary));
-    }
-    let forms = group_forms(&next, &names);
-    let Some(wanted) = wanted else {
-        return rest(next, &forms);
+fn group_desired(
+    target: &ObjectRef,
+    split: &Split,
+    object: &Value,
+) -> Result<Vec<Change>, RouteError> {
+    let at = Place::of(target);
+    let names = match sides(object, split, &at) {
+        // Where all is to go to stable there is nothing to be done without it.
+        Err(_) if split.traffic.is_stable_only() => return Ok(Vec::new()),
+        names => names?,
     };
-    let has_routes = part(&next, &["spec", "routes"])
+    let has_routes = edit::get(object, &["spec", "routes"])
         .and_then(Value::as_array)
         .is_some_and(|routes| !routes.is_empty());
-    if !has_routes && !wanted.canary_routes().is_empty() {
-        return Err(Wrong::at(
-            "spec.routes",
-            "expected routes to put header rules beside, found none",
-        ));
+    if !has_routes && !split.canary_routes().is_empty() {
+        return Err(at
+            .keys(&["spec", "routes"])
+            .refused("expected routes to put header rules beside, found none"));
     }
-    let mut before = apply(&mut next, &forms, wanted)?;
-    if let Some(Value::Array(list)) = part_mut(&mut next, &["spec", "backends"])
-        && !list
-            .iter()
-            .any(|backend| text(backend, &["name"]) == Some(&names.canary))
-    {
-        let stable = list
-            .iter()
-            .position(|backend| text(backend, &["name"]) == Some(&names.stable));
-        let mut canary = stable
-            .and_then(|at| list.get(at))
-            .cloned()
-            .unwrap_or_default();
-        *entry(&mut canary, "spec.backends[]", "name", Value::Null)? = json!(names.canary);
-        *entry(&mut canary, "spec.backends[]", "serviceName", Value::Null)? =
-            json!(split.canary.service);
-        list.push(canary);
-        before.more.insert(BACKEND.to_owned(), json!(true));
+    let before = Memory::of(object, split);
+    let mut next = object.clone();
+    let edit = edit(target, object, &names, split)?;
+    let mut memory = edit.apply(&mut next, split, &before)?;
+    let list = edit::list_mut(&mut next, &BACKENDS, &at)?;
+    let place = |name: &str| {
+        let mut list = list.iter();
+        list.position(|backend| edit::text(backend, &["name"]) == Some(name))
+    };
+    match (place(&names.stable), place(&names.canary)) {
+        (_, Some(_)) if before.more.contains_key(BACKEND) => {
+            memory.more.insert(BACKEND.to_owned(), json!(true));
+        }
+        (Some(stable), None) => {
+            let mut canary = list.get(stable).cloned().unwrap_or_default();
+            let at = at.keys(&BACKENDS);
+            edit::set(&mut canary, &["name"], json!(names.canary), &at)?;
+            let service = json!(split.canary.service);
+            edit::set(&mut canary, &["serviceName"], service, &at)?;
+            list.push(canary);
+            memory.more.insert(BACKEND.to_owned(), json!(true));
+        }
+        (_, Some(_)) | (None, None) => {}
     }
-    before.keep(&mut next, &split.release)?;
-    Ok(next)
+    memory.change(target, split, object, next)
 }
 
-fn group_forms<'a>(object: &Value, sides: &Sides) -> Vec<Form<'a>> {
-    let defaults = part(object, &["spec", "defaultBackends"]).cloned();
+fn group_cleared(
+    target: &ObjectRef,
+    split: &Split,
+    object: &Value,
+) -> Result<Vec<Change>, RouteError> {
+    let at = Place::of(target);
+    let names = sides(object, split, &at)?;
+    let before = Memory::of(object, split);
+    let mut next = object.clone();
+    edit(target, object, &names, split)?.clear(&mut next, &before)?;
+    if before.more.contains_key(BACKEND) {
+        let list = edit::list_mut(&mut next, &BACKENDS, &at)?;
+        list.retain(|backend| edit::text(backend, &["name"]) != Some(&names.canary));
+    }
+    Memory::default().keep(&mut next, split, &at)?;
+    Ok(edit::change(target, object, next))
+}
+
+fn edit<'a>(
+    target: &ObjectRef,
+    object: &Value,
+    sides: &Sides,
+    split: &Split,
+) -> Result<Edit<'a>, RouteError> {
+    let at = Place::of(target);
+    let backends: &[&str] = &["spec", "defaultBackends"];
     let form = |rules, backends, head, single| Form {
+        router: &CAPABILITIES,
         rules,
         backends,
         members: members(sides),
@@ -230,8 +232,15 @@ fn group_forms<'a>(object: &Value, sides: &Sides) -> Vec<Form<'a>> {
     };
     let head = Head {
         mark: "predicates",
-        add: Box::new(|rule, route, _| add_head(rule, route)),
+        add: Box::new(|rule, route, _, at| add_head(rule, route, at)),
     };
+    let split_default = form(&[], backends, None, None);
+    let before = Memory::of(object, split);
+    let defaults = match before.lists.get(at.path()) {
+        known @ Some(_) => rules::cleared(&split_default, &[object.clone()], known, &at)?.pop(),
+        None => Some(object.clone()),
+    };
+    let defaults = defaults.and_then(|object| edit::get(&object, backends).cloned());
     // A route without backends has the default ones: it is given a copy of them, in which it is split.
     let single = Single {
         open: Box::new(move |rule| match (rule.as_object_mut(), &defaults) {
@@ -242,22 +251,23 @@ fn group_forms<'a>(object: &Value, sides: &Sides) -> Vec<Form<'a>> {
             _ => false,
         }),
         close: Box::new(|rule| {
-            remove(rule, "backends");
+            edit::remove(rule, "backends");
         }),
     };
-    vec![
-        form(&[], &["spec", "defaultBackends"], None, None),
-        form(&["spec", "routes"], &["backends"], Some(head), Some(single)),
-    ]
+    let routes = form(&["spec", "routes"], &["backends"], Some(head), Some(single));
+    Ok(Edit {
+        target: target.clone(),
+        forms: vec![split_default, routes],
+    })
 }
 
 fn members<'a>(sides: &Sides) -> Members<'a> {
     let canary = sides.canary.clone();
     Members {
         weight: "weight",
-        unset: Unset::NoneUnlessAll,
-        scale: Scale::Free(LARGEST),
-        name: Box::new(|member| text(member, &["backendName"]).map(str::to_owned)),
+        numbers: Numbers::Free,
+        absent: Absent::NoneUnlessAll,
+        name: Box::new(|member| edit::text(member, &["backendName"]).map(str::to_owned)),
         rename: Box::new(move |member| {
             if let Some(name) = member.get_mut("backendName") {
                 *name = json!(canary);
@@ -268,15 +278,8 @@ fn members<'a>(sides: &Sides) -> Members<'a> {
     }
 }
 
-fn add_head(rule: &mut Value, route: &HeaderRoute) -> Part<()> {
-    let predicates = entry(rule, "spec.routes[]", "predicates", json!([]))?;
-    let Value::Array(list) = predicates else {
-        return Err(Wrong::found(
-            "spec.routes[].predicates",
-            "a list",
-            predicates,
-        ));
-    };
+fn add_head(rule: &mut Value, route: &HeaderRoute, at: &Place<'_>) -> Result<(), RouteError> {
+    let list = edit::list_mut(rule, &["predicates"], at)?;
     list.extend(route.matches.iter().map(|wanted| json!(predicate(wanted))));
     Ok(())
 }
@@ -284,7 +287,7 @@ fn add_head(rule: &mut Value, route: &HeaderRoute) -> Part<()> {
 fn predicate(wanted: &HeaderMatch) -> String {
     let (name, value) = match &wanted.value {
         ValueMatch::Exact(value) => ("Header", value.clone()),
-        ValueMatch::Prefix(value) => ("HeaderRegexp", format!("^{}", quoted(value))),
+        ValueMatch::Prefix(value) => ("HeaderRegexp", format!("^{}", literally(value))),
         ValueMatch::Regex(value) => ("HeaderRegexp", format!("^(?:{value})$")),
         ValueMatch::Present => ("HeaderRegexp", ".*".to_owned()),
     };

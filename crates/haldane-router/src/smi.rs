@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use crate::{
     before,
     edit::{self, Place},
-    object::{Change, Kind, ObjectRef, Objects},
+    kinds::TRAFFIC_SPLIT,
+    object::{Change, ObjectRef, Objects},
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
     rules,
     split::Split,
@@ -21,14 +22,6 @@ type Result<T> = std::result::Result<T, RouteError>;
 
 /// The name for people.
 const NAME: &str = "SMI";
-
-/// A TrafficSplit.
-pub static TRAFFIC_SPLIT: Kind = Kind {
-    group: "split.smi-spec.io",
-    kind: "TrafficSplit",
-    plural: "trafficsplits",
-    versions: &["v1alpha4", "v1alpha3", "v1alpha2", "v1alpha1"],
-};
 
 /// A TrafficSplit of the Service Mesh Interface with the stable Service among its backends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -62,7 +55,7 @@ impl Router for Smi {
         let at = Place::of(&target);
         let present = edit::object(objects, &target)?;
         let backends = edit::list(present, &["spec", "backends"], &at)?;
-        let before: Option<Record> = before::read(present, &split.release, &at)?;
+        let before: Option<Record> = before::read(present, &split.release);
         let form = Backends::of(split, present);
         let place = at.keys(&["spec", "backends"]);
         let weight = split.traffic.weight;
@@ -91,7 +84,7 @@ impl Router for Smi {
             return Ok(Vec::new());
         };
         let backends = edit::list(present, &["spec", "backends"], &at)?;
-        let before: Option<Record> = before::read(present, &split.release, &at)?;
+        let before: Option<Record> = before::read(present, &split.release);
         let form = Backends::of(split, present);
         let place = at.keys(&["spec", "backends"]);
         let wanted = weighted::restore(&form, &backends, before.as_ref(), &place)?;
@@ -178,7 +171,6 @@ impl Entries for Backends<'_> {
 
     fn scale(&self) -> Scale {
         Scale {
-            router: NAME,
             absent: Absent::AllIfAlone,
             totals: if self.has_quantities {
                 &[100_000, 10_000_000]
@@ -186,6 +178,7 @@ impl Entries for Backends<'_> {
                 &[100, 10_000]
             },
             max: u64::from(i32::MAX.unsigned_abs()),
+            alone: None,
         }
     }
 

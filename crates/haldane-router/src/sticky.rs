@@ -7,7 +7,7 @@ use haldane_core::plan::{HeaderMatch, HeaderRoute, ValueMatch};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{gateway::literally, split::Split};
+use crate::{pattern::literally, split::Split};
 
 /// Keeps who got the canary there, by a cookie, as long as the canary has weight.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

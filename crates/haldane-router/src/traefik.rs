@@ -9,28 +9,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    forms::{Before, Edit, Form, Head, apply, rest, strip},
-    object::{Change, Kind, ObjectRef, Objects},
+    edit::{self, Place},
+    forms::{Edit, Form, Head, Members, Memory, Numbers},
+    kinds::{INGRESS_ROUTE, TRAEFIK_SERVICE},
+    object::{Change, ObjectRef, Objects},
+    pattern::literally,
     route::{Accepted, Capabilities, Proof, RouteError, Router, Seen},
-    shape::{Part, Wrong, entry, find, part, part_mut, quoted, remove, text},
-    shares::{LARGEST, Members, Scale, Unset},
     split::Split,
-};
-
-/// Traefik's TraefikService.
-pub const TRAEFIK_SERVICE: Kind = Kind {
-    group: "traefik.io",
-    kind: "TraefikService",
-    plural: "traefikservices",
-    versions: &["v1alpha1"],
-};
-
-/// Traefik's IngressRoute.
-pub const INGRESS_ROUTE: Kind = Kind {
-    group: "traefik.io",
-    kind: "IngressRoute",
-    plural: "ingressroutes",
-    versions: &["v1alpha1"],
+    weighted::{Absent, Entries, Side},
 };
 
 /// Splits the requests of Traefik; at least `service` or `ingressRoute` is named.
@@ -70,6 +56,7 @@ impl Traefik {
     fn service_edit(&self, split: &Split) -> Option<Edit<'_>> {
         let target = TRAEFIK_SERVICE.named(&split.namespace, self.service.as_ref()?);
         let form = Form {
+            router: &CAPABILITIES,
             rules: &[],
             backends: &["spec", "weighted", "services"],
             members: members(split),
@@ -80,8 +67,6 @@ impl Traefik {
             single: None,
         };
         Some(Edit {
-            router: CAPABILITIES.name,
-            release: split.release.clone(),
             target,
             forms: vec![form],
         })
@@ -102,9 +87,10 @@ impl Traefik {
         }
         let head = Head {
             mark: "match",
-            add: Box::new(|rule, route, _| add_head(rule, route)),
+            add: Box::new(|rule, route, _, at| add_head(rule, route, at)),
         };
         let form = Form {
+            router: &CAPABILITIES,
             rules: &["spec", "routes"],
             backends: &["services"],
             members,
@@ -115,8 +101,6 @@ impl Traefik {
             single: None,
         };
         Some(Edit {
-            router: CAPABILITIES.name,
-            release: split.release.clone(),
             target,
             forms: vec![form],
         })
@@ -125,40 +109,45 @@ impl Traefik {
     /// Returns the port of the stable Service, as the weighted services have it.
     fn port(&self, split: &Split, objects: &Objects) -> Option<Value> {
         let target = TRAEFIK_SERVICE.named(&split.namespace, self.service.as_ref()?);
-        let list = part(objects.get(&target)?, &["spec", "weighted", "services"])?.as_array()?;
+        let list =
+            edit::get(objects.get(&target)?, &["spec", "weighted", "services"])?.as_array()?;
         let members = members(split);
-        members.stable_member(list)?.get("port").cloned()
+        let mut list = list.iter();
+        let stable = list.find(|member| members.side(member) == Side::Stable)?;
+        stable.get("port").cloned()
     }
 
-    /// Returns the TraefikService as it should be; a split of nothing stands for the user's own.
-    fn service_value(
+    /// Returns what must change in the TraefikService; a split of nothing stands for the user's own.
+    fn service_changes(
         &self,
-        edit: &Edit<'_>,
-        object: &Value,
+        split: &Split,
         wanted: Option<&Split>,
-    ) -> Part<Value> {
-        let (mut next, before) = strip(object, &edit.forms, &edit.release)?;
+        object: &Value,
+        edit: &Edit<'_>,
+    ) -> Result<Vec<Change>, RouteError> {
+        let at = Place::of(&edit.target);
+        let before = Memory::of(object, split);
+        let mut next = object.clone();
         let weighted = ["spec", "weighted"];
         if let (Some(cookie), Some(weighted)) =
-            (before.more.get(STICKY), part_mut(&mut next, &weighted))
-            && part(weighted, &["sticky", "cookie", "name"]) == Some(cookie)
+            (before.more.get(STICKY), edit::get_mut(&mut next, &weighted))
+            && edit::get(weighted, &["sticky", "cookie", "name"]) == Some(cookie)
         {
-            remove(weighted, "sticky");
+            edit::remove(weighted, "sticky");
         }
         let Some(split) = wanted else {
-            return rest(next, &edit.forms);
+            edit.clear(&mut next, &before)?;
+            Memory::default().keep(&mut next, split, &at)?;
+            return Ok(edit::change(&edit.target, object, next));
         };
-        let mut before = apply(&mut next, &edit.forms, &only_weight(split))?;
-        if let (Some(cookie), Some(weighted)) =
-            (&self.sticky_cookie, part_mut(&mut next, &weighted))
-            && weighted.get("sticky").is_none()
-        {
+        let mut memory = edit.apply(&mut next, &only_weight(split), &before)?;
+        let is_free = edit::get(&next, &weighted).is_some_and(|all| all.get("sticky").is_none());
+        if let Some(cookie) = self.sticky_cookie.as_ref().filter(|_| is_free) {
             let sticky = json!({ "cookie": { "name": cookie, "httpOnly": true } });
-            entry(weighted, "spec.weighted", "sticky", sticky)?;
-            before.more.insert(STICKY.to_owned(), json!(cookie));
+            edit::set(&mut next, &["spec", "weighted", "sticky"], sticky, &at)?;
+            memory.more.insert(STICKY.to_owned(), json!(cookie));
         }
-        before.keep(&mut next, &split.release)?;
-        Ok(next)
+        memory.change(&edit.target, split, object, next)
     }
 
     fn mirror_changes(
@@ -171,26 +160,17 @@ impl Traefik {
             return Ok(Vec::new());
         };
         let target = TRAEFIK_SERVICE.named(&split.namespace, name);
-        let object = match find(objects, &target) {
+        let object = match edit::object(objects, &target) {
             Err(_) if share_bps == 0 => return Ok(Vec::new()),
             found => found?,
         };
-        let next = mirrored(object, split, share_bps, self.port(split, objects))
-            .map_err(|wrong| wrong.of(CAPABILITIES.name, &target))?;
-        Ok(if next == *object {
-            Vec::new()
-        } else {
-            vec![Change::Put(target, next)]
-        })
+        let port = self.port(split, objects);
+        let next = mirrored(object, split, share_bps, port, &Place::of(&target))?;
+        Ok(edit::change(&target, object, next))
     }
 
     fn check(&self, split: &Split) -> Result<(), RouteError> {
-        let cannot = |what: &str| {
-            Err(RouteError::Cannot {
-                router: CAPABILITIES.name,
-                what: what.to_owned(),
-            })
-        };
+        let cannot = |what: &str| Err(CAPABILITIES.cannot(what));
         if self.service.is_none() && self.ingress_route.is_none() {
             return cannot("split without a `service` or an `ingressRoute`");
         }
@@ -221,13 +201,15 @@ impl Router for Traefik {
         self.check(split)?;
         let mut changes = Vec::new();
         if let Some(edit) = self.service_edit(split) {
-            let object = find(objects, &edit.target)?;
-            let next = edit.told(self.service_value(&edit, object, Some(split)))?;
-            changes.extend(edit.change(object, next));
+            let object = edit::object(objects, &edit.target)?;
+            changes.extend(self.service_changes(split, Some(split), object, &edit)?);
         }
         if let Some(edit) = self.route_edit(split, objects) {
-            let split = without_mirror(split);
-            changes.extend(edit.desired(&split, objects)?);
+            match edit.desired(&without_mirror(split), objects) {
+                // Where all is to go to stable, what is missing is no reason to leave others to the canary.
+                Err(_) if split.traffic.is_stable_only() && self.service.is_some() => {}
+                more => changes.extend(more?),
+            }
         }
         changes.extend(self.mirror_changes(split, objects, split.traffic.mirror.as_bps())?);
         Ok(changes)
@@ -238,11 +220,10 @@ impl Router for Traefik {
         if let Some(edit) = self.service_edit(split)
             && let Some(object) = objects.get(&edit.target)
         {
-            let next = edit.told(self.service_value(&edit, object, None))?;
-            changes.extend(edit.change(object, next));
+            changes.extend(self.service_changes(split, None, object, &edit)?);
         }
         if let Some(edit) = self.route_edit(split, objects) {
-            changes.extend(edit.cleared(objects)?);
+            changes.extend(edit.cleared(split, objects)?);
         }
         changes.extend(self.mirror_changes(split, objects, 0)?);
         Ok(changes)
@@ -270,12 +251,12 @@ fn members(split: &Split) -> Members<'static> {
     let (canary, namespace) = (split.canary.service.clone(), split.namespace.clone());
     Members {
         weight: "weight",
-        unset: Unset::Is(1),
-        scale: Scale::Free(LARGEST),
+        numbers: Numbers::Free,
+        absent: Absent::Is(1),
         name: Box::new(move |member| {
-            let name = text(member, &["name"])?;
-            let home = text(member, &["namespace"]).filter(|home| *home != namespace);
-            Some(match (text(member, &["kind"]), home) {
+            let name = edit::text(member, &["name"])?;
+            let home = edit::text(member, &["namespace"]).filter(|home| *home != namespace);
+            Some(match (edit::text(member, &["kind"]), home) {
                 (Some(kind), Some(home)) => format!("{kind}/{home}/{name}"),
                 (None, Some(home)) => format!("{home}/{name}"),
                 (None | Some("Service"), None) => name.to_owned(),
@@ -305,35 +286,33 @@ fn only_weight(split: &Split) -> Split {
     split
 }
 
-fn add_head(rule: &mut Value, route: &HeaderRoute) -> Part<()> {
-    let is_old = text(rule, &["syntax"]) == Some("v2");
-    let Some(own) = text(rule, &["match"]).map(str::to_owned) else {
-        let found = rule.get("match").unwrap_or(&Value::Null);
-        return Err(Wrong::found("spec.routes[].match", "a text", found));
+fn add_head(rule: &mut Value, route: &HeaderRoute, at: &Place<'_>) -> Result<(), RouteError> {
+    let is_old = edit::text(rule, &["syntax"]) == Some("v2");
+    let Some(own) = edit::text(rule, &["match"]) else {
+        return Err(at.key("match").wrong("a text", rule.get("match")));
     };
     let mut rules = vec![format!("({own})")];
     for wanted in &route.matches {
         rules.push(header_rule(wanted, is_old)?);
     }
-    *entry(rule, "spec.routes[]", "match", Value::Null)? = json!(rules.join(" && "));
+    edit::set(rule, &["match"], json!(rules.join(" && ")), at)?;
     // Without a priority of its own the longer rule comes first.
-    if let Some(priority) = rule.get("priority").and_then(Value::as_i64)
-        && priority != 0
-    {
-        *entry(rule, "spec.routes[]", "priority", Value::Null)? = json!(priority.saturating_add(1));
+    let priority = rule.get("priority").and_then(Value::as_i64);
+    if let Some(priority) = priority.filter(|priority| *priority != 0) {
+        edit::set(rule, &["priority"], json!(priority.saturating_add(1)), at)?;
     }
     Ok(())
 }
 
-fn header_rule(wanted: &HeaderMatch, is_old: bool) -> Part<String> {
+fn header_rule(wanted: &HeaderMatch, is_old: bool) -> Result<String, RouteError> {
     let (is_exact, value) = match &wanted.value {
         ValueMatch::Exact(value) => (true, value.clone()),
-        ValueMatch::Prefix(value) => (false, format!("^{}", quoted(value))),
+        ValueMatch::Prefix(value) => (false, format!("^{}", literally(value))),
         ValueMatch::Regex(value) => (false, format!("^(?:{value})$")),
         ValueMatch::Present => (false, ".*".to_owned()),
     };
     if value.contains('`') || wanted.header.contains('`') {
-        return Err(Wrong::Cannot("match a header with a back quote".to_owned()));
+        return Err(CAPABILITIES.cannot("match a header with a back quote"));
     }
     let matcher = match (is_exact, is_old) {
         (true, false) => "Header",
@@ -345,51 +324,51 @@ fn header_rule(wanted: &HeaderMatch, is_old: bool) -> Part<String> {
 }
 
 /// Returns a TraefikService with the canary as a mirror for a share, or without it.
-fn mirrored(object: &Value, split: &Split, share_bps: u16, port: Option<Value>) -> Part<Value> {
+fn mirrored(
+    object: &Value,
+    split: &Split,
+    share_bps: u16,
+    port: Option<Value>,
+    at: &Place<'_>,
+) -> Result<Value, RouteError> {
     let mut next = object.clone();
-    let before = Before::of(object, &split.release);
-    Before::default().keep(&mut next, &split.release)?;
+    let before = Memory::of(object, split);
+    let mut memory = Memory::default();
     let canary = json!(split.canary.service);
-    if let (Some(was), Some(mirroring)) = (
-        before.more.get(MIRRORS),
-        part_mut(&mut next, &["spec", "mirroring"]),
-    ) && let Some(Value::Array(list)) = mirroring.get_mut("mirrors")
+    let keys = ["spec", "mirroring"];
+    if let (Some(was), Some(mirroring)) =
+        (before.more.get(MIRRORS), edit::get_mut(&mut next, &keys))
+        && let Some(Value::Array(list)) = mirroring.get_mut("mirrors")
     {
         list.retain(|mirror| mirror.get("name") != Some(&canary));
         if list.is_empty() && *was == json!("none") {
-            remove(mirroring, "mirrors");
+            edit::remove(mirroring, "mirrors");
         }
     }
     if share_bps == 0 {
+        memory.keep(&mut next, split, at)?;
         return Ok(next);
     }
-    let Some(mirroring) = part_mut(&mut next, &["spec", "mirroring"]) else {
-        return Err(Wrong::at(
-            "spec.mirroring",
-            "expected a mapping, found nothing",
-        ));
+    let Some(mirroring) = edit::get_mut(&mut next, &keys) else {
+        return Err(at.keys(&keys).wrong("a map", None));
     };
-    let own = (text(mirroring, &["name"]) == Some(split.stable.service.as_str()))
+    let at_mirroring = at.keys(&keys);
+    let own = (edit::text(mirroring, &["name"]) == Some(split.stable.service.as_str()))
         .then(|| mirroring.get("port").cloned())
         .flatten();
     let percent = share_bps.saturating_add(50).div_euclid(100).clamp(1, 100);
     let mut mirror = json!({ "name": canary, "percent": percent });
     if let Some(port) = own.or(port) {
-        entry(&mut mirror, "", "port", port)?;
+        edit::set(&mut mirror, &["port"], port, &at_mirroring)?;
     }
     let was = if mirroring.get("mirrors").is_none() {
         "none"
     } else {
         "some"
     };
-    let mirrors = entry(mirroring, "spec.mirroring", "mirrors", json!([]))?;
-    let Value::Array(list) = mirrors else {
-        return Err(Wrong::found("spec.mirroring.mirrors", "a list", mirrors));
-    };
-    list.push(mirror);
-    let mut before = Before::default();
-    before.more.insert(MIRRORS.to_owned(), json!(was));
-    before.keep(&mut next, &split.release)?;
+    edit::list_mut(mirroring, &["mirrors"], &at_mirroring)?.push(mirror);
+    memory.more.insert(MIRRORS.to_owned(), json!(was));
+    memory.keep(&mut next, split, at)?;
     Ok(next)
 }
 

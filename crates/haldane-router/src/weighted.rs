@@ -28,6 +28,8 @@ pub(crate) enum Side {
     Canary,
     /// Somebody else.
     Other,
+    /// Nobody: it takes no part in the split, as a mirror does.
+    Aside,
 }
 
 /// How the entries of a router's lists look.
@@ -44,6 +46,16 @@ pub(crate) trait Entries {
     /// Returns what the weights mean.
     fn scale(&self) -> Scale;
 
+    /// Returns the member with the weight.
+    fn weight_key(&self) -> &'static str {
+        "weight"
+    }
+
+    /// Returns what a weight has to be, in words.
+    fn weight_words(&self) -> &'static str {
+        "a weight that is a whole number"
+    }
+
     /// Returns the weight that this value is, if it is one.
     fn read(&self, weight: &Value) -> Option<u64> {
         weight.as_u64()
@@ -58,23 +70,25 @@ pub(crate) trait Entries {
 /// What the weights of a list mean.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {
-    /// The router's name.
-    pub(crate) router: &'static str,
     /// What counts where no weight is given.
     pub(crate) absent: Absent,
-    /// What stable and canary together may weigh if they are alone, best first.
+    /// What stable and canary together may weigh if they are alone, best first; none if what they have may not change.
     pub(crate) totals: &'static [u64],
     /// The largest weight.
     pub(crate) max: u64,
+    /// The weight of an entry that is alone in a list of ours; none is written if there is none.
+    pub(crate) alone: Option<u64>,
 }
 
 /// What counts where no weight is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Absent {
-    /// One.
-    One,
+    /// This.
+    Is(u64),
     /// Nothing; but an entry that is alone gets all, whatever its weight.
     AllIfAlone,
+    /// Nothing; but if no entry has any weight all have the same.
+    NoneUnlessAll,
 }
 
 /// What a list was before.
@@ -105,16 +119,6 @@ struct Weighted {
     weights: Vec<u64>,
 }
 
-impl Scale {
-    /// Returns the usual weight of an entry that is alone.
-    pub(crate) fn alone(&self) -> u64 {
-        match self.absent {
-            Absent::One => 1,
-            Absent::AllIfAlone => self.totals.first().copied().unwrap_or(1),
-        }
-    }
-}
-
 impl Record {
     /// Returns the record of a list of which is known only that the canary was added to it.
     pub(crate) const fn of_unknown() -> Self {
@@ -129,7 +133,11 @@ impl Record {
         let mut was: Vec<&str> = self.was.iter().map(|(id, _)| id.as_str()).collect();
         let mut ids: Vec<String> = entries
             .iter()
-            .filter(|entry| !(self.added && form.side(entry) == Side::Canary))
+            .filter(|entry| match form.side(entry) {
+                Side::Canary => !self.added,
+                Side::Stable | Side::Other => true,
+                Side::Aside => false,
+            })
             .map(|entry| form.id(entry))
             .collect();
         was.sort_unstable();
@@ -159,24 +167,24 @@ pub(crate) fn split(
     let canary = now.canary.unwrap_or_else(|| now.stable.saturating_add(1));
     if let Some(stable) = entries.get(now.stable).cloned() {
         let mut ours = form.canary_like(&stable);
-        edit::remove(&mut ours, "weight");
+        edit::remove(&mut ours, form.weight_key());
         match entries.get_mut(canary).filter(|_| now.canary.is_some()) {
             Some(present) => {
                 if record.added {
-                    keep_weight(present, &mut ours);
+                    keep_weight(form.weight_key(), present, &mut ours);
                     *present = ours;
                 }
             }
             None => {
-                let none = form.write(0, stable.get("weight"));
-                edit::set(&mut ours, &["weight"], none, at)?;
+                let none = form.write(0, stable.get(form.weight_key()));
+                edit::set(&mut ours, &[form.weight_key()], none, at)?;
                 entries.insert(canary, ours);
                 weights.insert(canary, 0);
             }
         }
     }
     // The canary stands right behind stable where it is new, so stable's index stays.
-    let wanted = divided(&form.scale(), &weights, (now.stable, canary), weight)?;
+    let wanted = divided(&form.scale(), &weights, (now.stable, canary), weight, at)?;
     write(form, &mut entries, &wanted, at)?;
     Ok(Some((entries, record)))
 }
@@ -191,19 +199,10 @@ pub(crate) fn restore(
     let Some(now) = weighted(form, entries, at)? else {
         return Ok(without_ours(form, entries, record));
     };
-    let Some(canary) = now.canary else {
+    if now.canary.is_none() {
         return Ok(entries.to_vec());
-    };
-    let pot = at_index(&now.weights, now.stable).saturating_add(at_index(&now.weights, canary));
-    let mut entries = entries.to_vec();
-    let mut wanted = now.weights;
-    set_index(&mut wanted, now.stable, pot);
-    set_index(&mut wanted, canary, 0);
-    let is_ours = record.is_some_and(|record| record.added);
-    if is_ours {
-        entries.remove(canary);
-        wanted.remove(canary);
     }
+    let (mut entries, wanted) = merged(entries, &now, record);
     let before = match record {
         Some(record) => put_back(form, &entries, &wanted, record, at)?,
         None => None,
@@ -213,6 +212,36 @@ pub(crate) fn restore(
     }
     write(form, &mut entries, &wanted, at)?;
     Ok(entries)
+}
+
+/// Whether a list still says what was written to it when this was recorded, but for what stable and canary have of it.
+pub(crate) fn is_as_left(
+    form: &dyn Entries,
+    entries: &[Value],
+    record: &Record,
+    at: &Place<'_>,
+) -> bool {
+    let Ok(Some(now)) = weighted(form, entries, at) else {
+        return false;
+    };
+    let (entries, wanted) = merged(entries, &now, Some(record));
+    put_back(form, &entries, &wanted, record, at).is_ok_and(|before| before.is_some())
+}
+
+/// Returns the list with all that both have for stable, without a canary that was added.
+fn merged(entries: &[Value], now: &Weighted, record: Option<&Record>) -> (Vec<Value>, Vec<u64>) {
+    let mut entries = entries.to_vec();
+    let mut wanted = now.weights.clone();
+    if let Some(canary) = now.canary {
+        let pot = at_index(&wanted, now.stable).saturating_add(at_index(&wanted, canary));
+        set_index(&mut wanted, now.stable, pot);
+        set_index(&mut wanted, canary, 0);
+        if record.is_some_and(|record| record.added) {
+            entries.remove(canary);
+            wanted.remove(canary);
+        }
+    }
+    (entries, wanted)
 }
 
 /// Returns what the canary gets.
@@ -277,14 +306,13 @@ fn weighted(form: &dyn Entries, entries: &[Value], at: &Place<'_>) -> Result<Opt
     let Some(stable) = stable else {
         return Ok(None);
     };
-    let scale = form.scale();
+    let alike = alike(form, entries);
     let weights = (0..)
         .zip(entries)
         .map(|(index, entry)| {
-            let raw = entry.get("weight");
-            counted(form, &scale, raw, entries.len()).ok_or_else(|| {
-                let place = at.item(index).key("weight");
-                place.wrong("a weight that is a whole number", raw)
+            counted(form, entry, alike).ok_or_else(|| {
+                let place = at.item(index).key(form.weight_key());
+                place.wrong(form.weight_words(), entry.get(form.weight_key()))
             })
         })
         .collect::<Result<Vec<u64>>>()?;
@@ -295,32 +323,54 @@ fn weighted(form: &dyn Entries, entries: &[Value], at: &Place<'_>) -> Result<Opt
     }))
 }
 
-/// Returns what a weight counts in a list of this many.
-fn counted(form: &dyn Entries, scale: &Scale, raw: Option<&Value>, count: usize) -> Option<u64> {
-    let given = match raw {
+/// Returns what each entry counts where this does not depend on its own weight.
+fn alike(form: &dyn Entries, entries: &[Value]) -> Option<u64> {
+    let scale = form.scale();
+    let is_none = |entry: &&Value| match entry.get(form.weight_key()) {
+        None | Some(Value::Null) => true,
+        Some(raw) => form.read(raw) == Some(0),
+    };
+    let mut partners = entries
+        .iter()
+        .filter(|entry| form.side(entry) != Side::Aside);
+    let is_so = match scale.absent {
+        Absent::Is(_) => false,
+        Absent::AllIfAlone => partners.count() == 1,
+        Absent::NoneUnlessAll => partners.all(|entry| is_none(&entry)),
+    };
+    is_so.then(|| scale.totals.first().copied().unwrap_or(1))
+}
+
+/// Returns what an entry counts in its list.
+fn counted(form: &dyn Entries, entry: &Value, alike: Option<u64>) -> Option<u64> {
+    if form.side(entry) == Side::Aside {
+        return Some(0);
+    }
+    let given = match entry.get(form.weight_key()) {
         None | Some(Value::Null) => None,
         Some(raw) => Some(form.read(raw)?),
     };
-    Some(match scale.absent {
-        Absent::One => given.unwrap_or(1),
-        Absent::AllIfAlone if count == 1 => scale.alone(),
-        Absent::AllIfAlone => given.unwrap_or(0),
-    })
+    let absent = match form.scale().absent {
+        Absent::Is(weight) => weight,
+        Absent::AllIfAlone | Absent::NoneUnlessAll => 0,
+    };
+    Some(alike.or(given).unwrap_or(absent))
 }
 
 fn recorded(form: &dyn Entries, entries: &[Value], added: bool) -> Record {
     Record {
         was: entries
             .iter()
-            .map(|entry| (form.id(entry), entry.get("weight").cloned()))
+            .filter(|entry| form.side(entry) != Side::Aside)
+            .map(|entry| (form.id(entry), entry.get(form.weight_key()).cloned()))
             .collect(),
         added,
     }
 }
 
-fn keep_weight(from: &Value, to: &mut Value) {
-    if let (Some(weight), Some(members)) = (from.get("weight"), to.as_object_mut()) {
-        members.insert("weight".to_owned(), weight.clone());
+fn keep_weight(key: &str, from: &Value, to: &mut Value) {
+    if let (Some(weight), Some(members)) = (from.get(key), to.as_object_mut()) {
+        members.insert(key.to_owned(), weight.clone());
     }
 }
 
@@ -330,6 +380,7 @@ fn divided(
     weights: &[u64],
     (stable, canary): (usize, usize),
     weight: Weight,
+    at: &Place<'_>,
 ) -> Result<Vec<u64>> {
     let pot = at_index(weights, stable).saturating_add(at_index(weights, canary));
     let others = (0..)
@@ -339,7 +390,7 @@ fn divided(
     let largest = others.max().unwrap_or(0);
     let is_exact =
         |pot: u64| (u128::from(pot) * u128::from(weight.as_bps())) % u128::from(FULL) == 0;
-    let (factor, pot) = if pot == 0 || is_exact(pot) {
+    let (factor, pot) = if pot == 0 || is_exact(pot) || scale.totals.is_empty() {
         (1, pot)
     } else if largest == 0 {
         let last = scale.totals.last().copied().unwrap_or(FULL);
@@ -352,12 +403,9 @@ fn divided(
     };
     let canarys = part(weight, pot);
     if pot == 1 && !weight.is_zero() && !weight.is_full() {
-        return Err(RouteError::Cannot {
-            router: scale.router,
-            what: format!(
-                "split a weight of 1 beside one of {largest}; make both smaller or equal"
-            ),
-        });
+        return Err(at.refused(&format!(
+            "expected a share of stable that can be divided by {weight}, found {pot} beside {largest}"
+        )));
     }
     Ok((0..)
         .zip(weights)
@@ -375,18 +423,22 @@ fn divided(
 
 /// Writes the weights that do not count so already.
 fn write(form: &dyn Entries, entries: &mut [Value], wanted: &[u64], at: &Place<'_>) -> Result<()> {
-    let scale = form.scale();
-    let count = entries.len();
-    let like = entries
-        .iter()
-        .find_map(|entry| entry.get("weight").cloned());
+    let key = form.weight_key();
+    let like = entries.iter().find_map(|entry| entry.get(key).cloned());
+    // Where all count the same without a weight one that is written takes it from the others: then all are.
+    let is_alike = alike(form, entries);
+    let must = is_alike.is_some_and(|each| {
+        let mut pairs = entries.iter().zip(wanted);
+        !pairs.all(|(entry, weight)| form.side(entry) == Side::Aside || *weight == each)
+    });
     for (index, (entry, weight)) in entries.iter_mut().zip(wanted).enumerate() {
-        let raw = entry.get("weight").cloned();
-        if counted(form, &scale, raw.as_ref(), count) == Some(*weight) {
+        let raw = entry.get(key).cloned();
+        let is_so = counted(form, entry, is_alike.filter(|_| !must)) == Some(*weight);
+        if form.side(entry) == Side::Aside || is_so && !(must && raw.is_none()) {
             continue;
         }
         let new = form.write(*weight, raw.as_ref().or(like.as_ref()));
-        edit::set(entry, &["weight"], new, &at.item(index))?;
+        edit::set(entry, &[key], new, &at.item(index))?;
     }
     Ok(())
 }
@@ -447,6 +499,10 @@ fn with_weights(
     let mut was: Vec<Option<&(String, Option<Value>)>> = record.was.iter().map(Some).collect();
     let mut before = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
+        if form.side(entry) == Side::Aside {
+            before.push(entry.clone());
+            continue;
+        }
         let id = form.id(entry);
         let slot = was
             .iter_mut()
@@ -456,9 +512,16 @@ fn with_weights(
         };
         let mut entry = entry.clone();
         match raw {
-            Some(raw) => edit::set(&mut entry, &["weight"], raw.clone(), &at.item(index))?,
+            Some(raw) => {
+                edit::set(
+                    &mut entry,
+                    &[form.weight_key()],
+                    raw.clone(),
+                    &at.item(index),
+                )?;
+            }
             None => {
-                edit::remove(&mut entry, "weight");
+                edit::remove(&mut entry, form.weight_key());
             }
         }
         before.push(entry);

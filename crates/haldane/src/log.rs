@@ -14,8 +14,11 @@ const FORM: &str = "HALDANE_LOG_FORMAT";
 
 /// Begins to log; daemons tell their lifecycle, other commands only what goes wrong.
 pub(crate) fn start(command: &Command) {
-    let level = if matches!(command, Command::Up(_) | Command::Controller(_)) {
+    let level = if matches!(command, Command::Up(_)) {
         "info"
+    } else if matches!(command, Command::Controller(_)) {
+        // Whoever asks the API server tells what became of it.
+        "info,kube_client::client::builder=off"
     } else {
         "error"
     };

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     api::FIELD_MANAGER,
     cache::{Name, Readiness, Size},
+    kinds::POD,
 };
 
 /// What `kubectl apply` keeps for itself; it doubles an object.
@@ -53,6 +54,10 @@ impl Object {
         fields
             .entry("apiVersion")
             .or_insert_with(|| Value::from(kind.api_version()));
+        if *kind == POD {
+            // Thousands of them come by, and only how they are is ever asked.
+            fields.remove("spec");
+        }
         let metadata = fields.get_mut("metadata")?.as_object_mut()?;
         let last = metadata
             .remove("managedFields")
@@ -61,6 +66,9 @@ impl Object {
         metadata.extend(last.map(|last| ("managedFields".to_owned(), last)));
         if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
             annotations.remove(LAST_APPLIED);
+        }
+        if is_pod(kind) {
+            metadata.remove("annotations");
         }
         let text = |key: &str| -> Box<str> {
             let value = metadata.get(key).and_then(Value::as_str);
@@ -73,6 +81,9 @@ impl Object {
         let (namespace, uid) = (text("namespace"), text("uid"));
         let version = parse_version(&text("resourceVersion"));
         let controller = controller(metadata.get("ownerReferences"));
+        if is_pod(kind) {
+            fields.remove("spec");
+        }
         Some(Self {
             namespace,
             name,
@@ -82,6 +93,11 @@ impl Object {
             text: object.to_string().into(),
         })
     }
+}
+
+/// Whether these are pods: there are many, and nobody here asks what is in them, only how they are and whose.
+fn is_pod(kind: &Kind) -> bool {
+    kind.group.is_empty() && kind.kind == "Pod"
 }
 
 /// Returns who wrote an object last, its status aside, in the form of `managedFields` without the fields. Times are whole seconds:

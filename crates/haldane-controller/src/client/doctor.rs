@@ -23,7 +23,10 @@ use crate::release::Release;
 const HOME: &str = "haldane";
 
 /// The account that the controller has there.
-const ACCOUNT: &str = "haldane-controller";
+const ACCOUNT: &str = "haldane";
+
+/// What controllers lead by.
+const LEASES: &str = "leases";
 
 /// What the command line needs: API group, resource and verbs.
 const OF_PERSON: [(&str, &str, &[&str]); 4] = [
@@ -34,7 +37,7 @@ const OF_PERSON: [(&str, &str, &[&str]); 4] = [
 ];
 
 /// What the controller needs, whatever the router.
-const OF_CONTROLLER: [(&str, &str, &[&str]); 7] = [
+const OF_CONTROLLER: [(&str, &str, &[&str]); 8] = [
     (GROUP, "releases", &["get", "list", "watch"]),
     (GROUP, "releases/status", &["patch"]),
     (
@@ -43,17 +46,14 @@ const OF_CONTROLLER: [(&str, &str, &[&str]); 7] = [
         &["list", "watch", "create", "patch", "delete"],
     ),
     ("apps", "replicasets", &["list", "watch"]),
+    ("", "pods", &["list", "watch"]),
     (
         "",
         "services",
         &["list", "watch", "create", "patch", "delete"],
     ),
     ("", "events", &["create"]),
-    (
-        "coordination.k8s.io",
-        "leases",
-        &["get", "create", "update"],
-    ),
+    ("coordination.k8s.io", LEASES, &["get", "create", "update"]),
 ];
 
 /// The result of one look.
@@ -165,6 +165,12 @@ impl Cluster {
     async fn rights(&self, what: &'static str, who: Who, namespace: Option<&str>) -> Check {
         let mut missing = Vec::new();
         for (group, resource, verbs) in who.needs() {
+            // The lease is at home, whatever the controller looks after.
+            let namespace = if *resource == LEASES {
+                Some(HOME)
+            } else {
+                namespace
+            };
             for verb in *verbs {
                 let wanted = attributes(group, resource, verb, namespace);
                 match self.may(who, wanted).await {

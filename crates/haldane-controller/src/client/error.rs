@@ -91,20 +91,26 @@ pub enum ClusterError {
     #[error("{0}")]
     Unsupported(&'static str),
     /// Something else.
-    #[error("the API server refused: {0}")]
+    #[error("the API server does not do it: {0}")]
     Other(String),
 }
 
 impl ClusterError {
     /// Says what an error of a call means.
     pub(crate) fn of(error: &kube::Error, url: &str) -> Self {
-        match error {
-            kube::Error::Api(status) => Self::of_status(status),
-            kube::Error::Auth(error) => Self::Unauthorized(innermost(error)),
-            other => Self::Unreachable {
-                url: url.to_owned(),
-                why: innermost(other),
-            },
+        if let kube::Error::Api(status) = error {
+            return Self::of_status(status);
+        }
+        if let kube::Error::Auth(error) = error {
+            return Self::Unauthorized(innermost(error));
+        }
+        if let kube::Error::SerdeError(error) = error {
+            return Self::Other(format!("its answer can't be read: {error}"));
+        }
+        // All else is on the way there.
+        Self::Unreachable {
+            url: url.to_owned(),
+            why: innermost(error),
         }
     }
 

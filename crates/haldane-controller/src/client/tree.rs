@@ -89,7 +89,7 @@ fn workload(object: &Value, role: Option<&str>, seen: &Inventory<'_>) -> ObjectV
         ("/spec/replicas", "/status/readyReplicas")
     };
     // Kubernetes fills in one replica where none are told.
-    view.wanted = number(object, wanted).unwrap_or(u32::from(view.kind != "DaemonSet"));
+    view.wanted = number(object, wanted).unwrap_or_else(|| u32::from(view.kind != "DaemonSet"));
     view.ready = number(object, ready).unwrap_or(0);
     let (pods, left_out) = pods(object, view.role.as_deref(), seen);
     let mut sets: Vec<ObjectView> = owned(&seen.replica_sets, object)

@@ -7,8 +7,8 @@ use haldane_core::{
     Weight,
     plan::Plan,
     rollout::{
-        self, Action, Actor, CanaryWish, Command, Facts, Input, Phase, Refusal, State, TrafficSeen,
-        Workloads, effect, invariants,
+        self, Action, Actor, CanaryWish, Command, Facts, Input, Phase, Refusal, State, Traffic,
+        TrafficSeen, Workloads, effect, invariants,
     },
 };
 use haldane_engine::calendar;
@@ -33,7 +33,10 @@ const MOVES_MAX: u32 = 64;
 
 /// How long routers are given to hear of the canary before it gets a share, that it has none any more before they are to forget it, and
 /// that nothing leads to it before it is stopped.
-const SPREAD: SignedDuration = SignedDuration::from_secs(2);
+pub(super) const SPREAD: SignedDuration = SignedDuration::from_secs(2);
+
+/// How often a canary that is not ready is asked why.
+const UNREADY_LOOK: SignedDuration = SignedDuration::from_secs(5);
 
 /// The name by which our own writes are known.
 pub(crate) const MANAGER: &str = "haldane-controller";
@@ -52,7 +55,7 @@ pub(super) struct Act<'a> {
     /// What is there to do while no rollout goes on.
     pub(super) rest: Option<Rest>,
     /// Whether the objects of a new release must be held before it is taken over.
-    is_taking_over: bool,
+    pub(super) is_taking_over: bool,
     /// Whether the routers must hear of the canary before it can get its share.
     is_unknown: bool,
     /// Whether the canary was seen to have no replicas.
@@ -138,7 +141,7 @@ impl<'a> Act<'a> {
             reason: "Invalid",
             message: message.clone(),
         })?;
-        let site = Site::of(&spec.workload)?;
+        let site = Site::of(spec)?;
         let routes = Routes::of(spec, self.view.key, site.backends())?;
         Ok(Setting { spec, site, routes })
     }
@@ -148,38 +151,30 @@ impl<'a> Act<'a> {
         if self.record.stable.is_none() {
             return self.take_over(setting);
         }
-        let scene = setting.site.look(&self.view, &self.record)?;
+        let looked = setting.site.look(&self.view, &self.record);
+        // A rollout whose objects can't be looked at still hears commands, and ends by its deadlines.
+        let (scene, blocked) = match (looked, self.record.live()) {
+            (Ok(scene), _) => (scene, None),
+            (Err(blocked), Some(live)) if !blocked.is_passing() => {
+                (Scene::blind(live, &blocked), Some(blocked))
+            }
+            (Err(blocked), _) => return Err(blocked),
+        };
         self.gather(setting, &scene)?;
         self.give_up();
         self.obey(&scene);
-        self.notice_hands(setting)?;
-        self.judge(setting)?;
-        self.follow(&scene);
+        if blocked.is_none() {
+            self.notice_hands(setting)?;
+            self.judge(setting)?;
+            self.follow(&scene);
+        }
         self.settle(setting, &scene)?;
+        if let Some(blocked) = blocked.filter(|_| self.record.live().is_some()) {
+            return Err(blocked);
+        }
         self.finish(setting);
         if self.record.live.is_none() {
             self.rest(setting, &scene)?;
-        }
-        Ok(())
-    }
-
-    /// Takes a release over that is new: what changes its version by itself is held first, so that what is adopted stays what serves.
-    fn take_over(&mut self, setting: &Setting<'_>) -> Result<(), Blocked> {
-        if self.release.is_deleted() {
-            return Ok(());
-        }
-        // A plan that can't be followed is told before it is needed.
-        self.plan_for(setting, None)?;
-        let stable = setting.site.adopt(&self.view)?;
-        let writes = setting.site.held(&self.view)?;
-        if writes.is_empty() {
-            self.record.stable = Some(stable);
-        } else {
-            self.is_taking_over = true;
-            self.rest = Some(Rest {
-                writes,
-                ..Rest::default()
-            });
         }
         Ok(())
     }
@@ -193,10 +188,17 @@ impl<'a> Act<'a> {
         live.is_started |= canary.wanted > 0 && !matches!(live.state.phase, Phase::Pending(_));
         self.is_canary_gone = canary.wanted == 0;
         let wanted = effect::traffic(&plan, &live.state);
-        let mut looked = setting.routes.look(&self.view, &wanted)?;
+        let mut looked = match setting.routes.look(&self.view, &wanted) {
+            Err(blocked) if !blocked.is_passing() => Looked::still(&wanted, &blocked.message),
+            looked => looked?,
+        };
         if !self.view.is_routed {
-            let wish = effect::workloads(&plan, &live.state).canary;
-            let size = share::wanted(&live.state, &wanted, wish, scene.stable.wanted, scene.full);
+            let size = share::Size {
+                stable: scene.stable.wanted,
+                full: scene.full,
+            };
+            let known = knowing_traffic(&live.state, &wanted);
+            let size = share::wanted(&known, &plan, setting.site.room(), &size);
             // What we took away ourselves nobody else took.
             live.is_started &= size != Some(0);
             if size == Some(0) && canary.existing > 0 {
@@ -249,7 +251,7 @@ impl<'a> Act<'a> {
         }
         // Where pods are the traffic, a canary without traffic has none.
         let wants_pods = self
-            .canary_size(&live, &plan)
+            .canary_size(setting, &live, &plan)
             .is_none_or(|size| size.count > 0);
         if live.is_started && self.is_canary_gone && wants_pods {
             let how = setting.site.taken_away(&self.view, &live)?;
@@ -257,7 +259,9 @@ impl<'a> Act<'a> {
             return Ok(());
         }
         let wanted = effect::traffic(&plan, &live.state);
-        let looked = setting.routes.look(&self.view, &wanted)?;
+        let Ok(looked) = setting.routes.look(&self.view, &wanted) else {
+            return Ok(());
+        };
         let (seen, Some(by)) = (looked.applied.weight, looked.by.clone()) else {
             return Ok(());
         };
@@ -328,12 +332,8 @@ impl<'a> Act<'a> {
             return Ok(());
         };
         let left = setting.routes.cleared(&self.view)?;
-        let withdrawn = setting
-            .routes
-            .toward(&self.view, &rollout::Traffic::STABLE_ONLY)?;
-        let looked = setting
-            .routes
-            .look(&self.view, &rollout::Traffic::STABLE_ONLY)?;
+        let withdrawn = setting.routes.toward(&self.view, &Traffic::STABLE_ONLY)?;
+        let looked = setting.routes.look(&self.view, &Traffic::STABLE_ONLY)?;
         let is_clear = left.is_empty() && looked.why_not.is_none();
         self.not_applied = looked.why_not;
         self.memory.cleared = is_clear.then(|| self.memory.cleared.unwrap_or(self.view.now));
@@ -394,6 +394,7 @@ impl<'a> Act<'a> {
             ..Turn::default()
         };
         if let Some(status) = status {
+            self.log_decision();
             if let Some(setting) = setting {
                 turn.writes = self.withdrawal(setting);
             }
@@ -434,7 +435,13 @@ impl<'a> Act<'a> {
             .introduced
             .and_then(|at| at.checked_add(SPREAD).ok());
         let known = known.filter(|at| live.is_some() && *at > self.view.now);
-        let next = [deadline, flush, rest, look, known]
+        // Why pods are not ready they tell without anything else changing.
+        let unready = live.is_some_and(|live| {
+            let seen = live.state.facts.workloads.as_ref();
+            seen.is_some_and(|seen| seen.canary.ready < seen.canary.wanted)
+        });
+        let unready = unready.then(|| self.view.now.checked_add(UNREADY_LOOK).ok());
+        let next = [deadline, flush, rest, look, known, unready.flatten()]
             .into_iter()
             .flatten()
             .min();
@@ -456,7 +463,7 @@ impl<'a> Act<'a> {
         }
         let mut writes = setting.routes.toward(&self.view, &is).unwrap_or_default();
         if !self.view.is_routed {
-            let size = self.canary_size(new, plan);
+            let size = self.canary_size(setting, new, plan);
             let size = size.filter(|size| size.count == 0);
             let shrunk = size.map(|size| setting.site.canary(&self.view, &self.record, new, &size));
             writes.extend(shrunk.into_iter().flatten().flatten());
@@ -474,11 +481,13 @@ impl<'a> Act<'a> {
             } else {
                 setting.routes.toward(&self.view, &wanted)?
             };
-            writes.extend(setting.site.pinned(&self.view, &self.record)?);
+            // Where that can't be told, the rest goes on.
+            let pinned = setting.site.pinned(&self.view, &self.record);
+            writes.extend(pinned.unwrap_or_default());
             if matches!(live.state.phase, Phase::Preparing(_)) && live.is_started {
                 writes.extend(setting.routes.introduced(&self.view)?);
             }
-            if let Some(size) = self.canary_size(live, plan) {
+            if let Some(size) = self.canary_size(setting, live, plan) {
                 writes.extend(setting.site.canary(&self.view, &self.record, live, &size)?);
             }
             return Ok(writes);
@@ -495,15 +504,23 @@ impl<'a> Act<'a> {
     }
 
     /// Returns how large the canary is to be; `None` where it keeps its size.
-    fn canary_size(&self, live: &Live, plan: &Plan) -> Option<CanaryReplicas> {
+    fn canary_size(
+        &self,
+        setting: &Setting<'_>,
+        live: &Live,
+        plan: &Plan,
+    ) -> Option<CanaryReplicas> {
         let wish = effect::workloads(plan, &live.state).canary;
         let seen = live.state.facts.workloads.as_ref()?;
         let full = seen.canary_full;
         let restart_since = live.state.restart_since;
         let count = match wish {
             _ if !self.view.is_routed => {
-                let traffic = effect::traffic(plan, &live.state);
-                share::wanted(&live.state, &traffic, wish, seen.stable.wanted, full)?
+                let size = share::Size {
+                    stable: seen.stable.wanted,
+                    full,
+                };
+                share::wanted(&live.state, plan, setting.site.room(), &size)?
             }
             CanaryWish::Running(size) => size.replicas(full),
             CanaryWish::Stopped | CanaryWish::Kept => return None,
@@ -536,16 +553,15 @@ pub(super) fn is_gone(blocked: Option<&Blocked>) -> bool {
     blocked.is_some_and(|blocked| blocked.reason == "Missing")
 }
 
-impl Memory {
-    /// Whether the routers have known of the canary for long enough to send it requests.
-    fn introduce(&mut self, is_named: bool, view: &View<'_>) -> bool {
-        if !view.is_routed {
-            return true;
-        }
-        self.introduced = is_named.then(|| self.introduced.unwrap_or(view.now));
-        let spread = self.introduced.and_then(|at| at.checked_add(SPREAD).ok());
-        spread.is_some_and(|at| at <= view.now)
-    }
+/// Returns the state of a host that starts again as if it had looked already: where no router is, what is wanted is in force.
+fn knowing_traffic(state: &State, wanted: &Traffic) -> State {
+    let mut known = state.clone();
+    known.facts.traffic.get_or_insert_with(|| TrafficSeen {
+        applied: wanted.clone(),
+        stable_in_flight: 0,
+        canary_in_flight: u64::MAX,
+    });
+    known
 }
 
 /// Tells a rollout what was seen, all facts first, so that none is judged beside something older than itself.

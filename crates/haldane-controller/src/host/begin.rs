@@ -16,7 +16,7 @@ use super::{
     json as read,
     record::{Kind, Live},
     release::FINALIZER,
-    site::{Blocked, Scene},
+    site::{Blocked, Rest, Scene},
 };
 use crate::{
     kinds::RELEASE,
@@ -28,6 +28,27 @@ const NOTHING_TO_JUDGE_BY: &str = "spec.requests: missing; expected where reques
      them; or spec.metrics, or spec.rollout.guards: none for a rollout that nobody judges";
 
 impl Act<'_> {
+    /// Takes a release over that is new: what changes its version by itself is held first, so that what is adopted stays what serves.
+    pub(super) fn take_over(&mut self, setting: &Setting<'_>) -> Result<(), Blocked> {
+        if self.release.is_deleted() {
+            return Ok(());
+        }
+        // A plan that can't be followed is told before it is needed.
+        self.plan_for(setting, None)?;
+        let stable = setting.site.adopt(&self.view)?;
+        let writes = setting.site.held(&self.view)?;
+        if writes.is_empty() {
+            self.record.stable = Some(stable);
+        } else {
+            self.is_taking_over = true;
+            self.rest = Some(Rest {
+                writes,
+                ..Rest::default()
+            });
+        }
+        Ok(())
+    }
+
     /// Begins a rollout, where the objects ask for a version that does not serve and was not judged.
     pub(super) fn begin(&mut self, setting: &Setting<'_>, scene: &Scene) -> Result<(), Blocked> {
         let Some(stable) = self.record.stable.clone() else {
@@ -78,11 +99,7 @@ impl Act<'_> {
         self.settle(setting, scene)
     }
 
-    pub(super) fn plan_for(
-        &mut self,
-        setting: &Setting<'_>,
-        own: Option<&String>,
-    ) -> Result<Plan, Blocked> {
+    fn plan_for(&mut self, setting: &Setting<'_>, own: Option<&String>) -> Result<Plan, Blocked> {
         let invalid = |message: String| Blocked {
             reason: "Invalid",
             message,
@@ -140,8 +157,9 @@ impl Act<'_> {
         let ended = match &live.state.phase {
             Phase::Completed(ended) => {
                 let old = self.record.stable.take();
+                let promoted = setting.site.promoted(&live, old.as_ref(), self.view.now);
+                self.record.stable = Some(promoted);
                 self.record.previous = old.map(|stable| stable.version);
-                self.record.stable = Some(setting.site.promoted(&live, self.view.now));
                 ended.clone()
             }
             Phase::RolledBack(ended) => ended.clone(),
@@ -160,7 +178,7 @@ impl Act<'_> {
         if is_judged {
             self.record.judged = Some(live.canary.hash.clone());
         }
-        self.record.stop = true;
+        self.record.stop = setting.site.is_kept();
         self.record.live = None;
         self.memory.plan = None;
         self.let_go(&live);

@@ -42,7 +42,7 @@ impl Deployment {
     }
 
     /// Whether its status is about its present spec.
-    fn is_observed(&self) -> bool {
+    pub(super) fn is_observed(&self) -> bool {
         let number = |pointer| self.0.pointer(pointer).and_then(Value::as_i64);
         let generation = number("/metadata/generation").unwrap_or(0);
         number("/status/observedGeneration").is_some_and(|seen| seen >= generation)

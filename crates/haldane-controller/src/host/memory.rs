@@ -10,8 +10,10 @@ use haldane_core::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    act::SPREAD,
     judge::Bench,
     record::{Live, Record},
+    site::View,
 };
 
 /// How long a change from which nothing follows may wait for the next one, so that both are one write.
@@ -107,6 +109,16 @@ impl Memory {
     pub(super) fn remember(&mut self, past: Past) {
         self.history.insert(0, past);
         self.history.truncate(HISTORY_MAX);
+    }
+
+    /// Whether the routers have known of the canary for long enough to send it requests.
+    pub(super) fn introduce(&mut self, is_named: bool, view: &View<'_>) -> bool {
+        if !view.is_routed {
+            return true;
+        }
+        self.introduced = is_named.then(|| self.introduced.unwrap_or(view.now));
+        let spread = self.introduced.and_then(|at| at.checked_add(SPREAD).ok());
+        spread.is_some_and(|at| at <= view.now)
     }
 
     /// Returns whether the record must be saved.

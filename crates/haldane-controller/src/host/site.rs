@@ -2,19 +2,22 @@
 
 mod alone;
 mod pairs;
+mod stateful;
 
 use std::collections::BTreeSet;
 
-use haldane_api::release::Workload;
-use haldane_core::rollout::{Replicas, Trouble};
+use haldane_api::release::{Spec, mark};
+use haldane_core::rollout::{Replicas, Trouble, TroubleKind};
 use haldane_router::{Backend, Kind, ObjectRef};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use self::{alone::Alone, pairs::Pairs};
+use self::{alone::Alone, pairs::Pairs, stateful::Stateful};
 use super::{
     deployment::Deployment,
+    json,
     record::{Live, Record, Stable},
+    share::Room,
     version::Version,
 };
 use crate::{
@@ -30,6 +33,8 @@ pub(super) enum Site {
     Alone(Alone),
     /// Deployments of the user on both sides.
     Pairs(Pairs),
+    /// One StatefulSet of the user, whose pods are of either version.
+    Stateful(Stateful),
 }
 
 /// What a site sees.
@@ -59,6 +64,22 @@ pub(super) struct Scene {
     pub trouble: Option<Trouble>,
     /// The version that the user's objects ask for.
     pub offered: Version,
+}
+
+impl Scene {
+    /// Returns what is seen where the workload can't be looked at: nothing that is ready.
+    pub(super) fn blind(live: &Live, blocked: &Blocked) -> Self {
+        Self {
+            stable: Replicas::default(),
+            canary: None,
+            full: live.full,
+            trouble: Some(Trouble {
+                kind: TroubleKind::NotReady,
+                said: blocked.message.clone(),
+            }),
+            offered: live.canary.clone(),
+        }
+    }
 }
 
 /// How large the canary is to be.
@@ -96,9 +117,25 @@ pub(super) struct Blocked {
     pub message: String,
 }
 
+/// Why there are no routers for StatefulSets.
+const NO_ROUTERS: &str = "spec.routers: none for a StatefulSet: the pods of both its versions have one Service, and their share is that of \
+     the traffic";
+
+/// Why there are no DaemonSets.
+const NO_DAEMON_SETS: &str = "spec.workload.daemonSet: DaemonSets can't be rolled out: Kubernetes makes all their pods from the newest \
+     template, so that none could be taken back; expected deployment, pairs or statefulSet";
+
+impl Blocked {
+    /// Whether it passes by itself: what is watched is not known yet.
+    pub(super) fn is_passing(&self) -> bool {
+        self.reason == "Watching"
+    }
+}
+
 impl Site {
-    /// Returns the site of a workload.
-    pub(super) fn of(workload: &Workload) -> Result<Self, Blocked> {
+    /// Returns the site of a release.
+    pub(super) fn of(spec: &Spec) -> Result<Self, Blocked> {
+        let workload = &spec.workload;
         let chosen = [
             workload.deployment.is_some(),
             !workload.pairs.is_empty(),
@@ -106,17 +143,32 @@ impl Site {
             workload.daemon_set.is_some(),
         ];
         let count = chosen.iter().filter(|is_set| **is_set).count();
-        let invalid = |message: &str| Blocked {
-            reason: "Invalid",
-            message: format!("spec.workload: {message}"),
+        if count != 1 {
+            let message = "spec.workload: expected exactly one of deployment, pairs, statefulSet";
+            return Err(invalid(message));
+        }
+        if let Some(deployment) = &workload.deployment {
+            return Ok(Self::Alone(Alone::new(deployment)));
+        }
+        let Some(set) = &workload.stateful_set else {
+            return if workload.pairs.is_empty() {
+                Err(invalid(NO_DAEMON_SETS))
+            } else {
+                Ok(Self::Pairs(Pairs::new(&workload.pairs)))
+            };
         };
-        match (&workload.deployment, workload.pairs.as_slice()) {
-            _ if count != 1 => Err(invalid("expected exactly one of deployment, pairs")),
-            (Some(deployment), []) => Ok(Self::Alone(Alone::new(deployment))),
-            (None, pairs @ [_, ..]) => Ok(Self::Pairs(Pairs::new(pairs))),
-            (Some(_) | None, _) => Err(invalid(
-                "StatefulSets and DaemonSets can't be rolled out yet; expected deployment or pairs",
-            )),
+        if spec.routers.is_empty() {
+            Ok(Self::Stateful(Stateful::new(set)))
+        } else {
+            Err(invalid(NO_ROUTERS))
+        }
+    }
+
+    /// Returns where the canary's pods are, where the share of pods splits the traffic.
+    pub(super) const fn room(&self) -> Room {
+        match self {
+            Self::Alone(_) | Self::Pairs(_) => Room::Beside,
+            Self::Stateful(_) => Room::Within,
         }
     }
 
@@ -125,6 +177,7 @@ impl Site {
         match self {
             Self::Alone(site) => site.reads(key, record),
             Self::Pairs(site) => site.reads(key),
+            Self::Stateful(site) => site.reads(key),
         }
     }
 
@@ -133,6 +186,7 @@ impl Site {
         match self {
             Self::Alone(site) => site.backends(),
             Self::Pairs(site) => site.backends(),
+            Self::Stateful(site) => site.backends(),
         }
     }
 
@@ -141,6 +195,7 @@ impl Site {
         match self {
             Self::Alone(site) => site.look(view, record),
             Self::Pairs(site) => site.look(view, record),
+            Self::Stateful(site) => site.look(view, record),
         }
     }
 
@@ -149,6 +204,7 @@ impl Site {
         match self {
             Self::Alone(site) => site.adopt(view),
             Self::Pairs(site) => site.adopt(view),
+            Self::Stateful(site) => site.adopt(view),
         }
     }
 
@@ -156,7 +212,7 @@ impl Site {
     pub(super) fn held(&self, view: &View<'_>) -> Result<Vec<Write>, Blocked> {
         match self {
             Self::Alone(site) => site.held_back(view),
-            Self::Pairs(_) => Ok(Vec::new()),
+            Self::Pairs(_) | Self::Stateful(_) => Ok(Vec::new()),
         }
     }
 
@@ -171,6 +227,7 @@ impl Site {
         match self {
             Self::Alone(site) => site.canary(view, record, live, size),
             Self::Pairs(site) => site.canary(view, size),
+            Self::Stateful(site) => site.canary(view, record, live, size),
         }
     }
 
@@ -178,7 +235,7 @@ impl Site {
     pub(super) fn pinned(&self, view: &View<'_>, record: &Record) -> Result<Vec<Write>, Blocked> {
         match (self, &record.stable) {
             (Self::Alone(site), Some(stable)) if view.is_routed => site.pinned(view, stable),
-            (Self::Alone(_) | Self::Pairs(_), Some(_) | None) => Ok(Vec::new()),
+            (Self::Alone(_) | Self::Pairs(_) | Self::Stateful(_), Some(_) | None) => Ok(Vec::new()),
         }
     }
 
@@ -193,14 +250,24 @@ impl Site {
         match self {
             Self::Alone(site) => site.rest(view, record, stable, is_drained),
             Self::Pairs(site) => site.rest(view, record, stable, is_drained),
+            Self::Stateful(site) => site.rest(view, record, stable),
         }
     }
 
-    /// Returns where a version serves that was just promoted.
-    pub(super) fn promoted(&self, live: &Live, now: Timestamp) -> Stable {
+    /// Whether the canary is an object of the user's, which is stopped and not removed.
+    pub(super) const fn is_kept(&self) -> bool {
+        match self {
+            Self::Alone(_) | Self::Stateful(_) => false,
+            Self::Pairs(_) => true,
+        }
+    }
+
+    /// Returns where a version serves that was just promoted in the place of an old one.
+    pub(super) fn promoted(&self, live: &Live, old: Option<&Stable>, now: Timestamp) -> Stable {
         match self {
             Self::Alone(site) => site.promoted(live, now),
             Self::Pairs(_) => Pairs::promoted(live, now),
+            Self::Stateful(_) => Stateful::promoted(live, old, now),
         }
     }
 
@@ -208,6 +275,7 @@ impl Site {
     pub(super) fn put_back(&self, view: &View<'_>, to: &Version) -> Result<Vec<Write>, Blocked> {
         match self {
             Self::Alone(site) => site.put_back(view, to),
+            Self::Stateful(site) => site.put_back(view, to),
             Self::Pairs(_) => Err(Blocked {
                 reason: "CannotUndo",
                 message: format!(
@@ -227,6 +295,7 @@ impl Site {
         match self {
             Self::Alone(site) => site.taken_away(view, live),
             Self::Pairs(site) => site.taken_away(view),
+            Self::Stateful(site) => site.taken_away(view),
         }
     }
 
@@ -235,6 +304,7 @@ impl Site {
         let (stable, canary) = match self {
             Self::Alone(site) => site.places(record, live),
             Self::Pairs(site) => site.places(),
+            Self::Stateful(site) => site.places(view, record),
         };
         Places {
             namespace: view.key.namespace.clone(),
@@ -249,7 +319,7 @@ impl Site {
     pub(super) fn is_quiet(&self, view: &View<'_>) -> Result<bool, Blocked> {
         match self {
             Self::Alone(site) => site.is_quiet(view),
-            Self::Pairs(_) => Ok(true),
+            Self::Pairs(_) | Self::Stateful(_) => Ok(true),
         }
     }
 
@@ -258,7 +328,15 @@ impl Site {
         match self {
             Self::Alone(site) => site.leave(view, record),
             Self::Pairs(_) => Ok(Vec::new()),
+            Self::Stateful(site) => site.leave(view, record),
         }
+    }
+}
+
+fn invalid(message: &str) -> Blocked {
+    Blocked {
+        reason: "Invalid",
+        message: message.to_owned(),
     }
 }
 
@@ -289,6 +367,22 @@ impl View<'_> {
         }
     }
 
+    /// Refuses an object that another release has.
+    pub(super) fn check_claim(&self, kind: &Kind, object: &Value) -> Result<(), Blocked> {
+        match json::annotation(object, mark::CLAIM) {
+            Some(other) if other != self.key.name => Err(Blocked {
+                reason: "Claimed",
+                message: format!(
+                    "{} {} belongs to Release {other} (annotation {})",
+                    kind.kind,
+                    json::text(object, "/metadata/name").unwrap_or_default(),
+                    mark::CLAIM
+                ),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Returns a Deployment that must be there.
     pub(super) fn deployment(&self, name: &str) -> Result<Deployment, Blocked> {
         self.need(&DEPLOYMENT, name).map(Deployment)
@@ -301,7 +395,7 @@ impl View<'_> {
 
     /// Returns the reference by which an object belongs to the release.
     pub(super) fn owner(&self) -> Value {
-        json!({
+        serde_json::json!({
             "apiVersion": RELEASE.api_version(),
             "kind": RELEASE.kind,
             "name": self.key.name,

@@ -6,6 +6,7 @@
 use haldane_api::release::{Condition, Status};
 use haldane_core::rollout::{Pause, Phase, State};
 use serde_json::json;
+use tracing::info;
 
 use super::{act::Act, json::difference, record::Live, site::Blocked};
 use crate::{
@@ -30,7 +31,8 @@ struct Standing {
 pub(super) fn write(act: &Act<'_>, blocked: Option<&Blocked>, is_due: bool) -> Option<Write> {
     let old = &act.release.status;
     let new = status(act, blocked);
-    if !is_due && is_alike(old, &new) {
+    let is_news = is_worth_telling(act) && old.message != new.message;
+    if !is_due && !is_news && is_alike(old, &new) {
         return None;
     }
     let before = act.release.object.get("status").cloned();
@@ -44,6 +46,32 @@ pub(super) fn write(act: &Act<'_>, blocked: Option<&Blocked>, is_due: bool) -> O
         },
         urgency: Urgency::Status,
     })
+}
+
+/// Whether the message alone is worth a write: where it says why a canary does not start. Else it changes with every count.
+fn is_worth_telling(act: &Act<'_>) -> bool {
+    let live = act.record.live();
+    live.is_some_and(|live| {
+        live.state.lost.is_some() || matches!(live.state.phase, Phase::Preparing(_))
+    })
+}
+
+impl Act<'_> {
+    /// Writes down what is decided, as it is about to be made durable.
+    pub(super) fn log_decision(&self) {
+        let (live, last) = (self.record.live.as_ref(), self.memory.history.first());
+        let rollout = live.map(|live| live.state.id.as_str());
+        let phase = live.map(|live| live.state.phase.name());
+        let weight = live.map(|live| live.state.weight());
+        info!(
+            release = %self.view.key,
+            rollout = rollout.or_else(|| last.map(|past| past.rollout.as_str())),
+            phase = phase.or_else(|| last.map(|past| past.phase.as_str())),
+            step = live.and_then(|live| live.state.step()),
+            weight = weight.map(tracing::field::display),
+            "Status to be written"
+        );
+    }
 }
 
 /// Whether two statuses tell people the same; what is remembered and counted may differ.
@@ -123,7 +151,10 @@ fn standing(act: &Act<'_>, blocked: Option<&Blocked>) -> Standing {
 
 /// Returns what the judges say of the rollout that goes on.
 fn judged(act: &Act<'_>) -> Option<String> {
-    act.record.live()?;
+    let live = act.record.live()?;
+    if matches!(live.state.phase, Phase::RollingBack(_)) {
+        return None;
+    }
     let bench = act.memory.bench.as_ref()?;
     let (judgement, _) = bench.judged.as_ref()?;
     let fault = bench.faults.first().map(|fault| format!(" ({fault})"));

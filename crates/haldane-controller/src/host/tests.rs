@@ -4,4 +4,5 @@ mod alone;
 mod crash;
 mod pairs;
 mod routed;
+mod stateful;
 mod world;

@@ -9,4 +9,5 @@ mod kube {
     mod release;
     mod rig;
     mod rights;
+    mod sets;
 }

@@ -25,6 +25,7 @@ use tokio::{
 };
 use tracing::info;
 
+pub(crate) use self::definitions::apply as define;
 use crate::{
     addon::Addon,
     components::Cache,

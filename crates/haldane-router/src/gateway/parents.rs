@@ -1,4 +1,7 @@
 //! What the parents of a route say of it in its status.
+//!
+//! Several controllers may write an entry for the same parent, also one to which that parent does not belong. It can't be told from here
+//! whose word counts, so for each parent one that has taken the route is enough, and only if all refuse it is it refused.
 
 use serde_json::Value;
 
@@ -27,23 +30,24 @@ pub(crate) fn accepted_by_parents(target: &ObjectRef, objects: &Objects) -> Acce
     let generation = edit::get(route, &["metadata", "generation"]).and_then(Value::as_i64);
     for parent in &wanted {
         let name = edit::text(parent, &["name"]).unwrap_or_default();
-        let mut told = reports
+        let told: Vec<Accepted> = reports
             .iter()
             .filter(|report| {
                 report
                     .get("parentRef")
                     .is_some_and(|of| is_same_parent(of, parent))
             })
-            .peekable();
-        if told.peek().is_none() {
-            return Accepted::Pending(format!("{name} has not reported on {target}"));
-        }
-        let wrong = told
             .map(|report| accepted_by(report, name, generation))
-            .find(|accepted| *accepted != Accepted::Yes);
-        if let Some(wrong) = wrong {
-            return wrong;
+            .collect();
+        if told.contains(&Accepted::Yes) {
+            continue;
         }
+        let refused = |one: &&Accepted| matches!(one, Accepted::No(_));
+        let open = told.iter().find(|one| !refused(one));
+        return open
+            .or_else(|| told.first())
+            .cloned()
+            .unwrap_or_else(|| Accepted::Pending(format!("{name} has not reported on {target}")));
     }
     Accepted::Yes
 }

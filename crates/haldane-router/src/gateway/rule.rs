@@ -8,11 +8,12 @@ use haldane_core::{
 };
 use serde_json::{Value, json};
 
-use super::{Result, cookie, literally};
+use super::{Result, cookie};
 use crate::{
     before,
     edit::{self, Place},
     object::{Change, ObjectRef, Objects},
+    pattern::literally,
     route::RouteError,
     rules::{self, Before, Rules},
     split::Split,
@@ -112,7 +113,7 @@ impl RouteRules<'_> {
         let at = Place::of(self.target);
         let present = edit::object(objects, self.target)?;
         let rules = edit::list(present, &["spec", "rules"], &at)?;
-        let before = before::read(present, &self.split.release, &at)?;
+        let before = before::read(present, &self.split.release);
         Ok((present, rules, before, at))
     }
 
@@ -193,17 +194,21 @@ impl Entries for RouteRules<'_> {
 
     fn scale(&self) -> Scale {
         Scale {
-            router: self.router,
-            absent: Absent::One,
+            absent: Absent::Is(1),
             totals: &[10_000],
             max: 1_000_000,
+            alone: Some(1),
         }
     }
 }
 
 impl Rules for RouteRules<'_> {
-    fn entries_key(&self) -> &'static str {
-        "backendRefs"
+    fn entries(&self) -> &dyn Entries {
+        self
+    }
+
+    fn entries_keys(&self) -> &[&'static str] {
+        &["backendRefs"]
     }
 
     fn matches_key(&self) -> &'static str {

@@ -10,7 +10,7 @@ use haldane_core::{
 use serde_json::json;
 
 use super::Gateway;
-use crate::{Backend, Router, Split, case};
+use crate::{Backend, Router, Split, tests::case};
 
 #[test]
 fn every_case_of_the_table_holds() {

@@ -79,10 +79,10 @@ impl Entries for RouteList<'_> {
 
     fn scale(&self) -> Scale {
         Scale {
-            router: NAME,
             absent: Absent::AllIfAlone,
             totals: &[100, 10_000],
             max: u64::from(i32::MAX.unsigned_abs()),
+            alone: Some(100),
         }
     }
 }
@@ -109,8 +109,12 @@ impl RouteList<'_> {
 }
 
 impl Rules for RouteList<'_> {
-    fn entries_key(&self) -> &'static str {
-        "route"
+    fn entries(&self) -> &dyn Entries {
+        self
+    }
+
+    fn entries_keys(&self) -> &[&'static str] {
+        &["route"]
     }
 
     fn matches_key(&self) -> &'static str {

@@ -56,7 +56,7 @@ impl Subsets {
         let at = Place::of(target);
         let present = edit::object(objects, target)?;
         let mut subsets = edit::list(present, &["spec", "subsets"], &at)?;
-        let before: Option<SubsetsBefore> = before::read(present, &split.release, &at)?;
+        let before: Option<SubsetsBefore> = before::read(present, &split.release);
         let mut before = before.unwrap_or_default();
         for (name, side) in [
             (&self.stable_subset, &split.stable),
@@ -88,7 +88,7 @@ pub(super) fn cleared(
 ) -> Result<Option<Change>> {
     let at = Place::of(target);
     let present = edit::object(objects, target)?;
-    let Some(before) = before::read::<SubsetsBefore>(present, &split.release, &at)? else {
+    let Some(before) = before::read::<SubsetsBefore>(present, &split.release) else {
         return Ok(None);
     };
     let mut subsets = edit::list(present, &["spec", "subsets"], &at)?;

@@ -1,155 +1,149 @@
 //! Skipper's annotation on an Ingress: a weight for each Service, which share the requests of a path that they all have.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    forms::Before,
-    object::{Change, Kind, Objects},
+    before,
+    edit::{self, Place},
+    forms::{Members, Numbers},
+    kinds::INGRESS,
+    object::{Change, ObjectRef, Objects},
     route::{RouteError, Seen},
-    shape::{Part, Wrong, annotate, annotation, find, lists, part_mut, text, unannotate},
-    shares::{LARGEST, Members, Scale, Unset},
     skipper::CAPABILITIES,
     split::Split,
+    weighted::{self, Absent, Record, Share},
 };
 
-/// Kubernetes' own Ingress.
-pub(super) const INGRESS: Kind = Kind {
-    group: "networking.k8s.io",
-    kind: "Ingress",
-    plural: "ingresses",
-    versions: &["v1"],
-};
+type Result<T> = std::result::Result<T, RouteError>;
 
 const WEIGHTS: &str = "zalando.org/backend-weights";
-const AT: &str = "metadata.annotations[zalando.org/backend-weights]";
 const PATHS: &[&str] = &["spec", "rules", "*", "http", "paths"];
 const NAME: [&str; 3] = ["backend", "service", "name"];
 
-/// Where the memory keeps the annotation as it was written.
-const RAW: &str = "weights";
-/// Where the memory keeps that the canary was added to the paths.
-const ADDED: &str = "paths";
-
-pub(super) fn desired(
-    name: &str,
-    split: &Split,
-    objects: &Objects,
-) -> Result<Vec<Change>, RouteError> {
-    let target = INGRESS.named(&split.namespace, name);
-    let object = find(objects, &target)?;
-    let next =
-        next(object, split, Some(split)).map_err(|wrong| wrong.of(CAPABILITIES.name, &target))?;
-    Ok(if next == *object {
-        Vec::new()
-    } else {
-        vec![Change::Put(target, next)]
-    })
+/// What an Ingress was before.
+#[derive(Serialize, Deserialize)]
+struct Before {
+    record: Record,
+    /// The annotation as it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    weights: Option<String>,
+    /// Whether the canary was added to the paths.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    paths: bool,
 }
 
-pub(super) fn cleared(
-    name: &str,
-    split: &Split,
-    objects: &Objects,
-) -> Result<Vec<Change>, RouteError> {
+pub(super) fn desired(name: &str, split: &Split, objects: &Objects) -> Result<Vec<Change>> {
+    let target = INGRESS.named(&split.namespace, name);
+    let object = edit::object(objects, &target)?;
+    let next = wanted(object, split, &Place::of(&target))?;
+    Ok(edit::change(&target, object, next))
+}
+
+pub(super) fn cleared(name: &str, split: &Split, objects: &Objects) -> Result<Vec<Change>> {
     let target = INGRESS.named(&split.namespace, name);
     let Some(object) = objects.get(&target) else {
         return Ok(Vec::new());
     };
-    let next = next(object, split, None).map_err(|wrong| wrong.of(CAPABILITIES.name, &target))?;
-    Ok(if next == *object {
-        Vec::new()
-    } else {
-        vec![Change::Put(target, next)]
-    })
+    let next = rested(object, split, &target)?;
+    Ok(edit::change(&target, object, next))
 }
 
-pub(super) fn seen(name: &str, split: &Split, objects: &Objects) -> Result<Seen, RouteError> {
+pub(super) fn seen(name: &str, split: &Split, objects: &Objects) -> Result<Seen> {
     let target = INGRESS.named(&split.namespace, name);
-    let object = find(objects, &target)?;
-    let share = weights(object, split).and_then(|list| members(split).share(AT, &list));
-    let share = share.map_err(|wrong| wrong.of(CAPABILITIES.name, &target))?;
-    Ok(Seen {
-        weight: share.unwrap_or_default(),
-    })
+    let object = edit::object(objects, &target)?;
+    let at = Place::of(&target);
+    let list = weights(object, split, &at)?;
+    let share = weighted::share(&members(split), &list, &annotation(&at))?;
+    let weight = match share {
+        Share::Of(weight) => weight,
+        Share::NotStable | Share::Unsplit => haldane_core::Weight::ZERO,
+    };
+    Ok(Seen { weight })
 }
 
-/// Returns the Ingress as it should be; a split of nothing stands for the user's own.
-fn next(object: &Value, split: &Split, wanted: Option<&Split>) -> Part<Value> {
-    let mut next = strip(object, split)?;
-    let Some(wanted) = wanted else {
-        let has_canary = weights(&next, split).is_ok_and(|list| {
-            list.iter()
-                .any(|one| name_of(one) == Some(&split.canary.service))
-        });
-        if has_canary {
-            let before = weights(&next, split)?;
-            let mut list = before.clone();
-            members(split).rest(AT, &mut list)?;
-            if list != before {
-                annotate(&mut next, WEIGHTS, told(&list))?;
-            }
-        }
+/// Returns the Ingress as it should be.
+fn wanted(object: &Value, split: &Split, at: &Place<'_>) -> Result<Value> {
+    if !split.canary_routes().is_empty() {
+        return Err(CAPABILITIES.cannot("route by headers on an Ingress"));
+    }
+    if !split.traffic.mirror.is_zero() {
+        return Err(CAPABILITIES.cannot("copy requests to the canary"));
+    }
+    let before = before::read::<Before>(object, &split.release);
+    let list = weights(object, split, at)?;
+    let weight = split.traffic.weight;
+    let known = before.as_ref().map(|before| &before.record);
+    let done = weighted::split(&members(split), &list, weight, known, &annotation(at))?;
+    let Some((list, record)) = done else {
+        return Err(names_nobody(split, at));
+    };
+    let mut next = object.clone();
+    let before = before.unwrap_or_else(|| Before {
+        weights: edit::annotation(object, WEIGHTS).map(str::to_owned),
+        paths: record.added,
+        record,
+    });
+    if before.paths {
+        remove_paths(&mut next, split, at)?;
+        add_paths(&mut next, split, at)?;
+    }
+    edit::annotate(&mut next, WEIGHTS, Some(told(&list)), at)?;
+    before::write(&mut next, &split.release, Some(&before), at)?;
+    Ok(next)
+}
+
+/// Returns the Ingress as the user has it, with nothing for a canary of his own.
+fn rested(object: &Value, split: &Split, target: &ObjectRef) -> Result<Value> {
+    let at = Place::of(target);
+    let mut next = strip(object, split, &at)?;
+    let Ok(list) = weights(&next, split, &at) else {
         return Ok(next);
     };
-    if !wanted.canary_routes().is_empty() {
-        return Err(Wrong::Cannot("route by headers on an Ingress".to_owned()));
+    let rested = weighted::restore(&members(split), &list, None, &annotation(&at))?;
+    if rested != list {
+        edit::annotate(&mut next, WEIGHTS, Some(told(&rested)), &at)?;
     }
-    if !wanted.traffic.mirror.is_zero() {
-        return Err(Wrong::Cannot("copy requests to the canary".to_owned()));
-    }
-    let mut before = Before::default();
-    let raw = annotation(&next, WEIGHTS);
-    before.more.insert(RAW.to_owned(), json!(raw));
-    let mut list = weights(&next, split)?;
-    let was = members(split).split(AT, &mut list, wanted.traffic.weight)?;
-    if was.as_ref().is_some_and(|was| was.is_added) {
-        add_paths(&mut next, split)?;
-        before.more.insert(ADDED.to_owned(), json!(true));
-    }
-    before.lists.extend(was);
-    annotate(&mut next, WEIGHTS, told(&list))?;
-    before.keep(&mut next, &split.release)?;
     Ok(next)
 }
 
-fn strip(object: &Value, split: &Split) -> Part<Value> {
+fn strip(object: &Value, split: &Split, at: &Place<'_>) -> Result<Value> {
     let mut next = object.clone();
-    let before = Before::of(object, &split.release);
-    Before::default().keep(&mut next, &split.release)?;
-    if before == Before::default() {
+    let Some(before) = before::read::<Before>(object, &split.release) else {
         return Ok(next);
+    };
+    before::write::<Before>(&mut next, &split.release, None, at)?;
+    let now = weights(&next, split, at)?;
+    if before.paths {
+        remove_paths(&mut next, split, at)?;
     }
-    let now = weights(&next, split)?;
-    if before.more.contains_key(ADDED) {
-        for (_, paths) in lists(&mut next, PATHS)? {
-            paths.retain(|path| text(path, &NAME) != Some(&split.canary.service));
-        }
-    }
-    let mut list = now;
-    let mut memory = before.lists.clone();
-    members(split).restore(AT, &mut list, &mut memory, "", false)?;
-    let raw = before.more.get(RAW).and_then(Value::as_str);
+    let record = Some(&before.record);
+    let list = weighted::restore(&members(split), &now, record, &annotation(at))?;
     let mut original = next.clone();
-    match raw {
-        Some(raw) => annotate(&mut original, WEIGHTS, raw.to_owned())?,
-        None => unannotate(&mut original, WEIGHTS),
-    }
+    edit::annotate(&mut original, WEIGHTS, before.weights, at)?;
     // What is as it was left is put back as it was written; else somebody has changed it since, and that stays.
-    if weights(&original, split).is_ok_and(|before| before == list) {
+    if weights(&original, split, at).is_ok_and(|before| before == list) {
         return Ok(original);
     }
-    annotate(&mut next, WEIGHTS, told(&list))?;
+    edit::annotate(&mut next, WEIGHTS, Some(told(&list)), at)?;
     Ok(next)
+}
+
+fn remove_paths(object: &mut Value, split: &Split, at: &Place<'_>) -> Result<()> {
+    for (_, paths) in edit::lists(object, PATHS, at)? {
+        paths.retain(|path| edit::text(path, &NAME) != Some(&split.canary.service));
+    }
+    Ok(())
 }
 
 /// Adds a path to the canary after each one to stable.
-fn add_paths(object: &mut Value, split: &Split) -> Part<()> {
-    for (_, paths) in lists(object, PATHS)? {
+fn add_paths(object: &mut Value, split: &Split, at: &Place<'_>) -> Result<()> {
+    for (_, paths) in edit::lists(object, PATHS, at)? {
         for path in std::mem::take(paths) {
-            let is_stable = text(&path, &NAME) == Some(&split.stable.service);
+            let is_stable = edit::text(&path, &NAME) == Some(&split.stable.service);
             let mut copy = path.clone();
             paths.push(path);
-            if is_stable && let Some(name) = part_mut(&mut copy, &NAME) {
+            if is_stable && let Some(name) = edit::get_mut(&mut copy, &NAME) {
                 *name = json!(split.canary.service);
                 paths.push(copy);
             }
@@ -159,19 +153,15 @@ fn add_paths(object: &mut Value, split: &Split) -> Part<()> {
 }
 
 /// Returns the weights of all Services that the annotation names, and of those that share a path with stable.
-fn weights(object: &Value, split: &Split) -> Part<Vec<Value>> {
-    let told: Map<String, Value> = match annotation(object, WEIGHTS) {
+fn weights(object: &Value, split: &Split, at: &Place<'_>) -> Result<Vec<Value>> {
+    let told: Map<String, Value> = match edit::annotation(object, WEIGHTS) {
         Some(raw) => serde_json::from_str(raw)
-            .map_err(|error| Wrong::at(AT, format!("expected a mapping in JSON: {error}")))?,
+            .map_err(|error| annotation(at).refused(&format!("expected a map in JSON: {error}")))?,
         None => Map::new(),
     };
-    let beside = beside_stable(object, split)?;
+    let beside = beside_stable(object, split, at)?;
     if beside.is_empty() {
-        let expected = format!(
-            "expected a path to the Service {}, found none",
-            split.stable.service
-        );
-        return Err(Wrong::at("spec.rules", expected));
+        return Err(names_nobody(split, at));
     }
     // Services of a path of which none has a weight share it evenly.
     let is_even = !beside.iter().any(|name| told.contains_key(name));
@@ -191,19 +181,19 @@ fn weights(object: &Value, split: &Split) -> Part<Vec<Value>> {
     Ok(list)
 }
 
-fn beside_stable(object: &Value, split: &Split) -> Part<Vec<String>> {
+fn beside_stable(object: &Value, split: &Split, at: &Place<'_>) -> Result<Vec<String>> {
     let mut found: Vec<String> = Vec::new();
-    for (_, paths) in lists(&mut object.clone(), PATHS)? {
+    for (_, paths) in edit::lists(&mut object.clone(), PATHS, at)? {
         let stable: Vec<&Value> = paths
             .iter()
-            .filter(|path| text(path, &NAME) == Some(&split.stable.service))
+            .filter(|path| edit::text(path, &NAME) == Some(&split.stable.service))
             .filter_map(|path| path.get("path"))
             .collect();
         for path in paths
             .iter()
             .filter(|path| path.get("path").is_some_and(|at| stable.contains(&at)))
         {
-            if let Some(name) = text(path, &NAME)
+            if let Some(name) = edit::text(path, &NAME)
                 && !found.iter().any(|one| one == name)
             {
                 found.push(name.to_owned());
@@ -211,6 +201,17 @@ fn beside_stable(object: &Value, split: &Split) -> Part<Vec<String>> {
         }
     }
     Ok(found)
+}
+
+fn annotation<'a>(at: &Place<'a>) -> Place<'a> {
+    at.keys(&["metadata", "annotations", WEIGHTS])
+}
+
+fn names_nobody(split: &Split, at: &Place<'_>) -> RouteError {
+    let service = &split.stable.service;
+    at.keys(&["spec", "rules"]).refused(&format!(
+        "expected a path to the Service {service}, found none"
+    ))
 }
 
 fn told(list: &[Value]) -> String {
@@ -222,15 +223,15 @@ fn told(list: &[Value]) -> String {
 }
 
 fn name_of(member: &Value) -> Option<&str> {
-    text(member, &["name"])
+    edit::text(member, &["name"])
 }
 
 fn members(split: &Split) -> Members<'static> {
     let canary = split.canary.service.clone();
     Members {
         weight: "weight",
-        unset: Unset::Is(0),
-        scale: Scale::Free(LARGEST),
+        numbers: Numbers::Free,
+        absent: Absent::Is(0),
         name: Box::new(|member| name_of(member).map(str::to_owned)),
         rename: Box::new(move |member| {
             if let Some(name) = member.get_mut("name") {

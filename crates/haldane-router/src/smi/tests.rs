@@ -1,6 +1,6 @@
 //! Tests of SMI.
 
-use crate::case;
+use crate::tests::case;
 
 #[test]
 fn every_case_of_the_table_holds() {

@@ -207,7 +207,8 @@ fn write_services(
     table.write(out, globals.width, globals.paint)?;
     for service in services {
         for notice in &service.notices {
-            writeln!(out, "{}: {}", service.name, clean(notice))?;
+            let name = shown_name(&Subject::of(service), scope == Scope::Everywhere);
+            writeln!(out, "{name}: {}", clean(notice))?;
         }
     }
     Ok(())

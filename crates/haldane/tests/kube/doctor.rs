@@ -46,7 +46,7 @@ pub(crate) async fn each_trouble_says_what_to_do(rig: &Rig) {
         &found,
         "WARN",
         "controller's rights",
-        "no account haldane-controller",
+        "no account haldane in",
     );
     has(&found, "FAIL", "controller", "none leads");
     has(&found, "OK", "release", "doctor/shop: Paused");
@@ -61,7 +61,7 @@ pub(crate) async fn each_trouble_says_what_to_do(rig: &Rig) {
         &json!({"metadata": {"name": "haldane-controller"}, "spec": spec}),
     )
     .await;
-    let account = json!({"metadata": {"name": "haldane-controller"}});
+    let account = json!({"metadata": {"name": "haldane"}});
     rig.create("/api/v1/namespaces/haldane/serviceaccounts", &account)
         .await;
     let stalled = json!([{

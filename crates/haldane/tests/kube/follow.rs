@@ -22,6 +22,7 @@ pub(crate) async fn changes_are_followed_without_asking(rig: &Rig) {
     expect(&mut of_one, "  shop  v2  Preparing  step 2/4  weight 10%").await;
     expect(&mut of_all, "  follow/shop  v2  Preparing  step 2/4").await;
     let before = rig.reads("follow");
+    assert!(before > 0, "reads are not seen");
     for phase in ["Progressing", "Paused", "Promoting"] {
         rig.set_status("follow", "shop", &status(phase)).await;
         expect(&mut of_one, &format!("  shop  v2  {phase}  ")).await;

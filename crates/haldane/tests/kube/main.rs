@@ -25,6 +25,7 @@ mod kube {
         // It waits for half a minute.
         let (unanswered, ()) = tokio::join!(steer::unanswered(&rig), async {
             look::releases_are_shown_with_what_runs_them(&rig).await;
+            look::each_command_tells_of_them(&rig).await;
             look::whose_cluster_it_is_follows_kubectls_rules(&rig).await;
             look::a_refusal_says_who_may_not_do_what(&rig).await;
             steer::commands_are_answered(&rig).await;

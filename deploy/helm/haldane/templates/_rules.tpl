@@ -17,15 +17,21 @@
 - apiGroups: [apps]
   resources: [replicasets]
   verbs: [get, list, watch]
+# Why a canary does not start.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
 {{- if .Values.workloads.statefulSets }}
 - apiGroups: [apps]
   resources: [statefulsets]
   verbs: [get, list, watch, update, patch]
-{{- end }}
-{{- if .Values.workloads.daemonSets }}
 - apiGroups: [apps]
-  resources: [daemonsets]
-  verbs: [get, list, watch, update, patch]
+  resources: [controllerrevisions]
+  verbs: [get, list, watch]
+# The pods of a version that is taken back are deleted; Kubernetes makes them anew.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, delete]
 {{- end }}
 - apiGroups: [""]
   resources: [services]

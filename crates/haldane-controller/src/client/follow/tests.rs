@@ -6,7 +6,7 @@ use super::*;
 
 const NOW: &str = "2026-11-21T12:00:00Z";
 
-fn object(kind: &Kind, name: &str, more: Value) -> DynamicObject {
+fn object(kind: &Kind, name: &str, more: &Value) -> DynamicObject {
     let mut object = json!({
         "apiVersion": kind.api_version(), "kind": kind.kind,
         "metadata": {"name": name, "namespace": "web", "uid": name},
@@ -22,7 +22,7 @@ fn release(name: &str, phase: &str) -> DynamicObject {
     object(
         &release::KIND,
         name,
-        json!({"spec": spec, "status": status}),
+        &json!({"spec": spec, "status": status}),
     )
 }
 
@@ -30,7 +30,7 @@ fn deployment(name: &str, ready: u32) -> DynamicObject {
     object(
         &DEPLOYMENT,
         name,
-        json!({"spec": {"replicas": 2}, "status": {"readyReplicas": ready}}),
+        &json!({"spec": {"replicas": 2}, "status": {"readyReplicas": ready}}),
     )
 }
 

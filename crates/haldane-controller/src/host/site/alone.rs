@@ -23,6 +23,7 @@ use crate::{
     host::{
         deployment::restart,
         json::{self as read, map_mut, put, set},
+        pods,
         version::{POD_HASH, labels},
     },
     kinds::{DEPLOYMENT, REPLICA_SET, SERVICE},
@@ -95,7 +96,7 @@ impl Alone {
 
     pub(super) fn look(&self, view: &View<'_>, record: &Record) -> Result<Scene, Blocked> {
         let deployment = view.deployment(&self.name)?;
-        self.check_claim(view, &deployment)?;
+        view.check_claim(&DEPLOYMENT, &deployment.0)?;
         let stable = record.stable.as_ref();
         let serving = match stable.and_then(|one| one.beside.as_ref()) {
             Some(name) => view.deployment(name)?,
@@ -112,7 +113,10 @@ impl Alone {
             stable: serving.seen(),
             canary: canary.as_ref().map(Deployment::seen),
             full: full.max(deployment.replicas()),
-            trouble: canary.as_ref().and_then(Deployment::trouble),
+            trouble: canary.as_ref().and_then(|one| {
+                let said = one.trouble().filter(|_| live.is_some());
+                said.or_else(|| pods::trouble(view, one))
+            }),
             offered: self.offered(&deployment, stable),
         })
     }
@@ -127,24 +131,9 @@ impl Alone {
         }
     }
 
-    /// Refuses a Deployment that another release has.
-    fn check_claim(&self, view: &View<'_>, deployment: &Deployment) -> Result<(), Blocked> {
-        match read::annotation(&deployment.0, mark::CLAIM) {
-            Some(other) if other != view.key.name => Err(Blocked {
-                reason: "Claimed",
-                message: format!(
-                    "Deployment {} belongs to Release {other} (annotation {})",
-                    self.name,
-                    mark::CLAIM
-                ),
-            }),
-            Some(_) | None => Ok(()),
-        }
-    }
-
     pub(super) fn adopt(&self, view: &View<'_>) -> Result<Stable, Blocked> {
         let deployment = view.deployment(&self.name)?;
-        self.check_claim(view, &deployment)?;
+        view.check_claim(&DEPLOYMENT, &deployment.0)?;
         if view.is_routed {
             view.need(&SERVICE, &self.service)?;
         }
@@ -173,7 +162,7 @@ impl Alone {
     /// Returns what serves of a Deployment that we hold already, and that got another template before it was adopted: it was held
     /// while it was rolled out, so its pods are of one ReplicaSet.
     fn adopt_held(&self, view: &View<'_>, deployment: &Deployment) -> Option<Stable> {
-        if !self.held(view, deployment, true).is_empty() {
+        if !self.held(view, deployment, true, 0).is_empty() {
             return None;
         }
         let uid = read::uid(&deployment.0);
@@ -196,7 +185,7 @@ impl Alone {
     /// Returns what keeps a Deployment from rolling out by itself that is about to be adopted.
     pub(super) fn held_back(&self, view: &View<'_>) -> Result<Vec<Write>, Blocked> {
         let deployment = view.deployment(&self.name)?;
-        Ok(self.held(view, &deployment, true))
+        Ok(self.held(view, &deployment, true, 0))
     }
 
     /// Returns the label by which the pods of a version are told from others of the same Deployment.
@@ -313,7 +302,7 @@ impl Alone {
         is_drained: bool,
     ) -> Result<Rest, Blocked> {
         let deployment = view.deployment(&self.name)?;
-        self.check_claim(view, &deployment)?;
+        view.check_claim(&DEPLOYMENT, &deployment.0)?;
         let takes_in = stable.beside.is_some()
             && self.offered(&deployment, Some(stable)).hash == stable.version.hash;
         if takes_in && deployment.is_rolled_out() {
@@ -329,8 +318,14 @@ impl Alone {
                 ..Rest::default()
             });
         }
+        // An autoscaler may have shrunk it while others had its traffic.
+        let beside = stable.beside.as_ref().filter(|_| takes_in);
+        let beside = beside
+            .map(|name| view.find(&DEPLOYMENT, name))
+            .transpose()?;
+        let least = beside.flatten().map(|one| Deployment(one).replicas());
         let mut rest = Rest {
-            writes: self.held(view, &deployment, !takes_in),
+            writes: self.held(view, &deployment, !takes_in, least.unwrap_or(0)),
             is_stable_reached: true,
             is_stopped: true,
             ..Rest::default()
@@ -353,9 +348,18 @@ impl Alone {
         Ok(rest)
     }
 
-    /// Returns what keeps the user's Deployment from rolling out by itself, or lets it.
-    fn held(&self, view: &View<'_>, deployment: &Deployment, is_paused: bool) -> Vec<Write> {
+    /// Returns what keeps the user's Deployment from rolling out by itself, or lets it, with at least so many replicas.
+    fn held(
+        &self,
+        view: &View<'_>,
+        deployment: &Deployment,
+        is_paused: bool,
+        replicas_min: u32,
+    ) -> Vec<Write> {
         let mut wanted = deployment.0.clone();
+        if deployment.replicas() < replicas_min {
+            set(&mut wanted, &["spec", "replicas"], json!(replicas_min));
+        }
         if is_paused {
             set(&mut wanted, &["spec", "paused"], json!(true));
         } else if let Some(spec) = map_mut(&mut wanted, "/spec") {
@@ -402,7 +406,7 @@ impl Alone {
         // What another release has is not ours to put back.
         if deployment
             .as_ref()
-            .is_some_and(|found| self.check_claim(view, found).is_err())
+            .is_some_and(|found| view.check_claim(&DEPLOYMENT, &found.0).is_err())
         {
             return Ok(writes);
         }

@@ -19,6 +19,7 @@ use crate::{
     host::{
         deployment::restart,
         json::{self as read, put, set},
+        pods,
         version::transplanted,
     },
     kinds::{DEPLOYMENT, SERVICE},
@@ -99,7 +100,10 @@ impl Pairs {
             ),
             canary: canary.map(|all| worst(&all)),
             full,
-            trouble: sides.iter().find_map(Sides::trouble),
+            trouble: record.live().and_then(|_| {
+                let mut sides = sides.iter();
+                sides.find_map(|side| side.trouble(view))
+            }),
             offered,
         })
     }
@@ -224,8 +228,9 @@ impl Sides<'_> {
         canary.is_none_or(|canary| canary.replicas() == 0)
     }
 
-    fn trouble(&self) -> Option<Trouble> {
-        self.canary.as_ref().and_then(Deployment::trouble)
+    fn trouble(&self, view: &View<'_>) -> Option<Trouble> {
+        let canary = self.canary.as_ref()?;
+        canary.trouble().or_else(|| pods::trouble(view, canary))
     }
 }
 

@@ -245,6 +245,18 @@ fn a_canary_that_somebody_scales_to_nothing_is_an_abort() {
 }
 
 #[test]
+fn a_stable_that_an_autoscaler_shrank_takes_the_canary_in_at_full_size() {
+    let mut world = begun();
+    world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
+    world.pass(8);
+    let one = json!({"spec": {"replicas": 1}});
+    world.patch("horizontal-pod-autoscaler", &DEPLOYMENT, "shop", &one);
+    world.pass(120);
+    assert_eq!(world.status()["stable"], "v2");
+    assert_eq!(world.get(&DEPLOYMENT, "shop")["spec"]["replicas"], 3);
+}
+
+#[test]
 fn a_release_that_is_deleted_leaves_the_deployment_to_kubernetes() {
     let mut world = begun();
     world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
@@ -267,6 +279,27 @@ fn a_release_that_is_deleted_leaves_the_deployment_to_kubernetes() {
     world.pass(60);
     assert!(world.find(&RELEASE, "shop").is_none());
     assert_eq!(world.get(&DEPLOYMENT, "shop")["spec"].get("paused"), None);
+}
+
+#[test]
+fn a_rollout_whose_deployment_is_gone_still_hears_commands_and_ends() {
+    for is_aborted in [true, false] {
+        let mut world = begun();
+        world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
+        world.pass(8);
+        world.delete(&DEPLOYMENT, "shop");
+        world.settle();
+        let message = world.status()["message"].as_str().unwrap();
+        assert!(message.contains("shop does not exist"), "{message}");
+        if is_aborted {
+            command(&mut world, "1", &json!({"name": "abort"}));
+            world.settle();
+            assert_eq!(world.status()["command"]["result"], "Done");
+            assert_eq!(world.status()["phase"], "RollingBack");
+        }
+        world.pass(600);
+        assert_eq!(world.status()["history"][0]["phase"], "RolledBack");
+    }
 }
 
 #[test]

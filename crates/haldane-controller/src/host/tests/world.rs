@@ -1,4 +1,4 @@
-//! A cluster as data: writes are taken as the API server takes them, and Deployments, ReplicaSets and endpoints follow.
+//! A cluster as data: writes are taken as the API server takes them, and Deployments, StatefulSets and endpoints follow.
 //!
 //! What it does is what the controllers of Kubernetes were seen to do on the test plane; the same rollouts run there, too.
 
@@ -16,7 +16,10 @@ use serde_json::{Map, Value, json};
 use crate::{
     asker::{Asker, Subject},
     host::{Ports, ReleaseHost, json::difference},
-    kinds::{DEPLOYMENT, ENDPOINT_SLICE, RELEASE, REPLICA_SET, SERVICE},
+    kinds::{
+        CONTROLLER_REVISION, DEPLOYMENT, ENDPOINT_SLICE, POD, RELEASE, REPLICA_SET, SERVICE,
+        STATEFUL_SET,
+    },
     meter::{Measured, Meter, Watch},
     turn::{Event, Host, Key, Seen, Sight, Then, What, Write},
 };
@@ -281,11 +284,14 @@ impl World {
     }
 
     /// Lets the controllers of Kubernetes do all that they have to do.
-    fn follow(&mut self) {
+    pub(super) fn follow(&mut self) {
         self.collect_garbage();
         let deployments: Vec<(ObjectRef, Value)> = self.of(&DEPLOYMENT);
         for (target, deployment) in deployments {
             self.follow_deployment(&target, deployment);
+        }
+        for (target, set) in self.of(&STATEFUL_SET) {
+            self.follow_stateful_set(&target, set);
         }
         for (target, service) in self.of(&SERVICE) {
             self.follow_service(&target, &service);
@@ -371,6 +377,108 @@ impl World {
         self.store(target, deployment, "kube-controller-manager", true);
     }
 
+    /// Does what one look of the StatefulSet controller does: it makes a pod or replaces one, and writes the status.
+    fn follow_stateful_set(&mut self, target: &ObjectRef, mut set: Value) {
+        let uid = set["metadata"]["uid"].clone();
+        let owner = json!([{"uid": uid, "controller": true}]);
+        let template = set["spec"]["template"].clone();
+        let newest = format!("{}-{:x}", target.name, checksum(&template));
+        if self.find(&CONTROLLER_REVISION, &newest).is_none() {
+            let mut kept = template.clone();
+            kept["$patch"] = json!("replace");
+            let revision = json!({
+                "metadata": {"ownerReferences": owner},
+                "data": {"spec": {"template": kept}},
+            });
+            self.apply_by(
+                "kube-controller-manager",
+                &CONTROLLER_REVISION,
+                &newest,
+                revision,
+            );
+        }
+        let current = set["status"]["currentRevision"].as_str();
+        let current = current.unwrap_or(&newest).to_owned();
+        let replicas = set["spec"]["replicas"].as_u64().unwrap_or(1);
+        let partition = set["spec"]["updateStrategy"]["rollingUpdate"]["partition"]
+            .as_u64()
+            .unwrap_or(0);
+        for (pod, _) in self.of(&POD) {
+            let ordinal: u64 = pod.name.rsplit('-').next().unwrap().parse().unwrap();
+            if ordinal >= replicas {
+                self.objects.remove(&pod);
+            }
+        }
+        self.move_one_pod(
+            &target.name,
+            &owner,
+            (replicas, partition),
+            (&current, &newest),
+        );
+        let pods = self.of(&POD);
+        let count =
+            |test: &dyn Fn(&Value) -> bool| pods.iter().filter(|(_, pod)| test(pod)).count();
+        let ready = count(&is_ready) as u64;
+        let updated = count(&|pod| revision_of(pod) == newest) as u64;
+        let is_complete = [ready, updated, pods.len() as u64]
+            .iter()
+            .all(|count| *count == replicas);
+        let metadata = &set["metadata"]["generation"];
+        set["status"] = json!({
+            "observedGeneration": metadata,
+            "replicas": pods.len(),
+            "updatedReplicas": updated,
+            "readyReplicas": ready,
+            "availableReplicas": ready,
+            "currentRevision": if is_complete { &newest } else { &current },
+            "updateRevision": newest,
+        });
+        self.store(target, set, "kube-controller-manager", true);
+    }
+
+    fn move_one_pod(
+        &mut self,
+        name: &str,
+        owner: &Value,
+        (replicas, partition): (u64, u64),
+        (current, newest): (&str, &str),
+    ) {
+        for ordinal in 0..replicas {
+            let pod = format!("{name}-{ordinal}");
+            match self.find(&POD, &pod) {
+                Some(found) if is_ready(found) => {}
+                // What is above waits for it.
+                Some(_) => return,
+                None => {
+                    let revision = if ordinal < partition { current } else { newest };
+                    let data = self.get(&CONTROLLER_REVISION, revision)["data"].to_string();
+                    let ready = if data.contains("broken") {
+                        "False"
+                    } else {
+                        "True"
+                    };
+                    let object = json!({
+                        "metadata": {
+                            "ownerReferences": owner,
+                            "labels": {"controller-revision-hash": revision},
+                            "creationTimestamp": self.now.to_string(),
+                        },
+                        "status": {"conditions": [{"type": "Ready", "status": ready}]},
+                    });
+                    self.apply_by("kube-controller-manager", &POD, &pod, object);
+                    return;
+                }
+            }
+        }
+        for ordinal in (partition..replicas).rev() {
+            let pod = format!("{name}-{ordinal}");
+            if revision_of(self.get(&POD, &pod)) != newest {
+                self.delete(&POD, &pod);
+                return;
+            }
+        }
+    }
+
     fn follow_service(&mut self, target: &ObjectRef, service: &Value) {
         let selector = service["spec"]["selector"].as_object().unwrap().clone();
         let mut endpoints = Vec::new();
@@ -431,7 +539,7 @@ impl Asker for Silence {
 }
 
 /// What the host sees of a world.
-struct Eyes<'a>(&'a BTreeMap<ObjectRef, Value>);
+pub(super) struct Eyes<'a>(pub(super) &'a BTreeMap<ObjectRef, Value>);
 
 impl Sight for Eyes<'_> {
     fn get(&self, target: &ObjectRef) -> Seen {
@@ -450,6 +558,16 @@ impl Sight for Eyes<'_> {
         });
         found
     }
+}
+
+fn is_ready(pod: &Value) -> bool {
+    pod["status"]["conditions"][0]["status"] == "True"
+}
+
+fn revision_of(pod: &Value) -> &str {
+    pod["metadata"]["labels"]["controller-revision-hash"]
+        .as_str()
+        .unwrap()
 }
 
 fn merge(object: &mut Value, patch: &Value) {

@@ -16,7 +16,7 @@ const COLLECTION: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinition
 const KIND: &str = "kind: CustomResourceDefinition";
 
 /// Makes the API server serve all kinds that `text`, in YAML, defines.
-pub(super) async fn apply(client: &Client, text: &str) -> anyhow::Result<()> {
+pub(crate) async fn apply(client: &Client, text: &str) -> anyhow::Result<()> {
     let applied = documents(text).map(|document| create(client, document));
     let names = try_join_all(applied).await?;
     try_join_all(names.iter().map(|name| served(client, name))).await?;

@@ -27,6 +27,9 @@ const BYTES_MAX: usize = 16 << 20;
 /// The most characters of a version's name.
 const NAME_CHARS_MAX: usize = 63;
 
+/// The status and headers of an answer.
+type Head = (u16, Vec<(String, String)>);
+
 /// What was answered.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Tally {
@@ -62,7 +65,7 @@ pub(super) async fn finding(url: &str) -> Finding {
 }
 
 impl Tally {
-    fn add(&mut self, answer: Result<(u16, Vec<(String, String)>), WebError>) {
+    fn add(&mut self, answer: Result<Head, WebError>) {
         let add = |count: &mut u32| *count = count.saturating_add(1);
         match answer {
             Err(error) => {
@@ -128,13 +131,13 @@ impl Tally {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, header: &str) -> Result<(u16, Vec<(String, String)>), WebError> {
+    fn answer(status: u16, header: &str) -> Result<Head, WebError> {
         let header = header.split_once('=');
         let headers = header.map(|(name, value)| (name.to_owned(), value.to_owned()));
         Ok((status, headers.into_iter().collect()))
     }
 
-    fn told(answers: Vec<Result<(u16, Vec<(String, String)>), WebError>>) -> (Status, String) {
+    fn told(answers: Vec<Result<Head, WebError>>) -> (Status, String) {
         let mut tally = Tally::default();
         for answer in answers {
             tally.add(answer);

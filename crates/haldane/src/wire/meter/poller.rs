@@ -201,6 +201,12 @@ impl Poller {
             silence,
             Silence::Gap(Gap::Beginning | Gap::Begun(_) | Gap::Repeated | Gap::Apart(_))
         );
+        let is_early = matches!(silence, Silence::Nothing { of, .. } if *of != STABLE)
+            && self.shared.weight_at(now).is_zero();
+        if is_early {
+            debug!(release = self.label, "The canary has no requests yet");
+            return self.note(known, None);
+        }
         let silent = now.duration_since(self.silent_since);
         let is_long = silent.is_positive() && silent.unsigned_abs() > SILENCE_MAX;
         match (is_usual, is_long) {
@@ -224,7 +230,10 @@ impl Poller {
                 release = self.label,
                 source, why, "Requests are not counted"
             ),
-            None => info!(release = self.label, source, "Requests are counted again"),
+            None => info!(
+                release = self.label,
+                source, "Nothing keeps requests from being counted any more"
+            ),
         }
         *known = trouble;
     }

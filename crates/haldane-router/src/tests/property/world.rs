@@ -3,6 +3,8 @@
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Value, json};
 
+mod described;
+
 /// One router with its objects.
 #[derive(Clone, Debug)]
 pub(super) struct World {
@@ -16,6 +18,8 @@ pub(super) struct World {
     pub(super) mirror: bool,
     /// Whether nothing is left to see in the end: the canary had no weight.
     pub(super) is_restored: bool,
+    /// How far what is read back may be from what is wanted, in basis points, where numbers are coarse.
+    pub(super) grain_bps: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +43,15 @@ struct Rule {
 
 /// Returns any router with any objects.
 pub(super) fn worlds() -> impl Strategy<Value = World> {
-    prop_oneof![gateway(), linkerd(), istio(), subsets(), smi(), nginx()]
+    prop_oneof![
+        gateway(),
+        linkerd(),
+        istio(),
+        subsets(),
+        smi(),
+        nginx(),
+        described::worlds()
+    ]
 }
 
 /// Returns rules of which the first names stable; of a pair, all that do name the canary too.
@@ -141,6 +153,7 @@ fn gateway() -> impl Strategy<Value = World> {
             headers: if is_bytes { Headers::None } else { Headers::Any },
             mirror: !is_bytes,
             is_restored,
+            grain_bps: 0,
         }
     })
 }
@@ -163,6 +176,7 @@ fn linkerd() -> impl Strategy<Value = World> {
         headers: Headers::Any,
         mirror: false,
         is_restored,
+        grain_bps: 0,
     })
 }
 
@@ -220,6 +234,7 @@ fn istio() -> impl Strategy<Value = World> {
                 headers: Headers::Any,
                 mirror: true,
                 is_restored,
+                grain_bps: 0,
             }
         })
 }
@@ -268,6 +283,7 @@ fn subsets() -> impl Strategy<Value = World> {
             headers: Headers::Any,
             mirror: true,
             is_restored,
+            grain_bps: 0,
         }
     })
 }
@@ -303,6 +319,7 @@ fn smi() -> impl Strategy<Value = World> {
                 headers: Headers::None,
                 mirror: false,
                 is_restored: is_restored || rules[0].canary.unwrap_or(0) == 0,
+                grain_bps: 0,
             }
         },
     )
@@ -355,6 +372,7 @@ fn nginx() -> impl Strategy<Value = World> {
                 headers: Headers::One,
                 mirror: false,
                 is_restored: true,
+                grain_bps: 0,
             }
         })
 }

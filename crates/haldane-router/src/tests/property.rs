@@ -11,7 +11,8 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::{Value, json};
 
 use self::world::{Headers, World, worlds};
-use crate::{Objects, Route, Split, case, edit};
+use super::case;
+use crate::{Objects, Route, Split, edit};
 
 mod world;
 
@@ -53,7 +54,10 @@ proptest! {
             case::apply(&mut objects, changes);
             prop_assert_eq!(router.desired(&split, &objects), Ok(Vec::new()), "asked again");
             let seen = router.seen(&split, &objects).unwrap();
-            prop_assert_eq!(seen.weight, split.traffic.weight, "seen");
+            let (seen, wanted) = (seen.weight, split.traffic.weight);
+            prop_assert!(seen.as_bps().abs_diff(wanted.as_bps()) <= world.grain_bps, "{seen} of {wanted}");
+            let ends = |weight: Weight| (weight.is_zero(), weight.is_full());
+            prop_assert_eq!(ends(seen), ends(wanted), "seen");
             foreign_parts_are_equal(&world, &plain, &objects)?;
             hand.works(&world, index, &mut objects);
             hand.works(&world, index, &mut plain);
@@ -154,7 +158,8 @@ fn foreign_parts_are_equal(
     before: &Objects,
     after: &Objects,
 ) -> Result<(), TestCaseError> {
-    for (target, object) in before {
+    let has_lists = world.route.get("nginx").is_some() || !world.lists.is_empty();
+    for (target, object) in before.iter().filter(|_| has_lists) {
         let place = |one: &Value| edit::text(one, &["metadata", "name"]).map(str::to_owned);
         let rest = |object: &Value| {
             let mut rest = object.clone();
@@ -234,7 +239,8 @@ fn entries_of(rule: &Value, entries: &str) -> Vec<Value> {
 
 /// Returns the share of each other backend, as a fraction in lowest terms.
 fn shares(rule: &Value, entries: &str, world: &World) -> Vec<(u64, u64)> {
-    let entries = entries_of(rule, entries);
+    let mut entries = entries_of(rule, entries);
+    entries.retain(|entry| entry.get("mirror").is_none());
     let weights: Vec<u64> = entries
         .iter()
         .map(|entry| {
@@ -298,7 +304,7 @@ fn is_sides(entry: &Value) -> bool {
 }
 
 fn name(entry: &Value) -> String {
-    let found = ["name", "service"]
+    let found = ["name", "service", "serviceName"]
         .iter()
         .find_map(|key| entry[*key].as_str());
     let to = &entry["destination"];

@@ -1,7 +1,7 @@
 //! Runs the tables of cases: YAML files beside the routers, each case a router, its objects and what happens to them.
 //!
-//! After every step that succeeds, asking again must give no change; after the last one everything is cleared, and unless the case says
-//! otherwise each object is then again what it was at first.
+//! After every step that succeeds, asking again must give no change, and clearing must give the user's objects as they were, with what he
+//! has edited since; clearing again gives no change.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ struct Case {
     /// The objects at first.
     objects: Vec<Value>,
     steps: Vec<Step>,
-    /// The objects in the end; as at first if left out.
+    /// The objects when all is cleared in the end; if left out, those at first with the edits that can be made in them, after each step.
     #[serde(default)]
     cleared: Option<Vec<Value>>,
 }
@@ -39,10 +39,19 @@ struct Step {
     /// What is wanted; left out, only `seen` is asked.
     #[serde(default)]
     split: Option<Wish>,
-    /// What differs after it, but for the annotation that keeps what was before: values by JSON pointer into the first object, or into
-    /// another one as `name:/pointer`; null for what is gone.
+    /// The canary's share in basis points that is read back before it, where that is of interest.
+    #[serde(default)]
+    was_seen: Option<u16>,
+    /// All that differs after it, but for the annotation that keeps what was before: values by JSON pointer into the first object, or
+    /// into another one as `OBJECT:/pointer` by name, kind or `KIND/NAME`; null for what is gone.
     #[serde(default)]
     after: Option<BTreeMap<String, Value>>,
+    /// Some of what is there after it, in the same way; null for what is not there.
+    #[serde(default)]
+    want: BTreeMap<String, Value>,
+    /// What differs from the user's objects when all is cleared after it.
+    #[serde(default)]
+    cleared: BTreeMap<String, Value>,
     /// That nothing is to change.
     #[serde(default)]
     unchanged: bool,
@@ -61,7 +70,9 @@ struct Step {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Edit {
-    object: String,
+    /// The object's name, its kind, or `KIND/NAME`; the first one if left out.
+    #[serde(default)]
+    object: Option<String>,
     at: String,
     #[serde(default)]
     value: Option<Value>,
@@ -156,46 +167,83 @@ fn target(wanted: &[ObjectRef], value: &Value) -> ObjectRef {
 
 fn play(case: &Case) {
     let router = case.router.router().expect("one router");
-    let mut objects = named(router, &case.objects);
+    let mut plain = named(router, &case.objects);
+    let mut objects = plain.clone();
     let mut wanted = split(Traffic::STABLE_ONLY, None);
     for (index, step) in case.steps.iter().enumerate() {
         let told = format!("{}, step {}", case.name, index + 1);
         for edit in &step.edit {
-            make(edit, &mut objects, &told);
+            assert!(make(edit, &mut objects), "{told}: no {}", edit.at);
+            make(edit, &mut plain);
         }
-        let edited = objects.clone();
         if let Some(wish) = &step.split {
             wanted = wish.to_split();
-            match router.desired(&wanted, &objects) {
-                Ok(changes) => {
-                    let is_told = step.error.is_none() || step.after.is_some();
-                    assert!(is_told, "{told}: no error, but {changes:#?}");
-                    assert!(
-                        !step.unchanged || changes.is_empty(),
-                        "{told}: {changes:#?}"
-                    );
-                    apply(&mut objects, changes);
-                    let again = router.desired(&wanted, &objects);
-                    assert_eq!(again, Ok(Vec::new()), "{told}: asked again");
-                }
-                Err(error) => {
-                    assert_eq!(Some(error.to_string()), step.error, "{told}");
-                    continue;
+        }
+        if turn(step, router, &wanted, &mut objects, &told) && case.cleared.is_none() {
+            let mut expected = plain.clone();
+            put_all(&step.cleared, router, &mut expected, &told);
+            cleared(router, &wanted, &objects, &expected, &told);
+        }
+    }
+    if let Some(last) = &case.cleared {
+        let told = format!("{}, cleared", case.name);
+        cleared(router, &wanted, &objects, &named(router, last), &told);
+    }
+}
+
+/// Takes one step; tells whether it went well.
+fn turn(
+    step: &Step,
+    router: &dyn Router,
+    wanted: &Split,
+    objects: &mut Objects,
+    told: &str,
+) -> bool {
+    if let Some(seen) = step.was_seen {
+        let found = router.seen(wanted, objects).expect(told);
+        assert_eq!(found.weight.as_bps(), seen, "{told}: was seen");
+    }
+    if let Some(accepted) = &step.accepted {
+        let said = match router.accepted(wanted, objects) {
+            Accepted::Yes => "yes".to_owned(),
+            Accepted::Unreported => "unreported".to_owned(),
+            Accepted::Pending(why) => format!("pending: {why}"),
+            Accepted::No(why) => format!("no: {why}"),
+        };
+        assert_eq!(&said, accepted, "{told}");
+    }
+    let edited = objects.clone();
+    if step.split.is_some() {
+        match router.desired(wanted, objects) {
+            Ok(changes) => {
+                let is_told = step.error.is_none() || step.after.is_some();
+                assert!(is_told, "{told}: no error, but {changes:#?}");
+                assert!(
+                    !step.unchanged || changes.is_empty(),
+                    "{told}: {changes:#?}"
+                );
+                apply(objects, changes);
+                match router.desired(wanted, objects) {
+                    Ok(again) => assert_eq!(again, Vec::new(), "{told}: asked again"),
+                    Err(error) => assert_eq!(Some(error.to_string()), step.error, "{told}"),
                 }
             }
+            Err(error) => {
+                assert_eq!(Some(error.to_string()), step.error, "{told}");
+                return false;
+            }
         }
-        check(step, router, &wanted, (&edited, &objects), &told);
     }
-    let cleared = case.cleared.as_ref().unwrap_or(&case.objects);
-    let changes = router.cleared(&wanted, &objects).expect(&case.name);
-    apply(&mut objects, changes);
-    same(
-        &objects,
-        &named(router, cleared),
-        &format!("{}, cleared", case.name),
-    );
-    let again = router.cleared(&wanted, &objects);
-    assert_eq!(again, Ok(Vec::new()), "{}, cleared again", case.name);
+    check(step, router, wanted, (&edited, objects), told);
+    true
+}
+
+fn cleared(router: &dyn Router, wanted: &Split, objects: &Objects, expected: &Objects, told: &str) {
+    let mut found = objects.clone();
+    apply(&mut found, router.cleared(wanted, objects).expect(told));
+    same(&found, expected, &format!("{told}, cleared"));
+    let again = router.cleared(wanted, &found);
+    assert_eq!(again, Ok(Vec::new()), "{told}, cleared again");
 }
 
 fn check(
@@ -207,34 +255,22 @@ fn check(
 ) {
     if let Some(after) = &step.after {
         let mut expected = edited.clone();
-        for (at, value) in after {
-            let targets = router.objects("demo");
-            let (target, at) = match at.split_once(':') {
-                Some((name, at)) => {
-                    let target = targets.iter().find(|target| target.name == name);
-                    (
-                        target.unwrap_or_else(|| panic!("{told}: no object {name}")),
-                        at,
-                    )
-                }
-                None => (&targets[0], at.as_str()),
-            };
-            put(target, at, value, &mut expected);
-        }
+        put_all(after, router, &mut expected, told);
         same(
             &without_annotation(objects),
             &without_annotation(&expected),
             told,
         );
     }
-    if let Some(accepted) = &step.accepted {
-        let said = match router.accepted(wanted, objects) {
-            Accepted::Yes => "yes".to_owned(),
-            Accepted::Unreported => "unreported".to_owned(),
-            Accepted::Pending(why) => format!("pending: {why}"),
-            Accepted::No(why) => format!("no: {why}"),
-        };
-        assert_eq!(&said, accepted, "{told}");
+    for (path, value) in &step.want {
+        let (target, at) = find(router, path, told);
+        let found = objects.get(&target).and_then(|object| object.pointer(&at));
+        let text = |value: &Value| serde_json::to_string_pretty(value).unwrap();
+        assert_eq!(
+            text(found.unwrap_or(&Value::Null)),
+            text(value),
+            "{told}: {path}"
+        );
     }
     match router.seen(wanted, objects) {
         Ok(seen) => {
@@ -246,6 +282,38 @@ fn check(
     }
 }
 
+/// Finds `OBJECT:/pointer`, or a pointer into the first object.
+fn find(router: &dyn Router, path: &str, told: &str) -> (ObjectRef, String) {
+    let targets = router.objects("demo");
+    let (name, at) = match path.split_once(":/") {
+        Some((name, at)) => (Some(name), format!("/{at}")),
+        None => (None, path.to_owned()),
+    };
+    let found = targets.iter().find(|target| is_named(target, name));
+    let target = found.unwrap_or_else(|| panic!("{told}: no object for {path}"));
+    (target.clone(), at)
+}
+
+/// Whether an object is meant by its name, its kind, or `KIND/NAME`; none means any.
+fn is_named(target: &ObjectRef, name: Option<&str>) -> bool {
+    name.is_none_or(|name| {
+        let long = format!("{}/{}", target.kind.kind, target.name);
+        name == target.name || name == target.kind.kind || name == long
+    })
+}
+
+fn put_all(
+    values: &BTreeMap<String, Value>,
+    router: &dyn Router,
+    objects: &mut Objects,
+    told: &str,
+) {
+    for (path, value) in values {
+        let (target, at) = find(router, path, told);
+        put(&target, &at, value, objects);
+    }
+}
+
 fn put(target: &ObjectRef, at: &str, value: &Value, objects: &mut Objects) {
     let keys: Vec<String> = at
         .split('/')
@@ -253,18 +321,24 @@ fn put(target: &ObjectRef, at: &str, value: &Value, objects: &mut Objects) {
         .filter(|key| !key.is_empty())
         .map(|key| key.replace("~1", "/"))
         .collect();
-    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-    match (keys.split_last(), value) {
-        (None, Value::Null) => drop(objects.remove(target)),
-        (Some((last, above)), Value::Null) => {
-            let object = objects.get_mut(target).unwrap();
-            let parent = above.iter().fold(object, |value, key| &mut value[*key]);
-            edit::remove(parent, last);
+    let Some((last, above)) = keys.split_last() else {
+        match value {
+            Value::Null => drop(objects.remove(target)),
+            value => drop(objects.insert(target.clone(), value.clone())),
         }
-        (_, value) => {
-            let object = objects.entry(target.clone()).or_insert(Value::Null);
-            edit::set(object, &keys, value.clone(), &edit::Place::of(target)).unwrap();
-        }
+        return;
+    };
+    let mut parent = objects.entry(target.clone()).or_insert(Value::Null);
+    for key in above {
+        parent = match key.parse::<usize>() {
+            Ok(index) if parent.is_array() => &mut parent[index],
+            _ => &mut parent[key.as_str()],
+        };
+    }
+    match (last.parse::<usize>(), value) {
+        (Ok(index), value) if parent.is_array() => parent[index] = value.clone(),
+        (_, Value::Null) => drop(edit::remove(parent, last)),
+        (_, value) => parent[last.as_str()] = value.clone(),
     }
 }
 
@@ -289,12 +363,13 @@ fn same(found: &Objects, expected: &Objects, told: &str) {
     );
 }
 
-fn make(edit: &Edit, objects: &mut Objects, told: &str) {
-    let target = objects
-        .keys()
-        .find(|target| edit.object == target.name || edit.object == target.kind.kind)
-        .unwrap_or_else(|| panic!("{told}: no object {}", edit.object))
-        .clone();
+/// Does what a person does; tells whether there was a place for it.
+fn make(edit: &Edit, objects: &mut Objects) -> bool {
+    let mut targets = objects.keys();
+    let target = targets.find(|target| is_named(target, edit.object.as_deref()));
+    let Some(target) = target.cloned() else {
+        return false;
+    };
     let object = objects.get_mut(&target).unwrap();
     let (above, last) = edit.at.rsplit_once('/').expect("a JSON pointer");
     if edit.at == "/" {
@@ -302,23 +377,27 @@ fn make(edit: &Edit, objects: &mut Objects, told: &str) {
             Some(value) => *object = value.clone(),
             None => drop(objects.remove(&target)),
         }
-        return;
+        return true;
     }
     let last = last.replace("~1", "/");
-    let parent = object
-        .pointer_mut(above)
-        .unwrap_or_else(|| panic!("{told}: no {above}"));
+    let Some(parent) = object.pointer_mut(above) else {
+        return false;
+    };
+    let index = last.parse::<usize>().unwrap_or(usize::MAX);
     match (parent, &edit.value) {
         (Value::Array(items), Some(value)) if last == "-" => items.push(value.clone()),
-        (Value::Array(items), Some(value)) if edit.insert => {
-            items.insert(last.parse().unwrap(), value.clone());
+        (Value::Array(items), Some(value)) if edit.insert && index <= items.len() => {
+            items.insert(index, value.clone());
         }
-        (Value::Array(items), Some(value)) => items[last.parse::<usize>().unwrap()] = value.clone(),
-        (Value::Array(items), None) => drop(items.remove(last.parse().unwrap())),
+        (Value::Array(items), value) if index < items.len() => match value {
+            Some(value) => items[index] = value.clone(),
+            None => drop(items.remove(index)),
+        },
         (Value::Object(members), Some(value)) => drop(members.insert(last, value.clone())),
         (Value::Object(members), None) => drop(members.remove(&last)),
-        (other, _) => panic!("{told}: {above} is {other}"),
+        _ => return false,
     }
+    true
 }
 
 impl Wish {

@@ -1,0 +1,4 @@
+//! What all routers are tried with: tables of cases, and properties.
+
+pub(crate) mod case;
+mod property;
