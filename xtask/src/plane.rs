@@ -91,7 +91,18 @@ pub(crate) fn stages(workspace: &Workspace) -> Vec<Stage> {
         "--skip",
         "on_request",
     ];
-    let controller = ["test", "-p", CONTROLLER, "--test", "kube", "--no-fail-fast"];
+    // They wait more than they work.
+    let controller = [
+        "test",
+        "-p",
+        CONTROLLER,
+        "--test",
+        "kube",
+        "--no-fail-fast",
+        "--",
+        "--test-threads",
+        "8",
+    ];
     let line = ["test", "-p", "haldane", "--test", "kube", "--no-fail-fast"];
     vec![
         Stage::new(

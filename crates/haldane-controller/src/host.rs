@@ -12,6 +12,7 @@ mod begin;
 mod command;
 mod deployment;
 pub(crate) mod glance;
+mod hands;
 mod json;
 mod judge;
 mod leave;

@@ -14,14 +14,14 @@ use haldane_core::{
 use haldane_engine::calendar;
 use haldane_router::ObjectRef;
 use jiff::{SignedDuration, Timestamp};
-use tracing::{error, info};
+use tracing::error;
 
 use super::{
     Ports, judge,
     memory::{Memory, Save},
-    record::{Live, Record, Stable},
+    record::{Live, Record},
     release::Release,
-    routes::{Looked, Routes, is_repeater},
+    routes::{Looked, Routes},
     share,
     site::{Blocked, CanaryReplicas, Rest, Scene, Site, View},
     status,
@@ -31,8 +31,9 @@ use crate::turn::{Event, Key, Sight, Then, Turn, Write};
 /// How many moves a rollout may make in one turn.
 const MOVES_MAX: u32 = 64;
 
-/// How long routers are given to hear that nothing leads to the canary any more, before it is stopped.
-const SPREAD: SignedDuration = SignedDuration::from_secs(2);
+/// How long routers are given to hear of the canary before it gets a share, that it has none any more before they are to forget it, and
+/// that nothing leads to it before it is stopped.
+pub(super) const SPREAD: SignedDuration = SignedDuration::from_secs(2);
 
 /// How often a canary that is not ready is asked why.
 const UNREADY_LOOK: SignedDuration = SignedDuration::from_secs(5);
@@ -56,8 +57,12 @@ pub(super) struct Act<'a> {
     reads: BTreeSet<ObjectRef>,
     /// What is there to do while no rollout goes on.
     pub(super) rest: Option<Rest>,
+    /// Whether the objects of a new release must be held before it is taken over.
+    pub(super) is_taking_over: bool,
+    /// Whether the routers must hear of the canary before it can get its share.
+    is_unknown: bool,
     /// Whether the canary was seen to have no replicas.
-    is_canary_gone: bool,
+    pub(super) is_canary_gone: bool,
     /// The canary's share of pods, where that is what splits the traffic.
     pub(super) share: Option<Weight>,
     /// Why what is decided is not in force.
@@ -102,6 +107,8 @@ impl<'a> Act<'a> {
             events: Vec::new(),
             reads: BTreeSet::new(),
             rest: None,
+            is_taking_over: false,
+            is_unknown: false,
             is_canary_gone: false,
             share: None,
             not_applied: None,
@@ -151,10 +158,7 @@ impl<'a> Act<'a> {
     /// Decides everything that is to be decided now.
     fn play(&mut self, setting: &Setting<'_>) -> Result<(), Blocked> {
         if self.record.stable.is_none() {
-            if !self.release.is_deleted() {
-                self.record.stable = Some(setting.site.adopt(&self.view)?);
-            }
-            return Ok(());
+            return self.take_over(setting);
         }
         let looked = setting.site.look(&self.view, &self.record);
         // A rollout whose objects can't be looked at still hears commands, and ends by its deadlines.
@@ -214,8 +218,19 @@ impl<'a> Act<'a> {
         }
         if looked.applied == wanted {
             live.routed = wanted.weight.as_bps();
+            self.memory.begun = None;
         }
         self.not_applied.clone_from(&looked.why_not);
+        if matches!(live.state.phase, Phase::Preparing(_)) {
+            let is_named = setting.routes.introduced(&self.view)?.is_empty();
+            if !self.memory.introduce(is_named, &self.view) {
+                canary.ready = 0;
+            }
+        } else if !wanted.is_stable_only() {
+            // Somebody may have written a route without the canary.
+            let is_known = self.memory.introduce(looked.is_named, &self.view);
+            self.is_unknown = !is_known && looked.applied.weight.is_zero();
+        }
         let inputs = [
             Input::Workloads(Workloads {
                 stable: scene.stable,
@@ -233,60 +248,6 @@ impl<'a> Act<'a> {
         ];
         hear(&plan, &mut live.state, &inputs, self.view.now);
         Ok(())
-    }
-
-    /// Takes what somebody did by hand for what it means.
-    fn notice_hands(&mut self, setting: &Setting<'_>) -> Result<(), Blocked> {
-        let (Some(live), Some(plan)) = (self.record.live().cloned(), self.memory.plan.clone())
-        else {
-            return Ok(());
-        };
-        if matches!(live.state.phase, Phase::Pending(_) | Phase::RollingBack(_)) {
-            return Ok(());
-        }
-        // Where pods are the traffic, a canary without traffic has none.
-        let wants_pods = self
-            .canary_size(setting, &live, &plan)
-            .is_none_or(|size| size.count > 0);
-        if live.is_started && self.is_canary_gone && wants_pods {
-            let how = setting.site.taken_away(&self.view, &live)?;
-            self.by_hand(Action::Abort, "kubectl", how.unwrap_or_default());
-            return Ok(());
-        }
-        let wanted = effect::traffic(&plan, &live.state);
-        let Ok(looked) = setting.routes.look(&self.view, &wanted) else {
-            return Ok(());
-        };
-        let (seen, Some(by)) = (looked.applied.weight, looked.by.clone()) else {
-            return Ok(());
-        };
-        // Who applies a manifest again that never named a canary says nothing of it.
-        if seen.is_zero() && !looked.is_named {
-            return Ok(());
-        }
-        let is_ours = by == MANAGER || seen == wanted.weight || seen.as_bps() == live.routed;
-        if is_ours || is_repeater(&by) {
-            return Ok(());
-        }
-        let action = if seen.is_zero() {
-            Action::Abort
-        } else {
-            Action::SetWeight(seen)
-        };
-        let said = format!("the canary's weight was set to {seen} by {by}");
-        self.by_hand(action, &by, said);
-        Ok(())
-    }
-
-    fn by_hand(&mut self, action: Action, by: &str, said: String) {
-        let actor = Actor {
-            name: by.to_owned(),
-            reason: Some(said.clone()),
-        };
-        info!(release = %self.view.key, "Done by hand: {said}");
-        if self.command(action, actor).is_ok() {
-            self.tell(true, "ByHand", said);
-        }
     }
 
     /// Gives the rollout that goes on a command.
@@ -326,6 +287,7 @@ impl<'a> Act<'a> {
         let Some(stable) = self.record.stable.clone() else {
             return Ok(());
         };
+        let withdrawn = setting.routes.toward(&self.view, &Traffic::STABLE_ONLY)?;
         let looked = setting.routes.look(&self.view, &Traffic::STABLE_ONLY)?;
         if self.leaves_to_hands(&looked, &stable, scene) {
             return Ok(());
@@ -334,6 +296,8 @@ impl<'a> Act<'a> {
         let is_clear = left.is_empty() && looked.why_not.is_none();
         self.not_applied = looked.why_not;
         self.memory.cleared = is_clear.then(|| self.memory.cleared.unwrap_or(self.view.now));
+        let is_calm = withdrawn.is_empty();
+        self.memory.calm = is_calm.then(|| self.memory.calm.unwrap_or(self.view.now));
         let spread = self
             .memory
             .cleared
@@ -358,7 +322,13 @@ impl<'a> Act<'a> {
             rest.at = rest.at.into_iter().chain(spread).min();
         }
         if rest.is_stable_reached {
-            rest.writes.extend(left);
+            let forgotten = self.memory.calm.and_then(|at| at.checked_add(SPREAD).ok());
+            if forgotten.is_some_and(|at| at <= self.view.now) {
+                rest.writes.extend(left);
+            } else if !left.is_empty() {
+                rest.writes.extend(withdrawn);
+                rest.at = rest.at.into_iter().chain(forgotten).min();
+            }
         }
         let is_ready = rest.is_stable_reached && is_clear;
         self.rest = Some(rest);
@@ -368,41 +338,22 @@ impl<'a> Act<'a> {
         Ok(())
     }
 
-    /// Whether the canary keeps a weight that somebody gave it while no rollout goes on: as long as its pods answer, and until the next
-    /// rollout begins at zero.
-    fn leaves_to_hands(&mut self, looked: &Looked, stable: &Stable, scene: &Scene) -> bool {
-        let (weight, Some(by)) = (looked.applied.weight, &looked.by) else {
-            return false;
-        };
-        let is_done = !self.record.stop && stable.beside.is_none() && !self.release.is_deleted();
-        let is_by_hand = by != MANAGER && !is_repeater(by) && !weight.is_zero();
-        let answers = scene.canary.is_some_and(|canary| canary.ready > 0);
-        if !is_done || !is_by_hand || !answers || self.is_new(stable, scene) {
-            return false;
-        }
-        let by = by.clone();
-        let is_told = self.release.status.weight.as_deref() == Some(weight.to_string().as_str());
-        if !is_told {
-            let said =
-                format!("the canary's weight was set to {weight} by {by}; no rollout goes on");
-            self.tell(true, "ByHand", said);
-        }
-        self.left = Some((weight, by));
-        true
-    }
-
     /// Ends the turn: with the write that makes the decision durable, or with those that follow from it.
     fn end(mut self, setting: Option<&Setting<'_>>, blocked: Option<&Blocked>) -> (Turn, Memory) {
         self.memory.put(self.record.clone());
         self.be_patient();
         let save = self.memory.save(self.view.now);
         let follows = match setting {
-            Some(setting) if self.is_leaving() => self.leave(setting, blocked),
+            Some(setting) if self.is_leaving(blocked) => self.leave(setting, blocked),
             Some(setting) if blocked.is_none() => self.follow_up(setting),
             Some(_) | None => Ok(Vec::new()),
         };
         let stuck = follows.as_ref().err();
         let status = status::write(&self, blocked.or(stuck), save == Save::Now);
+        // What is not seen yet is not told: each start of a controller would write it, and take it back.
+        let is_blind = blocked.is_some_and(|blocked| blocked.reason == "Watching");
+        let is_early = self.is_taking_over || (is_blind && save != Save::Now);
+        let status = status.filter(|_| !is_early);
         let mut turn = Turn {
             reads: std::mem::take(&mut self.reads),
             ..Turn::default()
@@ -426,22 +377,6 @@ impl<'a> Act<'a> {
         (turn, self.memory)
     }
 
-    /// Writes down what is decided, as it is about to be made durable.
-    fn log_decision(&self) {
-        let (live, last) = (self.record.live.as_ref(), self.memory.history.first());
-        let rollout = live.map(|live| live.state.id.as_str());
-        let phase = live.map(|live| live.state.phase.name());
-        let weight = live.map(|live| live.state.weight());
-        info!(
-            release = %self.view.key,
-            rollout = rollout.or_else(|| last.map(|past| past.rollout.as_str())),
-            phase = phase.or_else(|| last.map(|past| past.phase.as_str())),
-            step = live.and_then(|live| live.state.step()),
-            weight = weight.map(tracing::field::display),
-            "Status to be written"
-        );
-    }
-
     /// Tells of what is not in force only when routers had time for it.
     fn be_patient(&mut self) {
         if self.not_applied.is_none() {
@@ -456,15 +391,17 @@ impl<'a> Act<'a> {
         }
     }
 
-    /// Whether only what is left over of the release is still to be done.
-    fn is_leaving(&self) -> bool {
-        self.release.is_deleted() && self.record.live.is_none()
+    /// Whether only what is left over of the release is still to be done: a rollout without its workload can't be ended otherwise.
+    fn is_leaving(&self, blocked: Option<&Blocked>) -> bool {
+        self.release.is_deleted() && (self.record.live.is_none() || is_gone(blocked))
     }
 
     /// Returns when to look again.
     fn wait(&self, save: Save) -> Then {
         let live = self.record.live();
         let deadline = live.and_then(|live| rollout::next_deadline(&live.state));
+        // What is overdue waits for a change of what keeps it from being decided.
+        let deadline = deadline.filter(|at| *at > self.view.now);
         let flush = match save {
             Save::By(at) => Some(at),
             Save::Done | Save::Now => None,
@@ -472,16 +409,29 @@ impl<'a> Act<'a> {
         let rest = self.rest.as_ref().and_then(|rest| rest.at);
         let look = self.memory.bench.as_ref().filter(|_| live.is_some());
         let look = look.and_then(|_| self.view.now.checked_add(judge::LOOK).ok());
+        let known = self
+            .memory
+            .introduced
+            .and_then(|at| at.checked_add(SPREAD).ok());
+        let known = known.filter(|at| live.is_some() && *at > self.view.now);
         // Why pods are not ready they tell without anything else changing.
         let unready = live.is_some_and(|live| {
             let seen = live.state.facts.workloads.as_ref();
             seen.is_some_and(|seen| seen.canary.ready < seen.canary.wanted)
         });
         let unready = unready.then(|| self.view.now.checked_add(UNREADY_LOOK).ok());
-        let next = [deadline, flush, rest, look, unready.flatten(), self.late]
-            .into_iter()
-            .flatten()
-            .min();
+        let next = [
+            deadline,
+            flush,
+            rest,
+            look,
+            known,
+            unready.flatten(),
+            self.late,
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         next.map_or(Then::OnChange, Then::At)
     }
 
@@ -513,14 +463,24 @@ impl<'a> Act<'a> {
         if let (Some(live), Some(plan)) = (&self.record.live, &self.memory.plan) {
             self.ask(setting, plan, live);
             let wanted = effect::traffic(plan, &live.state);
-            let mut writes = setting.routes.toward(&self.view, &wanted)?;
+            let mut writes = if self.is_unknown {
+                setting.routes.introduced(&self.view)?
+            } else {
+                setting.routes.toward(&self.view, &wanted)?
+            };
+            // Where that can't be told, the rest goes on.
+            let pinned = setting.site.pinned(&self.view, &self.record);
+            writes.extend(pinned.unwrap_or_default());
+            if matches!(live.state.phase, Phase::Preparing(_)) && live.is_started {
+                writes.extend(setting.routes.introduced(&self.view)?);
+            }
             if let Some(size) = self.canary_size(setting, live, plan) {
                 writes.extend(setting.site.canary(&self.view, &self.record, live, &size)?);
             }
             return Ok(writes);
         }
         let mut writes = Vec::new();
-        if self.record.stable.is_some() {
+        if self.record.stable.is_some() || self.is_taking_over {
             writes.extend(self.finalizer());
             writes.extend(self.put_back(setting)?);
         }
@@ -531,7 +491,7 @@ impl<'a> Act<'a> {
     }
 
     /// Returns how large the canary is to be; `None` where it keeps its size.
-    fn canary_size(
+    pub(super) fn canary_size(
         &self,
         setting: &Setting<'_>,
         live: &Live,
@@ -578,6 +538,11 @@ impl<'a> Act<'a> {
             message,
         });
     }
+}
+
+/// Whether something that a rollout needs does not exist.
+pub(super) fn is_gone(blocked: Option<&Blocked>) -> bool {
+    blocked.is_some_and(|blocked| blocked.reason == "Missing")
 }
 
 /// Returns the state of a host that starts again as if it had looked already: where no router is, what is wanted is in force.

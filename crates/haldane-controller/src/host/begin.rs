@@ -16,7 +16,7 @@ use super::{
     json as read,
     record::{Kind, Live, Stable},
     release::FINALIZER,
-    site::{Blocked, Scene},
+    site::{Blocked, Rest, Scene},
 };
 use crate::{
     kinds::RELEASE,
@@ -28,6 +28,27 @@ const NOTHING_TO_JUDGE_BY: &str = "spec.requests: missing; expected where reques
      them; or spec.metrics, or spec.rollout.guards: none for a rollout that nobody judges";
 
 impl Act<'_> {
+    /// Takes a release over that is new: what changes its version by itself is held first, so that what is adopted stays what serves.
+    pub(super) fn take_over(&mut self, setting: &Setting<'_>) -> Result<(), Blocked> {
+        if self.release.is_deleted() {
+            return Ok(());
+        }
+        // A plan that can't be followed is told before it is needed.
+        self.plan_for(setting, None)?;
+        let stable = setting.site.adopt(&self.view)?;
+        let writes = setting.site.held(&self.view)?;
+        if writes.is_empty() {
+            self.record.stable = Some(stable);
+        } else {
+            self.is_taking_over = true;
+            self.rest = Some(Rest {
+                writes,
+                ..Rest::default()
+            });
+        }
+        Ok(())
+    }
+
     /// Begins a rollout, where the objects ask for a version that does not serve and was not judged.
     pub(super) fn begin(&mut self, setting: &Setting<'_>, scene: &Scene) -> Result<(), Blocked> {
         let Some(stable) = self.record.stable.clone() else {
@@ -69,6 +90,7 @@ impl Act<'_> {
         self.memory.bench = None;
         self.memory.plan = Some(Arc::new(plan));
         self.memory.cleared = None;
+        self.memory.introduced = None;
         self.rest = None;
         let said = format!("{id}: {} beside {}", offered.name, stable.version.name);
         self.tell(false, "RolloutBegins", said);

@@ -1,6 +1,7 @@
 //! Reading fields of objects, and the patch between two of them.
 
 use haldane_router::ObjectRef;
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::turn::{Urgency, What, Write};
@@ -72,6 +73,15 @@ pub(super) fn last_manager(object: &Value) -> Option<&str> {
         .filter(|one| text(one, "/subresource") != Some("status"));
     let last = own.max_by_key(|one| text(one, "/time"))?;
     text(last, "/manager")
+}
+
+/// Returns when an object was written last other than its status, as far as it tells.
+pub(super) fn last_written(object: &Value) -> Option<Timestamp> {
+    let fields = object.pointer("/metadata/managedFields")?.as_array()?;
+    let own = fields
+        .iter()
+        .filter(|one| text(one, "/subresource") != Some("status"));
+    own.filter_map(|one| text(one, "/time")?.parse().ok()).max()
 }
 
 /// Returns the write that makes `wanted` of `seen`; `None` where it is that already.

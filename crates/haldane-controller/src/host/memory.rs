@@ -10,8 +10,10 @@ use haldane_core::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    act::SPREAD,
     judge::Bench,
     record::{Live, Record},
+    site::View,
 };
 
 /// How long a change from which nothing follows may wait for the next one, so that both are one write.
@@ -39,8 +41,14 @@ pub(super) struct Memory {
     pub bench: Option<Bench>,
     /// The plan of the spec of this generation, with what it is judged by.
     pub judged_plan: Option<(Option<i64>, Arc<JudgedPlan>)>,
+    /// The time of the decision that a host found when it began, until it has seen what was decided in force.
+    pub begun: Option<Timestamp>,
     /// Since when something waits to be saved.
     dirty: Option<Timestamp>,
+    /// Since when the routers know of a canary that gets nothing yet.
+    pub introduced: Option<Timestamp>,
+    /// Since when the routers' objects give the canary nothing any more.
+    pub calm: Option<Timestamp>,
     /// Since when nothing of ours is left at the routers.
     pub cleared: Option<Timestamp>,
     /// Since when routers do something else than what is decided.
@@ -85,6 +93,7 @@ impl Memory {
             (None, _) => None,
         };
         self.bench = None;
+        self.begun = record.live.as_ref().map(|live| live.state.seen);
         self.history.clone_from(&status.history);
         self.answer.clone_from(&status.command);
         self.now = Some(record);
@@ -105,6 +114,16 @@ impl Memory {
     pub(super) fn remember(&mut self, past: Past) {
         self.history.insert(0, past);
         self.history.truncate(HISTORY_MAX);
+    }
+
+    /// Whether the routers have known of the canary for long enough to send it requests.
+    pub(super) fn introduce(&mut self, is_named: bool, view: &View<'_>) -> bool {
+        if !view.is_routed {
+            return true;
+        }
+        self.introduced = is_named.then(|| self.introduced.unwrap_or(view.now));
+        let spread = self.introduced.and_then(|at| at.checked_add(SPREAD).ok());
+        spread.is_some_and(|at| at <= view.now)
     }
 
     /// Returns whether the record must be saved.

@@ -9,6 +9,7 @@ use haldane_core::{
     rollout::Traffic,
 };
 use haldane_router::{Accepted, Backend, Change, ObjectRef, Objects, RouteError, Router, Split};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
@@ -47,6 +48,8 @@ pub(super) struct Looked {
     pub why_not: Option<String>,
     /// A weight that somebody else wrote, with who it was.
     pub by: Option<String>,
+    /// When that was written.
+    pub at: Option<Timestamp>,
     /// Whether the objects name the canary at all.
     pub is_named: bool,
 }
@@ -164,6 +167,20 @@ impl<'a> Routes<'a> {
         Ok(changes.written())
     }
 
+    /// Returns what must be written so that the routers know of the canary, and give it nothing.
+    ///
+    /// A data plane may hear of a route before it hears of who is new in it, and then has nobody to ask. So the canary is made known
+    /// before it gets a share, and it keeps its place for a while when it has none any more.
+    pub(super) fn introduced(&self, view: &View<'_>) -> Result<Vec<Write>, Blocked> {
+        let seen = self.objects(view)?;
+        let mut changes = Changes::new(&seen);
+        for (router, split) in self.parts(&seen, &Traffic::STABLE_ONLY)? {
+            let made = router.desired(&split, &changes.objects);
+            changes.take(made.map_err(|error| blocked(&error))?);
+        }
+        Ok(changes.written())
+    }
+
     /// Returns what must be written so that nothing of ours is left.
     pub(super) fn cleared(&self, view: &View<'_>) -> Result<Vec<Write>, Blocked> {
         let seen = self.objects(view)?;
@@ -199,6 +216,7 @@ impl<'a> Routes<'a> {
                         let object = objects.get(change.target());
                         object.is_some_and(|object| object.to_string().contains(&canary))
                     }),
+                    at: at(&changes, &objects),
                     ..differing(wanted, seen, said, by(&changes, &objects))
                 });
             }
@@ -213,6 +231,7 @@ impl<'a> Routes<'a> {
             applied: wanted.clone(),
             why_not: None,
             by: None,
+            at: None,
             is_named: true,
         })
     }
@@ -347,9 +366,16 @@ fn differing(wanted: &Traffic, seen: Weight, why: String, by: Option<String>) ->
             ..wanted.clone()
         },
         why_not: Some(why),
+        at: None,
         by,
         is_named: true,
     }
+}
+
+/// Returns when the first of these objects was written last.
+fn at(changes: &[Change], objects: &Objects) -> Option<Timestamp> {
+    let first = changes.first()?;
+    json::last_written(objects.get(first.target())?)
 }
 
 /// Returns who wrote the first of these objects last.

@@ -210,6 +210,14 @@ impl Site {
         }
     }
 
+    /// Returns what keeps the objects of a release that is new as they are.
+    pub(super) fn held(&self, view: &View<'_>) -> Result<Vec<Write>, Blocked> {
+        match self {
+            Self::Alone(site) => site.held_back(view),
+            Self::Pairs(_) | Self::Stateful(_) => Ok(Vec::new()),
+        }
+    }
+
     /// Returns what makes the canary as large as it is to be.
     pub(super) fn canary(
         &self,
@@ -222,6 +230,14 @@ impl Site {
             Self::Alone(site) => site.canary(view, record, live, size),
             Self::Pairs(site) => site.canary(view, size),
             Self::Stateful(site) => site.canary(view, record, live, size),
+        }
+    }
+
+    /// Returns what leads stable's Service to stable again while a rollout goes on, if somebody led it elsewhere.
+    pub(super) fn pinned(&self, view: &View<'_>, record: &Record) -> Result<Vec<Write>, Blocked> {
+        match (self, &record.stable) {
+            (Self::Alone(site), Some(stable)) if view.is_routed => site.pinned(view, stable),
+            (Self::Alone(_) | Self::Pairs(_) | Self::Stateful(_), Some(_) | None) => Ok(Vec::new()),
         }
     }
 
@@ -307,6 +323,14 @@ impl Site {
             route: None,
             stable,
             canary,
+        }
+    }
+
+    /// Whether nothing of a canary runs that the user's own Service would lead to.
+    pub(super) fn is_quiet(&self, view: &View<'_>) -> Result<bool, Blocked> {
+        match self {
+            Self::Alone(site) => site.is_quiet(view),
+            Self::Pairs(_) | Self::Stateful(_) => Ok(true),
         }
     }
 

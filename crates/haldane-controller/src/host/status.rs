@@ -6,6 +6,7 @@
 use haldane_api::release::{Condition, Status};
 use haldane_core::rollout::{Pause, Phase, State};
 use serde_json::json;
+use tracing::info;
 
 use super::{act::Act, json::difference, record::Live, site::Blocked};
 use crate::{
@@ -53,6 +54,24 @@ fn is_worth_telling(act: &Act<'_>) -> bool {
     live.is_some_and(|live| {
         live.state.lost.is_some() || matches!(live.state.phase, Phase::Preparing(_))
     })
+}
+
+impl Act<'_> {
+    /// Writes down what is decided, as it is about to be made durable.
+    pub(super) fn log_decision(&self) {
+        let (live, last) = (self.record.live.as_ref(), self.memory.history.first());
+        let rollout = live.map(|live| live.state.id.as_str());
+        let phase = live.map(|live| live.state.phase.name());
+        let weight = live.map(|live| live.state.weight());
+        info!(
+            release = %self.view.key,
+            rollout = rollout.or_else(|| last.map(|past| past.rollout.as_str())),
+            phase = phase.or_else(|| last.map(|past| past.phase.as_str())),
+            step = live.and_then(|live| live.state.step()),
+            weight = weight.map(tracing::field::display),
+            "Status to be written"
+        );
+    }
 }
 
 /// Whether two statuses tell people the same; what is remembered and counted may differ.

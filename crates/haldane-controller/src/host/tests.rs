@@ -4,5 +4,6 @@ mod alone;
 mod crash;
 mod pairs;
 mod routed;
+mod split;
 mod stateful;
 mod world;

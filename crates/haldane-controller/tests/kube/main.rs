@@ -1,4 +1,4 @@
-//! The runtime of the controller on a real Kubernetes, with a small host over ConfigMaps.
+//! The controller on a real Kubernetes: its runtime with a small host over ConfigMaps, and Releases with real traffic.
 
 // Only code under this attribute counts as test code for the lints.
 #[cfg(test)]
@@ -6,6 +6,7 @@ mod kube {
     mod copies;
     mod faults;
     mod lead;
+    mod release;
     mod rig;
     mod rights;
     mod seeds;

@@ -139,6 +139,9 @@ impl Alone {
         }
         let version = self.offered(&deployment, None);
         if !deployment.is_rolled_out() || deployment.replicas() == 0 {
+            if let Some(held) = self.adopt_held(view, &deployment) {
+                return Ok(held);
+            }
             return Err(Blocked {
                 reason: "Waiting",
                 message: format!(
@@ -154,6 +157,35 @@ impl Alone {
             beside: None,
             since: view.now,
         })
+    }
+
+    /// Returns what serves of a Deployment that we hold already, and that got another template before it was adopted: it was held
+    /// while it was rolled out, so its pods are of one ReplicaSet.
+    fn adopt_held(&self, view: &View<'_>, deployment: &Deployment) -> Option<Stable> {
+        if !self.held(view, deployment, true, 0).is_empty() {
+            return None;
+        }
+        let uid = read::uid(&deployment.0);
+        let sets = view.sight.owned(&REPLICA_SET, &view.key.namespace, uid);
+        let mut active = sets
+            .iter()
+            .filter(|set| read::count(set, "/spec/replicas") > 0);
+        let (set, None) = (active.next()?, active.next()) else {
+            return None;
+        };
+        let template = set.pointer("/spec/template")?;
+        Some(Stable {
+            version: Version::of(&[(template, deployment.selector())], None),
+            pods: read::text(set, &format!("/metadata/labels/{POD_HASH}"))?.to_owned(),
+            beside: None,
+            since: view.now,
+        })
+    }
+
+    /// Returns what keeps a Deployment from rolling out by itself that is about to be adopted.
+    pub(super) fn held_back(&self, view: &View<'_>) -> Result<Vec<Write>, Blocked> {
+        let deployment = view.deployment(&self.name)?;
+        Ok(self.held(view, &deployment, true, 0))
     }
 
     /// Returns the label by which the pods of a version are told from others of the same Deployment.
@@ -362,8 +394,22 @@ impl Alone {
         }
     }
 
+    /// Whether neither our Deployments nor pods of theirs are there any more.
+    pub(super) fn is_quiet(&self, view: &View<'_>) -> Result<bool, Blocked> {
+        let ours = view.sight.owned(&DEPLOYMENT, &view.key.namespace, view.uid);
+        Ok(ours.is_empty() && !self.has_canary_pods(view)?)
+    }
+
     pub(super) fn leave(&self, view: &View<'_>, record: &Record) -> Result<Vec<Write>, Blocked> {
         let mut writes = Vec::new();
+        let deployment = view.find(&DEPLOYMENT, &self.name)?.map(Deployment);
+        // What another release has is not ours to put back.
+        if deployment
+            .as_ref()
+            .is_some_and(|found| view.check_claim(&DEPLOYMENT, &found.0).is_err())
+        {
+            return Ok(writes);
+        }
         if let Some(service) = view.find(&SERVICE, &self.service)? {
             let mut wanted = service.clone();
             if let Some(selector) = map_mut(&mut wanted, "/spec/selector") {
@@ -372,9 +418,13 @@ impl Alone {
             let target = view.name(&SERVICE, &self.service);
             writes.extend(put(&target, Some(&service), &wanted, Urgency::Traffic));
         }
-        let Some(deployment) = view.find(&DEPLOYMENT, &self.name)?.map(Deployment) else {
+        let Some(deployment) = deployment else {
             return Ok(writes);
         };
+        // One that was never ours keeps what its owner says.
+        if read::annotation(&deployment.0, mark::CLAIM).is_none() {
+            return Ok(writes);
+        }
         let stable = record.stable.as_ref();
         let offered = self.offered(&deployment, stable);
         let is_serving = stable.is_none_or(|stable| stable.version.hash == offered.hash);

@@ -347,6 +347,10 @@ impl Stateful {
             return Ok(Vec::new());
         };
         let set = StatefulSet(Deployment(found));
+        // What was never ours, or another release has, keeps what its owner says.
+        if read::annotation(set.object(), mark::CLAIM) != Some(view.key.name.as_str()) {
+            return Ok(Vec::new());
+        }
         let stable = record.stable.as_ref();
         let offered = Self::offered(&set, stable);
         let is_serving = stable.is_none_or(|stable| stable.version.hash == offered.hash);

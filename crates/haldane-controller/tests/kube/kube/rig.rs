@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use haldane_controller::{Config, Controller};
+use haldane_controller::{Config, Controller, turn::Host};
 use haldane_plane::{Plane, RuleId};
 use k8s_openapi::api::{
     coordination::v1::Lease,
@@ -47,10 +47,11 @@ pub(crate) struct Rig {
 }
 
 /// A controller that runs on a thread of its own.
-pub(crate) struct Running {
-    pub host: Arc<Copies>,
+pub(crate) struct Running<H = Copies> {
+    pub host: Arc<H>,
     pub address: SocketAddr,
     stop: CancellationToken,
+    death: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -209,10 +210,16 @@ impl Rig {
     }
 }
 
-/// Starts a controller.
+/// Starts a controller of copies.
 pub(crate) fn start(config: Config) -> Running {
-    let (host, stop) = (Arc::new(Copies::default()), CancellationToken::new());
-    let (own, stopped) = (Arc::clone(&host), stop.clone());
+    start_with(config, Arc::new(Copies::default()))
+}
+
+/// Starts a controller.
+pub(crate) fn start_with<H: Host + 'static>(config: Config, host: Arc<H>) -> Running<H> {
+    let (stop, death) = (CancellationToken::new(), CancellationToken::new());
+    let own = Arc::clone(&host);
+    let (stopped, dead) = (stop.clone(), death.clone());
     let (tx, rx) = std::sync::mpsc::channel();
     let thread = thread::spawn(move || {
         // With one thread, a host that blocks stops the whole controller, as a signal would.
@@ -223,18 +230,22 @@ pub(crate) fn start(config: Config) -> Running {
         runtime.block_on(async {
             let controller = Controller::connect(config, own).await.unwrap();
             tx.send(controller.address().unwrap()).unwrap();
-            controller.run(stopped).await;
+            tokio::select! {
+                () = controller.run(stopped) => {}
+                () = dead.cancelled() => {}
+            }
         });
     });
     Running {
         host,
         address: rx.recv().unwrap(),
         stop,
+        death,
         thread: Some(thread),
     }
 }
 
-impl Running {
+impl<H> Running<H> {
     /// Tells it to end.
     pub(crate) fn tell_to_end(&self) {
         self.stop.cancel();
@@ -243,6 +254,12 @@ impl Running {
     /// Ends it and waits until it has.
     pub(crate) fn end(mut self) {
         self.stop.cancel();
+        self.thread.take().unwrap().join().unwrap();
+    }
+
+    /// Ends it in the middle of whatever it does; its lease is not given back.
+    pub(crate) fn kill(mut self) {
+        self.death.cancel();
         self.thread.take().unwrap().join().unwrap();
     }
 
@@ -266,7 +283,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl<H> Drop for Running<H> {
     fn drop(&mut self) {
         self.stop.cancel();
     }

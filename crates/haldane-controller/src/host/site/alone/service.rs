@@ -100,15 +100,9 @@ impl Alone {
     ) -> Result<(), Blocked> {
         rest.writes.extend(self.canary_service(view, None)?);
         let service = view.need(&SERVICE, &self.service)?;
-        let mut wanted = service.clone();
-        set(
-            &mut wanted,
-            &["spec", "selector", POD_HASH],
-            json!(self.pods(view, stable)?),
-        );
-        let target = view.name(&SERVICE, &self.service);
-        if let Some(write) = put(&target, Some(&service), &wanted, Urgency::Traffic) {
-            rest.writes.insert(0, write);
+        let pinned = self.pinned(view, stable)?;
+        if !pinned.is_empty() {
+            rest.writes.splice(0..0, pinned);
             rest.is_stable_reached = false;
             rest.at = Some(later(view.now, LOOK));
         } else if !self.is_led(view, &service, stable)? {
@@ -120,6 +114,21 @@ impl Alone {
             rest.goes_on.get_or_insert(said);
         }
         Ok(())
+    }
+
+    /// Returns what leads the user's Service to the pods of stable alone.
+    pub(in crate::host) fn pinned(
+        &self,
+        view: &View<'_>,
+        stable: &Stable,
+    ) -> Result<Vec<Write>, Blocked> {
+        let service = view.need(&SERVICE, &self.service)?;
+        let mut wanted = service.clone();
+        let pods = json!(self.pods(view, stable)?);
+        set(&mut wanted, &["spec", "selector", POD_HASH], pods);
+        let target = view.name(&SERVICE, &self.service);
+        let write = put(&target, Some(&service), &wanted, Urgency::Traffic);
+        Ok(write.into_iter().collect())
     }
 
     /// Returns the label of stable's pods.
@@ -151,21 +160,32 @@ impl Alone {
         if age >= SPREAD_MAX {
             return Ok(true);
         }
-        let uid = read::uid(service);
-        let slices = view.sight.owned(&ENDPOINT_SLICE, &view.key.namespace, uid);
         let infix = format!("-{}-", self.pods(view, stable)?);
-        let endpoints = slices.iter().flat_map(|slice| {
-            let endpoints = slice.pointer("/endpoints").and_then(Value::as_array);
-            endpoints.cloned().unwrap_or_default()
-        });
-        let ready: Vec<String> = endpoints
+        let ready: Vec<String> = endpoints(view, service)
+            .iter()
             .filter(|one| one.pointer("/conditions/ready") != Some(&Value::Bool(false)))
             .map(|one| {
-                read::text(&one, "/targetRef/name")
+                read::text(one, "/targetRef/name")
                     .unwrap_or_default()
                     .to_owned()
             })
             .collect();
         Ok(!ready.is_empty() && ready.iter().all(|pod| pod.contains(&infix)))
     }
+
+    /// Whether the canary's Service knows of pods, also of those that end.
+    pub(super) fn has_canary_pods(&self, view: &View<'_>) -> Result<bool, Blocked> {
+        let service = view.find(&SERVICE, &self.canary_service)?;
+        Ok(service.is_some_and(|service| !endpoints(view, &service).is_empty()))
+    }
+}
+
+/// Returns the endpoints of a Service.
+fn endpoints(view: &View<'_>, service: &Value) -> Vec<Value> {
+    let uid = read::uid(service);
+    let slices = view.sight.owned(&ENDPOINT_SLICE, &view.key.namespace, uid);
+    let all = slices
+        .iter()
+        .filter_map(|slice| slice.pointer("/endpoints")?.as_array());
+    all.flatten().cloned().collect()
 }

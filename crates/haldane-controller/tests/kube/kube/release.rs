@@ -1,0 +1,9 @@
+//! Releases of a Deployment behind an HTTPRoute of Contour, with requests through its Envoy.
+
+mod deaths;
+mod faults;
+mod hands;
+mod load;
+mod others;
+mod plain;
+mod shop;
