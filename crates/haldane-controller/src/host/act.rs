@@ -38,9 +38,6 @@ pub(super) const SPREAD: SignedDuration = SignedDuration::from_secs(2);
 /// How often a canary that is not ready is asked why.
 const UNREADY_LOOK: SignedDuration = SignedDuration::from_secs(5);
 
-/// How long routers may take for what was decided before people are told that it is not in force.
-const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
-
 /// The name by which our own writes are known.
 pub(crate) const MANAGER: &str = "haldane-controller";
 
@@ -69,8 +66,6 @@ pub(super) struct Act<'a> {
     pub(super) not_applied: Option<String>,
     /// While no rollout goes on: the canary's weight that somebody set by hand, and who.
     pub(super) left: Option<(Weight, String)>,
-    /// When people are told so.
-    late: Option<Timestamp>,
 }
 
 /// What a release has, apart from where it stands.
@@ -113,7 +108,6 @@ impl<'a> Act<'a> {
             share: None,
             not_applied: None,
             left: None,
-            late: None,
         }
     }
 
@@ -341,7 +335,6 @@ impl<'a> Act<'a> {
     /// Ends the turn: with the write that makes the decision durable, or with those that follow from it.
     fn end(mut self, setting: Option<&Setting<'_>>, blocked: Option<&Blocked>) -> (Turn, Memory) {
         self.memory.put(self.record.clone());
-        self.be_patient();
         let save = self.memory.save(self.view.now);
         let follows = match setting {
             Some(setting) if self.is_leaving(blocked) => self.leave(setting, blocked),
@@ -377,20 +370,6 @@ impl<'a> Act<'a> {
         (turn, self.memory)
     }
 
-    /// Tells of what is not in force only when routers had time for it.
-    fn be_patient(&mut self) {
-        if self.not_applied.is_none() {
-            self.memory.unapplied = None;
-            return;
-        }
-        let since = *self.memory.unapplied.get_or_insert(self.view.now);
-        let late = since.checked_add(PATIENCE).unwrap_or(self.view.now);
-        if self.view.now < late {
-            self.not_applied = None;
-            self.late = Some(late);
-        }
-    }
-
     /// Whether only what is left over of the release is still to be done: a rollout without its workload can't be ended otherwise.
     fn is_leaving(&self, blocked: Option<&Blocked>) -> bool {
         self.release.is_deleted() && (self.record.live.is_none() || is_gone(blocked))
@@ -420,18 +399,10 @@ impl<'a> Act<'a> {
             seen.is_some_and(|seen| seen.canary.ready < seen.canary.wanted)
         });
         let unready = unready.then(|| self.view.now.checked_add(UNREADY_LOOK).ok());
-        let next = [
-            deadline,
-            flush,
-            rest,
-            look,
-            known,
-            unready.flatten(),
-            self.late,
-        ]
-        .into_iter()
-        .flatten()
-        .min();
+        let next = [deadline, flush, rest, look, known, unready.flatten()]
+            .into_iter()
+            .flatten()
+            .min();
         next.map_or(Then::OnChange, Then::At)
     }
 

@@ -51,8 +51,6 @@ pub(super) struct Memory {
     pub calm: Option<Timestamp>,
     /// Since when nothing of ours is left at the routers.
     pub cleared: Option<Timestamp>,
-    /// Since when routers do something else than what is decided.
-    pub unapplied: Option<Timestamp>,
 }
 
 /// Whether the record must be saved.

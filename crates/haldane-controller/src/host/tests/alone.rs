@@ -1,6 +1,5 @@
 //! Rollouts of one Deployment.
 
-use haldane_router::kinds::HTTP_ROUTE;
 use serde_json::{Value, json};
 
 use super::world::World;
@@ -97,36 +96,6 @@ fn a_good_version_is_promoted_and_taken_in() {
     let writes = world.log.len();
     world.pass(3_600);
     assert_eq!(world.log.len(), writes, "{:#?}", &world.log[writes..]);
-}
-
-#[test]
-fn a_routed_rollout_is_told_once_for_each_weight() {
-    let mut world = begun();
-    let accepted = |kind| json!({"type": kind, "status": "True"});
-    let conditions = [accepted("Accepted"), accepted("ResolvedRefs")];
-    let route = json!({
-        "spec": {
-            "parentRefs": [{"name": "web"}],
-            "rules": [{"backendRefs": [{"name": "shop", "port": 80}]}],
-        },
-        "status": {"parents": [{"parentRef": {"name": "web"}, "conditions": conditions}]},
-    });
-    world.apply(&HTTP_ROUTE, "shop", route);
-    let routers = json!({"spec": {"routers": [{"gateway": {"httpRoute": "shop"}}]}});
-    world.patch("kubectl", &RELEASE, "shop", &routers);
-    world.pass(60);
-    let before = world.log.len();
-    world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
-    world.pass(120);
-    assert_eq!(end(&world).1, "v2");
-    let told = |word: &str| {
-        let log = world.log[before..].iter();
-        log.filter(|line| line.starts_with("status") && line.contains(word))
-            .count()
-    };
-    // Prepared, two weights, all of it, over, taken in, led back, cleared away.
-    assert!(told("") <= 8, "{:#?}", &world.log[before..]);
-    assert_eq!(told("not in force"), 0, "{:#?}", &world.log[before..]);
 }
 
 #[test]

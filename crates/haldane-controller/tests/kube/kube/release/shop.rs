@@ -14,7 +14,7 @@ use haldane_controller::{
     host::{Ports, ReleaseHost},
     kinds::{DEPLOYMENT, RELEASE, REPLICA_SET, SERVICE},
     meter::{Measured, Meter, Watch},
-    turn::{Host, Key},
+    turn::Key,
 };
 use haldane_core::{
     RolloutId,
