@@ -212,7 +212,6 @@ impl<'a> Act<'a> {
         }
         if looked.applied == wanted {
             live.routed = wanted.weight.as_bps();
-            self.memory.begun = None;
         }
         self.not_applied.clone_from(&looked.why_not);
         if matches!(live.state.phase, Phase::Preparing(_)) {

@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::{
     act::{Act, MANAGER, Setting},
-    record::Stable,
+    record::{Live, Stable},
     routes::{Looked, is_repeater},
     site::{Blocked, Scene},
 };
@@ -44,7 +44,7 @@ impl Act<'_> {
             return Ok(());
         }
         // Our own write may be unfinished; what somebody wrote after it was decided is not that.
-        let is_unfinished = seen.as_bps() == live.routed && !self.is_after(looked.at);
+        let is_unfinished = seen.as_bps() == live.routed && !self.is_after(&live, looked.at);
         let is_ours = by == MANAGER || seen == wanted.weight || is_unfinished;
         if is_ours || is_repeater(&by) {
             return Ok(());
@@ -59,13 +59,12 @@ impl Act<'_> {
         Ok(())
     }
 
-    /// Whether somebody wrote after the last decision that is kept, as far as a host can tell that has only just begun: what was in
-    /// force before it is kept late. One that has seen its own weight in force knows better.
-    fn is_after(&self, written: Option<Timestamp>) -> bool {
-        let decided = self.memory.begun.filter(|_| self.record.live.is_some());
+    /// Whether somebody wrote after what is decided was kept: in the same second or later, since the API server tells no more.
+    fn is_after(&self, live: &Live, written: Option<Timestamp>) -> bool {
+        let decided = self.memory.decided(live);
         decided
             .zip(written)
-            .is_some_and(|(decided, at)| at > decided)
+            .is_some_and(|(decided, at)| at.as_second() >= decided.as_second())
     }
 
     fn by_hand(&mut self, action: Action, by: &str, said: String) {

@@ -41,8 +41,6 @@ pub(super) struct Memory {
     pub bench: Option<Bench>,
     /// The plan of the spec of this generation, with what it is judged by.
     pub judged_plan: Option<(Option<i64>, Arc<JudgedPlan>)>,
-    /// The time of the decision that a host found when it began, until it has seen what was decided in force.
-    pub begun: Option<Timestamp>,
     /// Since when something waits to be saved.
     dirty: Option<Timestamp>,
     /// Since when the routers know of a canary that gets nothing yet.
@@ -91,11 +89,16 @@ impl Memory {
             (None, _) => None,
         };
         self.bench = None;
-        self.begun = record.live.as_ref().map(|live| live.state.seen);
         self.history.clone_from(&status.history);
         self.answer.clone_from(&status.command);
         self.now = Some(record);
         Ok(())
+    }
+
+    /// Returns when this decision was made, if it is the one that is kept.
+    pub(super) fn decided(&self, now: &Live) -> Option<Timestamp> {
+        let kept = &self.saved.as_ref()?.live.as_ref()?.state;
+        kept.is_same_decision(&now.state).then_some(kept.seen)
     }
 
     /// Returns the record as it is now.

@@ -194,8 +194,15 @@ impl Cluster {
             let release = self.release().await;
             let conditions = release.pointer("/status/conditions")?.as_array()?;
             let of = |name: &str| conditions.iter().find(|one| one["type"] == name);
-            (of("Reconciling")?["status"] == "False" && of("Applied")?["status"] == "True")
-                .then_some(())
+            let is_calm =
+                of("Reconciling")?["status"] == "False" && of("Applied")?["status"] == "True";
+            // What was before is kept until routers have forgotten the canary.
+            let is_clear = !self
+                .object()
+                .await
+                .to_string()
+                .contains("haldane.dev/before");
+            (is_calm && is_clear).then_some(())
         })
         .await;
     }
