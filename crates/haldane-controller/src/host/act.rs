@@ -113,16 +113,12 @@ impl<'a> Act<'a> {
 
     /// Returns what to write, and what is known from now on.
     pub(super) fn run(mut self) -> (Turn, Memory) {
-        let taken = self.memory.take_in(&self.release.status);
+        if let Err(message) = self.memory.take_in(&self.release.status) {
+            return (self.unreadable(message), Memory::default());
+        }
         self.record = self.memory.record();
         self.before = self.record.clone();
-        let setting = taken
-            .map_err(|message| Blocked {
-                reason: "Unreadable",
-                message,
-            })
-            .and_then(|()| self.setting());
-        let setting = match setting {
+        let setting = match self.setting() {
             Ok(setting) => setting,
             Err(blocked) => return self.end(None, Some(&blocked)),
         };
@@ -137,6 +133,26 @@ impl<'a> Act<'a> {
         }
         let blocked = self.play(&setting).err();
         self.end(Some(&setting), blocked.as_ref())
+    }
+
+    /// Leaves a release as it is whose record can't be read, but for its traffic: stable has all of it, since nobody knows what was
+    /// decided. The record stays for whoever can read it.
+    fn unreadable(&mut self, message: String) -> Turn {
+        let blocked = Blocked {
+            reason: "Unreadable",
+            message,
+        };
+        let mut turn = Turn::default();
+        if let Ok(setting) = self.setting() {
+            turn.reads = setting.routes.reads();
+            let withdrawn = setting.routes.toward(&self.view, &Traffic::STABLE_ONLY);
+            turn.writes = withdrawn.unwrap_or_default();
+        }
+        turn.writes.extend(status::write_blocked(self, &blocked));
+        if !turn.writes.is_empty() {
+            turn.then = Then::Again;
+        }
+        turn
     }
 
     fn setting(&self) -> Result<Setting<'a>, Blocked> {
@@ -215,7 +231,10 @@ impl<'a> Act<'a> {
         }
         self.not_applied.clone_from(&looked.why_not);
         if matches!(live.state.phase, Phase::Preparing(_)) {
-            let is_named = setting.routes.introduced(&self.view)?.is_empty();
+            let is_named = match setting.routes.introduced(&self.view) {
+                Err(blocked) if !blocked.is_passing() => false,
+                introduced => introduced?.is_empty(),
+            };
             if !self.memory.introduce(is_named, &self.view) {
                 canary.ready = 0;
             }
@@ -338,6 +357,8 @@ impl<'a> Act<'a> {
         let follows = match setting {
             Some(setting) if self.is_leaving(blocked) => self.leave(setting, blocked),
             Some(setting) if blocked.is_none() => self.follow_up(setting),
+            // Whose spec can't be read can't be put back, and must not stay for ever.
+            None if self.release.is_deleted() => Ok(self.released()),
             Some(_) | None => Ok(Vec::new()),
         };
         let stuck = follows.as_ref().err();

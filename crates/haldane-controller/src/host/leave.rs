@@ -79,7 +79,7 @@ impl Act<'_> {
     }
 
     /// Returns the write that lets the release go.
-    fn released(&self) -> Vec<Write> {
+    pub(super) fn released(&self) -> Vec<Write> {
         let finalizers = self.release.finalizers();
         if !finalizers.iter().any(|one| one == FINALIZER) {
             return Vec::new();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use haldane_api::release::{CommandAnswer, JudgedPlan, Past, Status};
 use haldane_core::{
     plan::Plan,
-    rollout::effect::{traffic, workloads},
+    rollout::{Effect, State, effects},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -172,6 +172,19 @@ fn change(saved: &Record, record: &Record, plan: Option<&Plan>) -> Change {
     }
 }
 
+/// Returns what is written or asked because of a state; what is judged and told depends on no write of it.
+fn asked_for(plan: &Plan, state: &State) -> Vec<Effect> {
+    let mut effects = effects(plan, state);
+    effects.retain(|effect| match effect {
+        Effect::EnsureTraffic(_)
+        | Effect::EnsureWorkloads(_)
+        | Effect::EnsureAsked(_)
+        | Effect::EnsureStable(_) => true,
+        Effect::EnsureJudged { .. } | Effect::Notify { .. } => false,
+    });
+    effects
+}
+
 fn live_change(old: &Live, new: &Live, plan: &Plan) -> Change {
     let inner = |live: &Live| Live {
         state: new.state.clone(),
@@ -181,15 +194,14 @@ fn live_change(old: &Live, new: &Live, plan: &Plan) -> Change {
     if is_same_decision && inner(old) == inner(new) {
         return Change::None;
     }
-    let heard = |live: &Live| haldane_core::rollout::State {
+    let heard = |live: &Live| State {
         facts: new.state.facts.clone(),
         seen: new.state.seen,
         ..live.state.clone()
     };
     let (was, is) = (heard(old), heard(new));
-    let is_same_effect = traffic(plan, &was) == traffic(plan, &is)
-        && workloads(plan, &was) == workloads(plan, &is)
-        && was.phase.name() == is.phase.name();
+    let is_same_effect =
+        asked_for(plan, &was) == asked_for(plan, &is) && was.phase.name() == is.phase.name();
     if is_same_effect && old.state.id == new.state.id {
         Change::Inner
     } else {

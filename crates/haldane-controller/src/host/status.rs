@@ -35,8 +35,25 @@ pub(super) fn write(act: &Act<'_>, blocked: Option<&Blocked>, is_due: bool) -> O
     if !is_due && !is_news && is_alike(old, &new) {
         return None;
     }
+    changed(act, &new)
+}
+
+/// Returns the write that tells why nothing can be done, and leaves all else in the status as it is.
+pub(super) fn write_blocked(act: &Act<'_>, blocked: &Blocked) -> Option<Write> {
+    let standing = standing(act, Some(blocked));
+    let new = Status {
+        observed_generation: act.release.generation(),
+        message: standing.message.chars().take(MESSAGE_CHARS_MAX).collect(),
+        conditions: conditions(act, &standing, Some(blocked)),
+        ..act.release.status.clone()
+    };
+    changed(act, &new)
+}
+
+/// Returns the write that makes a status of the one that is there.
+fn changed(act: &Act<'_>, new: &Status) -> Option<Write> {
     let before = act.release.object.get("status").cloned();
-    let after = serde_json::to_value(&new).ok()?;
+    let after = serde_json::to_value(new).ok()?;
     let patch = difference(&before.unwrap_or_else(|| json!({})), &after)?;
     Some(Write {
         target: act.view.name(&RELEASE, &act.view.key.name),

@@ -303,6 +303,54 @@ fn a_rollout_whose_deployment_is_gone_still_hears_commands_and_ends() {
 }
 
 #[test]
+fn a_record_that_cannot_be_read_is_kept_and_stable_serves() {
+    let mut world = begun();
+    world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
+    world.pass(8);
+    assert_eq!(world.status()["phase"], "Progressing");
+    let later = r#"{"form":99,"unknown":true}"#;
+    let plan = world.status()["plan"].clone();
+    world.patch(
+        "newer",
+        &RELEASE,
+        "shop",
+        &json!({"status": {"record": later}}),
+    );
+    world.host = super::world::silent();
+    world.pass(60);
+    let status = world.status();
+    assert_eq!((&status["record"], &status["plan"]), (&json!(later), &plan));
+    assert_eq!(status["phase"], "Progressing");
+    let message = status["message"].as_str().unwrap();
+    assert!(message.contains("form 99"), "{message}");
+    assert_eq!(world.get(&DEPLOYMENT, "shop")["spec"]["paused"], true);
+    let writes = world.log.len();
+    world.pass(600);
+    assert_eq!(world.log.len(), writes, "{:#?}", &world.log[writes..]);
+}
+
+#[test]
+fn a_release_whose_spec_broke_can_be_deleted() {
+    let mut world = begun();
+    world.patch(
+        "kubectl",
+        &RELEASE,
+        "shop",
+        &json!({"spec": {"workload": {"deployment": null}}}),
+    );
+    world.pass(5);
+    assert!(
+        world.status()["message"]
+            .as_str()
+            .unwrap()
+            .contains("spec.workload")
+    );
+    world.delete(&RELEASE, "shop");
+    world.pass(5);
+    assert!(world.find(&RELEASE, "shop").is_none());
+}
+
+#[test]
 fn two_releases_do_not_share_a_deployment() {
     let mut world = begun();
     world.patch(
