@@ -16,9 +16,6 @@ use tokio::time::{self, Instant};
 
 use crate::metrics::Metrics;
 
-/// How writes of ours are marked in `metadata.managedFields`.
-pub(crate) const FIELD_MANAGER: &str = "haldane-controller";
-
 const AGENT: &str = concat!("haldane-controller/", env!("CARGO_PKG_VERSION"));
 
 /// A page of 500 objects of half a megabyte each; more than any cluster has in one kind, and less than a machine has memory.

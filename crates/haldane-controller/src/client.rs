@@ -30,7 +30,8 @@ pub use self::{
     follow::Sighting,
 };
 use crate::{
-    release::{self, Release},
+    kinds::{DAEMON_SET, DEPLOYMENT, POD, RELEASE, REPLICA_SET, STATEFUL_SET},
+    release::Release,
     view,
 };
 
@@ -42,12 +43,6 @@ const PAGE_LEN: u32 = 500;
 
 /// The most pages of one kind: what is more than this is nothing that a person reads.
 const PAGES_MAX: u32 = 100;
-
-static DEPLOYMENT: Kind = kind("apps", "Deployment", "deployments");
-static STATEFUL_SET: Kind = kind("apps", "StatefulSet", "statefulsets");
-static DAEMON_SET: Kind = kind("apps", "DaemonSet", "daemonsets");
-static REPLICA_SET: Kind = kind("apps", "ReplicaSet", "replicasets");
-static POD: Kind = kind("", "Pod", "pods");
 
 type Result<T, E = ClusterError> = std::result::Result<T, E>;
 
@@ -77,15 +72,6 @@ impl std::fmt::Debug for Cluster {
         out.field("url", &self.url);
         out.field("namespace", &self.namespace);
         out.finish_non_exhaustive()
-    }
-}
-
-const fn kind(group: &'static str, kind: &'static str, plural: &'static str) -> Kind {
-    Kind {
-        group,
-        kind,
-        plural,
-        versions: &["v1"],
     }
 }
 
@@ -120,9 +106,9 @@ impl Cluster {
     /// # Errors
     /// When it can't be read, or does not exist.
     pub async fn release(&self, namespace: &str, name: &ServiceName) -> Result<Release> {
-        let api = self.api(&release::KIND, Some(namespace));
+        let api = self.api(&RELEASE, Some(namespace));
         match self.call(api.get_opt(name.as_str())).await? {
-            Some(object) => Ok(Release::read(&to_value(object, &release::KIND))?),
+            Some(object) => Ok(Release::read(&to_value(object, &RELEASE))?),
             None => Err(self.missing(namespace, name).await),
         }
     }
@@ -132,7 +118,7 @@ impl Cluster {
     /// # Errors
     /// When they can't be read.
     pub async fn releases(&self, namespace: Option<&str>) -> Result<Vec<Release>> {
-        let found = self.list(&release::KIND, namespace).await?;
+        let found = self.list(&RELEASE, namespace).await?;
         let read = |object: &Value| match Release::read(object) {
             Ok(release) => Some(release),
             Err(error) => {
@@ -234,7 +220,7 @@ impl Cluster {
     /// Returns why a release that was not found isn't there.
     async fn missing(&self, namespace: &str, name: &ServiceName) -> ClusterError {
         // A kind that does not exist has no objects either.
-        let api = self.api(&release::KIND, Some(namespace));
+        let api = self.api(&RELEASE, Some(namespace));
         match self.call(api.list(&ListParams::default().limit(1))).await {
             Err(ClusterError::NoDefinition) => ClusterError::NoDefinition,
             Ok(_) | Err(_) => ClusterError::NotFound {

@@ -17,11 +17,10 @@ use tokio::{sync::mpsc, time::Instant};
 use tracing::debug;
 
 use crate::{
-    api::FIELD_MANAGER,
     events::limit::{Limit, Verdict},
     lease::random,
     metrics::Metrics,
-    turn::{Event, Key, Seen, Sight as _, Urgency, What, Write},
+    turn::{Event, FIELD_MANAGER, Key, Seen, Sight as _, Urgency, What, Write},
     writer::{Stop, Writer},
 };
 

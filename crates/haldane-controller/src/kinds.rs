@@ -1,13 +1,14 @@
 //! The kinds of objects that every release needs.
 
+use haldane_api::release::{GROUP, VERSION};
 use haldane_router::Kind;
 
 /// What people write.
 pub const RELEASE: Kind = Kind {
-    group: "haldane.dev",
+    group: GROUP,
     kind: "Release",
     plural: "releases",
-    versions: &["v1alpha1"],
+    versions: &[VERSION],
 };
 
 /// What runs the versions.
@@ -63,5 +64,13 @@ pub const ENDPOINT_SLICE: Kind = Kind {
     group: "discovery.k8s.io",
     kind: "EndpointSlice",
     plural: "endpointslices",
+    versions: &["v1"],
+};
+
+/// What runs a pod on each node; it is only shown.
+pub const DAEMON_SET: Kind = Kind {
+    group: "apps",
+    kind: "DaemonSet",
+    plural: "daemonsets",
     versions: &["v1"],
 };

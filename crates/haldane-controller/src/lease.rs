@@ -18,7 +18,10 @@ use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::api::{self, Api, Call, FIELD_MANAGER, Failure, Verb};
+use crate::{
+    api::{self, Api, Call, Failure, Verb},
+    turn::FIELD_MANAGER,
+};
 
 pub(crate) use crate::lease::fence::{BootClock, Fence};
 

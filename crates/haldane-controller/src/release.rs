@@ -3,19 +3,10 @@
 //! **Invariant:** reading never fails but for a name that no service can have: a release whose spec or status a person or a later
 //! version broke can still be shown, with what is wrong.
 
-use haldane_api::release::{COMMAND_ANNOTATION, CommandNote, GROUP, Spec, Status, VERSION};
+use haldane_api::release::{COMMAND_ANNOTATION, CommandNote, Spec, Status};
 use haldane_core::{NameError, ServiceName};
-use haldane_router::Kind;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-
-/// The kind.
-pub static KIND: Kind = Kind {
-    group: GROUP,
-    kind: "Release",
-    plural: "releases",
-    versions: &[VERSION],
-};
 
 /// A release as it stands in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,9 @@ use haldane_router::{Kind, ObjectRef, Objects};
 use jiff::Timestamp;
 use serde_json::Value;
 
+/// The field manager of everything that the controller writes: by it our own writes are known.
+pub const FIELD_MANAGER: &str = "haldane-controller";
+
 /// Names what is reconciled.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {

@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use tracing::{debug, warn};
 
 use crate::{
-    api::{self, Api, Call, FIELD_MANAGER, Failure, Verb},
+    api::{self, Api, Call, Failure, Verb},
     cache::{Cache, Touched},
     gate::Gate,
     lease::Fence,
-    turn::{What, Write},
+    turn::{FIELD_MANAGER, What, Write},
 };
 
 /// How long one request may take.

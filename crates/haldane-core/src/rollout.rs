@@ -32,11 +32,12 @@ pub use self::{
         TrafficSeen, Trouble, TroubleKind, Workloads,
     },
     invariant::{Violation, invariants, is_lawful},
-    outlook::{Outlook, outlook},
+    outlook::{Outlook, message, outlook},
     state::{
         Actor, Approval, Ended, Pause, Paused, Phase, Preparing, Progress, Promotion, Reason,
         Resume, Rollback, Stage, State, Wait,
     },
+    world::trouble,
 };
 use crate::{
     name::{RolloutId, VersionName},

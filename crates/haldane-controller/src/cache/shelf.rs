@@ -6,9 +6,9 @@ use haldane_router::Kind;
 use serde_json::{Value, json};
 
 use crate::{
-    api::FIELD_MANAGER,
     cache::{Name, Readiness, Size},
     kinds::POD,
+    turn::FIELD_MANAGER,
 };
 
 /// What `kubectl apply` keeps for itself; it doubles an object.

@@ -31,11 +31,12 @@ use tokio::{
 };
 
 use super::{
-    Cluster, ClusterError, DAEMON_SET, DEPLOYMENT, POD, REPLICA_SET, STATEFUL_SET, to_value,
+    Cluster, ClusterError, to_value,
     tree::{self, Inventory},
 };
 use crate::{
-    release::{self, Release},
+    kinds::{DAEMON_SET, DEPLOYMENT, POD, RELEASE, REPLICA_SET, STATEFUL_SET},
+    release::Release,
     view,
 };
 
@@ -66,7 +67,7 @@ impl Cluster {
         tasks: &mut JoinSet<()>,
     ) -> mpsc::Receiver<Sighting> {
         let (tx, rx) = mpsc::channel(QUEUE_LEN);
-        let mut kinds = vec![&release::KIND, &DEPLOYMENT, &STATEFUL_SET, &DAEMON_SET];
+        let mut kinds = vec![&RELEASE, &DEPLOYMENT, &STATEFUL_SET, &DAEMON_SET];
         if name.is_some() {
             kinds.extend([&REPLICA_SET, &POD]);
         }
@@ -87,7 +88,7 @@ impl Cluster {
         name: Option<&ServiceName>,
     ) -> BoxStream<'static, Told> {
         let mut config = watcher::Config::default();
-        if let (Some(name), true) = (name, *kind == release::KIND) {
+        if let (Some(name), true) = (name, *kind == RELEASE) {
             config = config.fields(&format!("metadata.name={name}"));
         }
         watcher::watcher(self.api(kind, namespace), config)
@@ -132,7 +133,7 @@ impl Cluster {
                 }
                 Some((kind, Err(error))) => {
                     let error = self.of_watch(&error);
-                    if *kind != release::KIND {
+                    if *kind != RELEASE {
                         // Somebody who may not see pods can follow their release all the same.
                         scene.do_without(kind, &error);
                         due.get_or_insert_with(|| Instant::now() + COLLECT);
@@ -196,10 +197,10 @@ impl Scene {
                 let listed = self.listed.remove(kind).unwrap_or_default();
                 let before = self.objects.insert(kind, listed).unwrap_or_default();
                 self.awaited.remove(kind);
-                if *kind == release::KIND {
+                if *kind == RELEASE {
                     self.dirty.extend(before.into_keys());
                 }
-                let releases = self.objects.get(&release::KIND);
+                let releases = self.objects.get(&RELEASE);
                 self.dirty
                     .extend(releases.iter().flat_map(|all| all.keys().cloned()));
             }
@@ -225,11 +226,11 @@ impl Scene {
 
     /// Notes which releases a changed object concerns.
     fn mark(&mut self, kind: &'static Kind, name: &Name, object: &Value) {
-        if *kind == release::KIND {
+        if *kind == RELEASE {
             self.dirty.insert(name.clone());
             return;
         }
-        let releases = self.objects.get(&release::KIND).into_iter().flatten();
+        let releases = self.objects.get(&RELEASE).into_iter().flatten();
         let concerned = releases.filter(|((namespace, _), release)| {
             // Of one release all objects matter; of many only those that their rows are made of.
             self.one.is_some()
@@ -271,7 +272,7 @@ impl Scene {
     }
 
     fn view(&self, name: &Name, now: Timestamp) -> Option<ServiceView> {
-        let release = self.objects.get(&release::KIND)?.get(name)?;
+        let release = self.objects.get(&RELEASE)?.get(name)?;
         let release = Release::read(release).ok()?;
         let of = |kind: &'static Kind| {
             self.objects

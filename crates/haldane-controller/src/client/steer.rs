@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::{Cluster, ClusterError, Result, to_value};
-use crate::release::{self, Release};
+use crate::{kinds::RELEASE, release::Release};
 
 /// How long a controller may take; it answers in milliseconds, an abort when weight zero is written.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,7 +42,7 @@ impl Cluster {
         let text = serde_json::to_string(&note).unwrap_or_default();
         CommandNote::parse(&text).map_err(|error| ClusterError::Command(error.to_string()))?;
         let patch = json!({"metadata": {"annotations": {COMMAND_ANNOTATION: text}}});
-        let api = self.api(&release::KIND, Some(namespace));
+        let api = self.api(&RELEASE, Some(namespace));
         let params = PatchParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
@@ -57,7 +57,7 @@ impl Cluster {
 
     /// Follows a release until its status tells of the command.
     async fn answer(&self, namespace: &str, name: &ServiceName, id: &str) -> Result<Answer> {
-        let api = self.api(&release::KIND, Some(namespace));
+        let api = self.api(&RELEASE, Some(namespace));
         let seen = watcher::watch_object(api, name.as_str()).map_err(|error| self.of_watch(&error));
         let mut seen = std::pin::pin!(seen);
         while let Some(next) = seen.next().await {
@@ -73,7 +73,7 @@ impl Cluster {
                     name: name.clone(),
                 });
             };
-            let release = Release::read(&to_value(object, &release::KIND))?;
+            let release = Release::read(&to_value(object, &RELEASE))?;
             if let Some(outcome) = outcome(&release, id) {
                 return outcome;
             }

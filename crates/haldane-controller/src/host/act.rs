@@ -38,9 +38,6 @@ pub(super) const SPREAD: SignedDuration = SignedDuration::from_secs(2);
 /// How often a canary that is not ready is asked why.
 const UNREADY_LOOK: SignedDuration = SignedDuration::from_secs(5);
 
-/// The name by which our own writes are known.
-pub(crate) const MANAGER: &str = "haldane-controller";
-
 /// One turn.
 pub(super) struct Act<'a> {
     pub(super) release: &'a Release,

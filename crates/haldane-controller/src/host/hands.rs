@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use tracing::info;
 
 use super::{
-    act::{Act, MANAGER, Setting},
+    act::{Act, Setting},
     record::{Live, Stable},
     routes::{Looked, is_repeater},
     site::{Blocked, Scene},
 };
+use crate::turn::FIELD_MANAGER;
 
 impl Act<'_> {
     /// Takes what somebody did by hand for what it means.
@@ -29,7 +30,7 @@ impl Act<'_> {
             .is_none_or(|size| size.count > 0);
         if live.is_started && self.is_canary_gone && wants_pods {
             let how = setting.site.taken_away(&self.view, &live)?;
-            self.by_hand(Action::Abort, "kubectl", how.unwrap_or_default());
+            self.by_hand(Action::Abort, "somebody", how.unwrap_or_default());
             return Ok(());
         }
         let wanted = effect::traffic(&plan, &live.state);
@@ -45,7 +46,7 @@ impl Act<'_> {
         }
         // Our own write may be unfinished; what somebody wrote after it was decided is not that.
         let is_unfinished = seen.as_bps() == live.routed && !self.is_after(&live, looked.at);
-        let is_ours = by == MANAGER || seen == wanted.weight || is_unfinished;
+        let is_ours = by == FIELD_MANAGER || seen == wanted.weight || is_unfinished;
         if is_ours || is_repeater(&by) {
             return Ok(());
         }
@@ -90,7 +91,7 @@ impl Act<'_> {
             return false;
         };
         let is_done = !self.record.stop && stable.beside.is_none() && !self.release.is_deleted();
-        let is_by_hand = by != MANAGER && !is_repeater(by) && !weight.is_zero();
+        let is_by_hand = by != FIELD_MANAGER && !is_repeater(by) && !weight.is_zero();
         let answers = scene.canary.is_some_and(|canary| canary.ready > 0);
         if !is_done || !is_by_hand || !answers || self.is_new(stable, scene) {
             return false;

@@ -4,7 +4,7 @@
 //! `Valid` (the spec can be carried out) and `Applied` (the routers do what is decided).
 
 use haldane_api::release::{Condition, Status};
-use haldane_core::rollout::{Pause, Phase, State};
+use haldane_core::rollout::{self, Pause, Phase};
 use serde_json::json;
 use tracing::info;
 
@@ -188,7 +188,7 @@ fn of_live(live: &Live) -> Standing {
     let state = &live.state;
     Standing {
         phase: state.phase.name(),
-        message: message(state),
+        message: rollout::message(state),
         is_moving: !state.phase.is_terminal(),
         stalled: matches!(state.phase, Phase::Failed(_)).then_some("Failed"),
     }
@@ -221,37 +221,6 @@ fn at_rest(act: &Act<'_>) -> Standing {
             "Failed" => Some("Failed"),
             _ => None,
         },
-    }
-}
-
-/// Returns why a rollout stands where it stands.
-fn message(state: &State) -> String {
-    if state.lost.is_some() {
-        return with_trouble(
-            "no replica of the canary is ready; stable serves alone",
-            state,
-        );
-    }
-    match &state.phase {
-        Phase::Pending(_) => "waits for its window".to_owned(),
-        Phase::Preparing(_) => {
-            with_trouble(&format!("{} starts, without traffic", state.canary), state)
-        }
-        Phase::Progressing(progress) => format!("sends {} to {}", progress.weight, state.canary),
-        Phase::Paused(paused) => paused.to_string(),
-        Phase::Promoting(promotion) => promotion.stage.text().to_owned(),
-        Phase::RollingBack(rollback) => rollback.why.to_string(),
-        Phase::Completed(ended) | Phase::RolledBack(ended) | Phase::Failed(ended) => {
-            ended.why.to_string()
-        }
-    }
-}
-
-fn with_trouble(said: &str, state: &State) -> String {
-    let seen = state.facts.workloads.as_ref();
-    match seen.and_then(|seen| seen.canary_trouble.as_ref()) {
-        Some(trouble) => format!("{said}: {}", trouble.said),
-        None => said.to_owned(),
     }
 }
 

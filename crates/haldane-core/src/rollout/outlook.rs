@@ -1,4 +1,4 @@
-//! What happens next: the answer to "why does it not go on?", always in one sentence.
+//! Where a rollout stands, and what happens next: the answer to "why does it not go on?", always in one sentence.
 
 use jiff::Timestamp;
 
@@ -8,7 +8,7 @@ use crate::{
         effect::describe,
         evidence::{Evidence, evidence},
         state::{Pause, Paused, Phase, Progress, Promotion, Stage, State},
-        world::{is_applied, is_canary_ready},
+        world::{is_applied, is_canary_ready, trouble},
     },
 };
 
@@ -52,6 +52,38 @@ pub fn outlook(plan: &Plan, state: &State) -> Outlook {
         Phase::Failed(_) => {
             Outlook::never("nothing more; a person must look at the routing and the canary")
         }
+    }
+}
+
+/// Returns why a rollout stands where it stands, in one sentence.
+#[must_use]
+pub fn message(state: &State) -> String {
+    if state.lost.is_some() {
+        return with_trouble(
+            "no replica of the canary is ready; stable serves alone",
+            state,
+        );
+    }
+    match &state.phase {
+        Phase::Pending(_) => "waits for its window".to_owned(),
+        Phase::Preparing(_) => {
+            with_trouble(&format!("{} starts, without traffic", state.canary), state)
+        }
+        Phase::Progressing(progress) => format!("sends {} to {}", progress.weight, state.canary),
+        Phase::Paused(paused) => paused.to_string(),
+        Phase::Promoting(promotion) => promotion.stage.text().to_owned(),
+        Phase::RollingBack(rollback) => rollback.why.to_string(),
+        Phase::Completed(ended) | Phase::RolledBack(ended) | Phase::Failed(ended) => {
+            ended.why.to_string()
+        }
+    }
+}
+
+/// Adds why the canary is not ready, as far as is known.
+fn with_trouble(text: &str, state: &State) -> String {
+    match trouble(state) {
+        Some(trouble) => format!("{text}: {}", trouble.said),
+        None => text.to_owned(),
     }
 }
 

@@ -75,7 +75,8 @@ pub(super) fn not_ready(state: &State) -> Reason {
     })
 }
 
-fn trouble(state: &State) -> Option<&Trouble> {
+/// Returns why the canary is not ready, as far as is known.
+pub fn trouble(state: &State) -> Option<&Trouble> {
     state.facts.workloads.as_ref()?.canary_trouble.as_ref()
 }
 

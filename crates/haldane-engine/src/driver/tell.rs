@@ -4,7 +4,7 @@ use haldane_api::http::{EntryView, RolloutHistory};
 use haldane_core::{
     RolloutId, ServiceName,
     plan::Plan,
-    rollout::{self, Effect, Ended, Input, Phase, State, Trouble},
+    rollout::{self, Effect, Input, State},
 };
 
 use tracing::warn;
@@ -95,48 +95,12 @@ impl Driver {
             stable: record.stable.version.clone(),
             canary: record.wish.spec.version.clone(),
             phase: record.state.phase.name().to_owned(),
-            message: message(&record.state),
+            message: rollout::message(&record.state),
             started_at: row.started_at,
             ended_at: row.ended_at,
             entries: entries.iter().map(entry).collect::<Result<_, _>>()?,
         })
     }
-}
-
-/// Returns why a rollout stands where it stands.
-pub(super) fn message(state: &State) -> String {
-    if state.lost.is_some() {
-        return with_trouble(
-            "no replica of the canary is ready; stable serves alone",
-            state,
-        );
-    }
-    match &state.phase {
-        Phase::Pending(_) => "waits for its window".to_owned(),
-        Phase::Preparing(_) => {
-            with_trouble(&format!("{} starts, without traffic", state.canary), state)
-        }
-        Phase::Progressing(progress) => format!("sends {} to {}", progress.weight, state.canary),
-        Phase::Paused(paused) => paused.to_string(),
-        Phase::Promoting(promotion) => promotion.stage.text().to_owned(),
-        Phase::RollingBack(rollback) => rollback.why.to_string(),
-        Phase::Completed(Ended { why, .. })
-        | Phase::RolledBack(Ended { why, .. })
-        | Phase::Failed(Ended { why, .. }) => why.to_string(),
-    }
-}
-
-/// Adds why the canary is not ready, as far as is known.
-fn with_trouble(text: &str, state: &State) -> String {
-    match trouble(state) {
-        Some(trouble) => format!("{text}: {}", trouble.said),
-        None => text.to_owned(),
-    }
-}
-
-/// Returns why the canary is not ready, as far as is known.
-pub(super) fn trouble(state: &State) -> Option<&Trouble> {
-    state.facts.workloads.as_ref()?.canary_trouble.as_ref()
 }
 
 /// Returns the key of the news about where a rollout stands.

@@ -20,10 +20,7 @@ use haldane_core::{
 };
 use jiff::Timestamp;
 
-use super::{
-    home::{Home, Live},
-    tell::{message, trouble},
-};
+use super::home::{Home, Live};
 
 /// The window of the figures.
 const FIGURES_WINDOW: Duration = Duration::from_secs(60);
@@ -157,7 +154,7 @@ fn rollout(live: &Live, observed_bps: Option<u64>) -> RolloutView {
             .traffic
             .as_ref()
             .is_some_and(|seen| seen.applied == effect::traffic(plan, state)),
-        message: message(state),
+        message: rollout::message(state),
         next: outlook.text,
         next_at: outlook.at,
         started_at: live.record.started_at,
@@ -270,7 +267,7 @@ fn recommendation(live: &Live) -> String {
         Phase::RolledBack(_) => {
             "fix the version, then `deploy` it again; `retry` tries the same once more"
         }
-        Phase::Preparing(_) if trouble(live.state()).is_some() => {
+        Phase::Preparing(_) if rollout::trouble(live.state()).is_some() => {
             "look at the canary's output (`haldane logs`) and at how it is started"
         }
         Phase::Pending(_) | Phase::Preparing(_) | Phase::Completed(_) | Phase::RollingBack(_) => {
@@ -313,7 +310,7 @@ fn notices(home: &Home) -> Vec<String> {
         notices.push(format!("{stable} is not ready: {}", trouble.said));
     }
     if let Some(state) = home.live().map(Live::state)
-        && let Some(trouble) = trouble(state)
+        && let Some(trouble) = rollout::trouble(state)
     {
         notices.push(format!("{} is not ready: {}", state.canary, trouble.said));
     }

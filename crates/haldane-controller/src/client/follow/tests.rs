@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::kinds::{DEPLOYMENT, RELEASE};
 
 const NOW: &str = "2026-11-21T12:00:00Z";
 
@@ -19,11 +20,7 @@ fn object(kind: &Kind, name: &str, more: &Value) -> DynamicObject {
 fn release(name: &str, phase: &str) -> DynamicObject {
     let spec = json!({"workload": {"deployment": {"name": name}}});
     let status = json!({"phase": phase, "stable": "v1", "canary": "v2", "rollout": "shop-1"});
-    object(
-        &release::KIND,
-        name,
-        &json!({"spec": spec, "status": status}),
-    )
+    object(&RELEASE, name, &json!({"spec": spec, "status": status}))
 }
 
 fn deployment(name: &str, ready: u32) -> DynamicObject {
@@ -62,13 +59,13 @@ fn told(scene: &mut Scene) -> Vec<String> {
 
 fn scene(one: Option<&str>) -> Scene {
     let one = one.map(|name| ("web".to_owned(), name.parse().unwrap()));
-    Scene::new(&[&release::KIND, &DEPLOYMENT], one)
+    Scene::new(&[&RELEASE, &DEPLOYMENT], one)
 }
 
 #[test]
 fn nothing_is_told_before_everything_was_seen_once() {
     let mut scene = scene(None);
-    list(&mut scene, &release::KIND, vec![release("shop", "Paused")]);
+    list(&mut scene, &RELEASE, vec![release("shop", "Paused")]);
     assert_eq!(told(&mut scene), Vec::<String>::new());
     list(&mut scene, &DEPLOYMENT, vec![deployment("shop", 2)]);
     assert_eq!(told(&mut scene), ["shop Paused 2"]);
@@ -78,7 +75,7 @@ fn nothing_is_told_before_everything_was_seen_once() {
 #[test]
 fn a_kind_that_may_not_be_seen_is_done_without() {
     let mut scene = scene(None);
-    list(&mut scene, &release::KIND, vec![release("shop", "Paused")]);
+    list(&mut scene, &RELEASE, vec![release("shop", "Paused")]);
     scene.do_without(&DEPLOYMENT, &ClusterError::TimedOut(Duration::ZERO));
     assert_eq!(told(&mut scene), Vec::<String>::new(), "it may come back");
     scene.do_without(&DEPLOYMENT, &ClusterError::Forbidden("no".to_owned()));
@@ -89,7 +86,7 @@ fn a_kind_that_may_not_be_seen_is_done_without() {
 fn what_changes_is_told_once_and_only_of_whom_it_concerns() {
     let mut scene = scene(None);
     let both = vec![release("cart", "Idle"), release("shop", "Paused")];
-    list(&mut scene, &release::KIND, both);
+    list(&mut scene, &RELEASE, both);
     list(
         &mut scene,
         &DEPLOYMENT,
@@ -103,21 +100,21 @@ fn what_changes_is_told_once_and_only_of_whom_it_concerns() {
     scene.take(&DEPLOYMENT, Event::Apply(deployment("shop", 1)));
     list(
         &mut scene,
-        &release::KIND,
+        &RELEASE,
         vec![release("cart", "Idle"), release("shop", "Promoting")],
     );
     assert_eq!(told(&mut scene), ["shop Promoting 1"]);
-    scene.take(&release::KIND, Event::Delete(release("shop", "Promoting")));
+    scene.take(&RELEASE, Event::Delete(release("shop", "Promoting")));
     assert_eq!(told(&mut scene), Vec::<String>::new());
 }
 
 #[test]
 fn the_end_of_the_one_that_is_followed_is_told() {
     let mut scene = scene(Some("shop"));
-    list(&mut scene, &release::KIND, vec![release("shop", "Paused")]);
+    list(&mut scene, &RELEASE, vec![release("shop", "Paused")]);
     list(&mut scene, &DEPLOYMENT, Vec::new());
     assert_eq!(told(&mut scene), ["shop Paused 0"]);
-    scene.take(&release::KIND, Event::Delete(release("shop", "Paused")));
+    scene.take(&RELEASE, Event::Delete(release("shop", "Paused")));
     assert_eq!(
         told(&mut scene),
         ["release shop in namespace web was deleted"]

@@ -24,13 +24,12 @@ use super::{
 };
 use crate::{
     host::{
-        act::MANAGER,
         json::{self as read, map_mut, put, set as put_at},
         stateful_set::{HELD, Pod, StatefulSet, next_to_go, seen},
     },
     kinds::{CONTROLLER_REVISION, POD, STATEFUL_SET},
     meter::Place,
-    turn::{Key, Urgency, What, Write},
+    turn::{FIELD_MANAGER, Key, Urgency, What, Write},
 };
 
 /// What stands in a record for a version that was promoted and that not all pods have yet.
@@ -462,7 +461,7 @@ fn whole(set: &StatefulSet, version: Version, now: Timestamp) -> Stable {
 fn asked(set: &StatefulSet) -> u32 {
     let opened = set.opened();
     // Who scales the set to less than our partition did not mean the canary: the partition follows.
-    let is_ours = set.partition() < HELD && read::last_manager(set.object()) == Some(MANAGER);
+    let is_ours = set.partition() < HELD && read::last_manager(set.object()) == Some(FIELD_MANAGER);
     if opened == 0 && is_ours && set.0.replicas() > 1 {
         1
     } else {
