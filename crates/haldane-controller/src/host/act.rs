@@ -51,6 +51,8 @@ pub(super) struct Act<'a> {
     reads: BTreeSet<ObjectRef>,
     /// What is there to do while no rollout goes on.
     pub(super) rest: Option<Rest>,
+    /// Whether where stable runs must be kept before anything else is done.
+    is_to_be_kept: bool,
     /// Whether the objects of a new release must be held before it is taken over.
     pub(super) is_taking_over: bool,
     /// Whether the routers must hear of the canary before it can get its share.
@@ -61,6 +63,8 @@ pub(super) struct Act<'a> {
     pub(super) share: Option<Weight>,
     /// Why what is decided is not in force.
     pub(super) not_applied: Option<String>,
+    /// Whether that is so for longer than routers usually take.
+    pub(super) is_late: bool,
     /// While no rollout goes on: the canary's weight that somebody set by hand, and who.
     pub(super) left: Option<(Weight, String)>,
 }
@@ -99,11 +103,13 @@ impl<'a> Act<'a> {
             events: Vec::new(),
             reads: BTreeSet::new(),
             rest: None,
+            is_to_be_kept: false,
             is_taking_over: false,
             is_unknown: false,
             is_canary_gone: false,
             share: None,
             not_applied: None,
+            is_late: false,
             left: None,
         }
     }
@@ -234,6 +240,8 @@ impl<'a> Act<'a> {
             };
             if !self.memory.introduce(is_named, &self.view) {
                 canary.ready = 0;
+                self.not_applied
+                    .get_or_insert_with(|| "the routers do not know the canary yet".to_owned());
             }
         } else if !wanted.is_stable_only() {
             // Somebody may have written a route without the canary.
@@ -311,28 +319,32 @@ impl<'a> Act<'a> {
             .memory
             .cleared
             .and_then(|at| at.checked_add(SPREAD).ok());
-        let is_drained = spread.is_some_and(|at| at <= self.view.now);
+        let is_spread = spread.is_some_and(|at| at <= self.view.now);
+        // What stable ran on before may only go when it is kept that it runs elsewhere.
+        let is_kept = self.memory.is_kept(&self.record);
+        self.is_to_be_kept = is_spread && !is_kept;
+        let is_drained = is_spread && is_kept;
         let mut rest = setting
             .site
             .rest(&self.view, &self.record, &stable, is_drained)?;
         if let Some(moved) = rest.stable.take() {
             self.record.stable = Some(moved);
-            // What is left to do is seen when this is kept; it still goes on.
-            self.rest = Some(Rest {
-                goes_on: rest.goes_on,
-                ..Rest::default()
-            });
-            return Ok(());
+            return self.rest(setting, scene);
         }
         if is_drained && rest.is_stopped && self.record.stop {
             self.record.stop = false;
         }
-        if is_clear && !is_drained {
+        if !left.is_empty() || !(is_kept || is_spread) {
+            let said = "the routes are set back".to_owned();
+            rest.goes_on.get_or_insert(said);
+        }
+        if is_clear && !is_spread {
             rest.at = rest.at.into_iter().chain(spread).min();
         }
         if rest.is_stable_reached {
             let forgotten = self.memory.calm.and_then(|at| at.checked_add(SPREAD).ok());
-            if forgotten.is_some_and(|at| at <= self.view.now) {
+            let is_forgotten = forgotten.is_some_and(|at| at <= self.view.now);
+            if is_forgotten || setting.routes.keeps_canary(&self.view)? {
                 rest.writes.extend(left);
             } else if !left.is_empty() {
                 rest.writes.extend(withdrawn);
@@ -350,7 +362,12 @@ impl<'a> Act<'a> {
     /// Ends the turn: with the write that makes the decision durable, or with those that follow from it.
     fn end(mut self, setting: Option<&Setting<'_>>, blocked: Option<&Blocked>) -> (Turn, Memory) {
         self.memory.put(self.record.clone());
-        let save = self.memory.save(self.view.now);
+        self.is_late = self
+            .memory
+            .is_late(self.not_applied.is_none(), self.view.now);
+        let is_untold = self.not_applied.is_none() && !status::is_applied(&self.release.status);
+        let save = self.memory.save(is_untold, self.view.now);
+        let save = if self.is_to_be_kept { Save::Now } else { save };
         let follows = match setting {
             Some(setting) if self.is_leaving(blocked) => self.leave(setting, blocked),
             Some(setting) if blocked.is_none() => self.follow_up(setting),
@@ -410,13 +427,14 @@ impl<'a> Act<'a> {
             .introduced
             .and_then(|at| at.checked_add(SPREAD).ok());
         let known = known.filter(|at| live.is_some() && *at > self.view.now);
+        let slow = self.memory.slow().filter(|at| *at > self.view.now);
         // Why pods are not ready they tell without anything else changing.
         let unready = live.is_some_and(|live| {
             let seen = live.state.facts.workloads.as_ref();
             seen.is_some_and(|seen| seen.canary.ready < seen.canary.wanted)
         });
         let unready = unready.then(|| self.view.now.checked_add(UNREADY_LOOK).ok());
-        let next = [deadline, flush, rest, look, known, unready.flatten()]
+        let next = [deadline, flush, rest, look, known, slow, unready.flatten()]
             .into_iter()
             .flatten()
             .min();

@@ -96,7 +96,9 @@ impl Act<'_> {
         self.tell(false, "RolloutBegins", said);
         // One that need not wait for a window does not wait for a write of that either.
         self.gather(setting, scene)?;
-        self.settle(setting, scene)
+        self.settle(setting, scene)?;
+        // What the routers do is looked at for what is wanted now.
+        self.gather(setting, scene)
     }
 
     /// Whether the objects ask for a version that does not serve and was not judged.

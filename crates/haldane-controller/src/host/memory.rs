@@ -19,6 +19,12 @@ use super::{
 /// How long a change from which nothing follows may wait for the next one, so that both are one write.
 const DEFER: SignedDuration = SignedDuration::from_secs(30);
 
+/// How long the news that what was decided is in force may wait for the next decision.
+const APPLIED_DEFER: SignedDuration = SignedDuration::from_secs(12);
+
+/// How long routers may take without a word about it.
+const SLOW: SignedDuration = SignedDuration::from_secs(5);
+
 /// How many past rollouts are kept.
 const HISTORY_MAX: usize = 10;
 
@@ -43,6 +49,10 @@ pub(super) struct Memory {
     pub judged_plan: Option<(Option<i64>, Arc<JudgedPlan>)>,
     /// Since when something waits to be saved.
     dirty: Option<Timestamp>,
+    /// Since when what is decided is not in force.
+    pub unapplied: Option<Timestamp>,
+    /// Since when it is in force and the status says that it is not.
+    untold: Option<Timestamp>,
     /// Since when the routers know of a canary that gets nothing yet.
     pub introduced: Option<Timestamp>,
     /// Since when the routers' objects give the canary nothing any more.
@@ -51,7 +61,7 @@ pub(super) struct Memory {
     pub cleared: Option<Timestamp>,
 }
 
-/// Whether the record must be saved.
+/// Whether the status must be written for what is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Save {
     /// It is saved.
@@ -111,6 +121,12 @@ impl Memory {
         self.now = Some(record);
     }
 
+    /// Whether it is kept where stable runs.
+    pub(super) fn is_kept(&self, record: &Record) -> bool {
+        let saved = self.saved.as_ref();
+        saved.is_some_and(|saved| saved.stable == record.stable)
+    }
+
     /// Adds a rollout that is over.
     pub(super) fn remember(&mut self, past: Past) {
         self.history.insert(0, past);
@@ -127,8 +143,34 @@ impl Memory {
         spread.is_some_and(|at| at <= view.now)
     }
 
-    /// Returns whether the record must be saved.
-    pub(super) fn save(&mut self, now: Timestamp) -> Save {
+    /// Takes in whether what is decided is in force; returns whether it is not for longer than routers usually take.
+    pub(super) fn is_late(&mut self, is_applied: bool, now: Timestamp) -> bool {
+        self.unapplied = (!is_applied).then(|| self.unapplied.unwrap_or(now));
+        self.slow().is_some_and(|at| at <= now)
+    }
+
+    /// Returns when what is not in force is worth a word.
+    pub(super) fn slow(&self) -> Option<Timestamp> {
+        self.unapplied.and_then(|at| at.checked_add(SLOW).ok())
+    }
+
+    /// Returns whether the status must be written for what is remembered, or because it says for too long that something is not in
+    /// force which is.
+    pub(super) fn save(&mut self, is_untold: bool, now: Timestamp) -> Save {
+        self.untold = is_untold.then(|| self.untold.unwrap_or(now));
+        let tell = self
+            .untold
+            .and_then(|at| at.checked_add(APPLIED_DEFER).ok());
+        match (self.save_record(now), tell) {
+            (Save::Now, _) => Save::Now,
+            (_, Some(at)) if at <= now => Save::Now,
+            (Save::By(by), Some(at)) => Save::By(by.min(at)),
+            (Save::Done, Some(at)) => Save::By(at),
+            (save, None) => save,
+        }
+    }
+
+    fn save_record(&mut self, now: Timestamp) -> Save {
         let (Some(saved), Some(record)) = (&self.saved, &self.now) else {
             return Save::Done;
         };
@@ -162,14 +204,28 @@ fn change(saved: &Record, record: &Record, plan: Option<&Plan>) -> Change {
         live: None,
         ..record.clone()
     };
-    if without_live(saved) != without_live(record) {
+    let others = |record: &Record| Record {
+        stable: None,
+        ..without_live(record)
+    };
+    let is_same = saved.stable == record.stable;
+    if others(saved) != others(record) || !(is_same || is_moved(saved, record)) {
         return Change::Outer;
     }
     match (&saved.live, &record.live, plan) {
-        (None, None, _) => Change::None,
+        (None, None, _) if is_same => Change::None,
+        (None, None, _) => Change::Inner,
         (Some(old), Some(new), Some(plan)) => live_change(old, new, plan),
         (Some(_) | None, Some(_) | None, _) => Change::Outer,
     }
+}
+
+/// Whether a version that was promoted has come to where it stays. The objects tell that again to whoever does not remember it.
+fn is_moved(saved: &Record, record: &Record) -> bool {
+    let (Some(was), Some(is)) = (&saved.stable, &record.stable) else {
+        return false;
+    };
+    was.version == is.version && was.beside.is_some() && is.beside.is_none()
 }
 
 /// Returns what is written or asked because of a state; what is judged and told depends on no write of it.

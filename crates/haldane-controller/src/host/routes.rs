@@ -194,6 +194,29 @@ impl<'a> Routes<'a> {
         Ok(changes.written())
     }
 
+    /// Whether the routers still know of the canary when nothing of ours is left, since the user's own objects name it; it gets nothing.
+    pub(super) fn keeps_canary(&self, view: &View<'_>) -> Result<bool, Blocked> {
+        let seen = self.objects(view)?;
+        let mut changes = Changes::new(&seen);
+        let parts = self.parts(&seen, &Traffic::STABLE_ONLY)?;
+        for (router, split) in &parts {
+            let made = router.cleared(split, &changes.objects);
+            changes.take(made.map_err(|error| blocked(&error))?);
+        }
+        let is_kept = |(router, split): &(&dyn Router, Split)| {
+            let canary = format!("\"{}\"", split.canary.service);
+            let own = router.objects(&self.namespace);
+            let mut own = own.iter().filter_map(|target| changes.objects.get(target));
+            let is_named = own.any(|object| {
+                let spec = object.get("spec").map(Value::to_string);
+                spec.unwrap_or_default().contains(&canary)
+            });
+            let shown = router.seen(split, &changes.objects);
+            is_named && shown.is_ok_and(|shown| shown.weight.is_zero())
+        };
+        Ok(!parts.is_empty() && parts.iter().all(is_kept))
+    }
+
     /// Returns what the routers do, compared with what is wanted.
     pub(super) fn look(&self, view: &View<'_>, wanted: &Traffic) -> Result<Looked, Blocked> {
         let objects = self.objects(view)?;

@@ -17,6 +17,9 @@ use crate::{
 /// Longest message in a status.
 const MESSAGE_CHARS_MAX: usize = 1_000;
 
+/// The condition that the routers do what is decided.
+const APPLIED: &str = "Applied";
+
 /// What a release stands at, for its conditions.
 struct Standing {
     phase: &'static str,
@@ -91,12 +94,21 @@ impl Act<'_> {
     }
 }
 
+/// Whether a status says that what is decided is in force; a new one says nothing of it.
+pub(super) fn is_applied(status: &Status) -> bool {
+    let mut conditions = status.conditions.iter();
+    let said = conditions.find(|one| one.r#type == APPLIED);
+    said.is_none_or(|one| one.status == "True")
+}
+
 /// Whether two statuses tell people the same; what is remembered and counted may differ.
 fn is_alike(old: &Status, new: &Status) -> bool {
     let told = |status: &Status| {
         let conditions: Vec<_> = status
             .conditions
             .iter()
+            // That something is in force by now can wait for the next decision.
+            .filter(|one| one.r#type != APPLIED || is_applied(new) <= is_applied(old))
             .map(|one| (one.r#type.clone(), one.status.clone(), one.reason.clone()))
             .collect();
         (
@@ -163,7 +175,7 @@ fn standing(act: &Act<'_>, blocked: Option<&Blocked>) -> Standing {
         standing.message = format!("{}; {judged}", standing.message);
     } else if let Some(share) = act.share.filter(|_| act.record.live().is_some()) {
         standing.message = format!("{}; {share} of the pods are the canary's", standing.message);
-    } else if let Some(why) = &act.not_applied {
+    } else if let Some(why) = act.not_applied.as_ref().filter(|_| act.is_late) {
         standing.message = format!("{}; not in force yet: {why}", standing.message);
     } else if let Some((weight, by)) = &act.left {
         let said = format!("the canary has {weight}, set by {by}");
@@ -270,12 +282,12 @@ fn conditions(act: &Act<'_>, standing: &Standing, blocked: Option<&Blocked>) -> 
             invalid.map_or("", |blocked| blocked.message.as_str()),
         ),
         (
-            "Applied",
+            APPLIED,
             not_applied.is_none(),
-            if not_applied.is_some() {
-                "NotYet"
-            } else {
-                "Applied"
+            match (not_applied, act.is_late) {
+                (None, _) => "Applied",
+                (Some(_), false) => "NotYet",
+                (Some(_), true) => "Late",
             },
             not_applied.unwrap_or_default(),
         ),

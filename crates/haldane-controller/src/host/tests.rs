@@ -2,6 +2,7 @@
 
 mod alone;
 mod crash;
+mod frugal;
 mod pairs;
 mod routed;
 mod split;

@@ -105,6 +105,14 @@ impl World {
         self.store(&target, object, by, false);
     }
 
+    /// Patches the status of an object as the controller of its kind does.
+    pub(super) fn report(&mut self, by: &str, kind: &'static Kind, name: &str, patch: &Value) {
+        let target = kind.named(NS, name);
+        let mut object = self.objects[&target].clone();
+        merge(&mut object, patch);
+        self.store(&target, object, by, true);
+    }
+
     fn store(&mut self, target: &ObjectRef, mut object: Value, by: &str, is_status: bool) {
         let old = self.objects.get(target).cloned();
         if old.as_ref() == Some(&object) {
