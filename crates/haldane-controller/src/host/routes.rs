@@ -17,6 +17,7 @@ use super::{
     site::{Blocked, View},
 };
 use crate::{
+    kinds::SERVICE,
     meter::Places,
     turn::{Key, Seen, Urgency, What, Write},
 };
@@ -124,6 +125,14 @@ impl<'a> Routes<'a> {
         let objects = self.routers.iter();
         objects
             .flat_map(|router| router.objects(&self.namespace))
+            .collect()
+    }
+
+    /// Returns the objects that split all their requests alike, so that they can't be shared.
+    pub(super) fn undivided(&self) -> BTreeSet<ObjectRef> {
+        let objects = self.routers.iter();
+        objects
+            .flat_map(|router| router.undivided(&self.namespace))
             .collect()
     }
 
@@ -276,6 +285,15 @@ impl<'a> Routes<'a> {
         }
         Ok(parts)
     }
+}
+
+/// Returns the Services of backends.
+pub(super) fn services(backends: Vec<(Backend, Backend)>, key: &Key) -> BTreeSet<ObjectRef> {
+    let all = backends
+        .into_iter()
+        .flat_map(|(stable, canary)| [stable, canary]);
+    all.map(|backend| SERVICE.named(&key.namespace, &backend.service))
+        .collect()
 }
 
 /// Changes that follow each other, as the writes that they come to.

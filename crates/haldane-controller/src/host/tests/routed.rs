@@ -54,7 +54,7 @@ fn release(world: &mut World, names: &[&str], routers: &Value) {
     );
 }
 
-fn ingress(weight: &str) -> Value {
+pub(super) fn ingress(weight: &str) -> Value {
     json!({
         "metadata": {"annotations": {
             "nginx.ingress.kubernetes.io/canary": "true",
