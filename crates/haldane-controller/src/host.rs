@@ -9,6 +9,7 @@
 
 mod act;
 mod begin;
+mod bench;
 mod claims;
 mod command;
 mod deployment;
@@ -114,7 +115,7 @@ impl Host for ReleaseHost {
     fn forget(&self, key: &Key) {
         self.memories().remove(key);
         self.claims().remove(key);
-        self.ports.meter.watch(key, None);
+        judge::unwatch(&self.ports, key);
         self.ports.asker.remove(key);
     }
 }

@@ -54,7 +54,7 @@ pub enum Seen {
     Unavailable(String),
     /// It does not exist.
     Missing,
-    /// It is this, of `metadata.managedFields` only who wrote it last, and when.
+    /// It is this, of `metadata.managedFields` only who wrote it last, and when, and who scaled it last.
     Found(Value),
 }
 

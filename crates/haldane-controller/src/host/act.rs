@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::error;
 
 use super::{
-    Ports, judge,
+    Ports, bench,
     memory::{Memory, Save},
     record::{Live, Record},
     release::{self, Release},
@@ -411,7 +411,7 @@ impl<'a> Act<'a> {
         };
         let rest = self.rest.as_ref().and_then(|rest| rest.at);
         let look = self.memory.bench.as_ref().filter(|_| live.is_some());
-        let look = look.and_then(|_| self.view.now.checked_add(judge::LOOK).ok());
+        let look = look.and_then(|_| self.view.now.checked_add(bench::LOOK).ok());
         let known = self
             .memory
             .introduced

@@ -87,6 +87,7 @@ impl Act<'_> {
             is_started: false,
             routed: 0,
             judges: haldane_analysis::panel::Memory::default(),
+            more_judges: Vec::new(),
         });
         self.memory.bench = None;
         self.memory.plan = Some(Arc::new(plan));

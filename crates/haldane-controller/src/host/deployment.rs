@@ -15,7 +15,7 @@ const RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
 /// Deployment controller has waited out already.
 const GIVEN_UP_STARTS: u32 = 5;
 
-/// Who sets replicas for a HorizontalPodAutoscaler; nothing else of it writes into a Deployment but its status.
+/// Who scales for a HorizontalPodAutoscaler.
 const HORIZONTAL: &str = "kube-controller-manager";
 
 /// How the names begin by which KEDA writes.
@@ -39,10 +39,10 @@ impl Deployment {
         }
     }
 
-    /// Whether its number of replicas is an autoscaler's, as it was set by one last. A ScaledObject acts by a HorizontalPodAutoscaler of
-    /// its own, and sets none and one itself.
+    /// Whether its number of replicas was set by an autoscaler. A ScaledObject acts by a HorizontalPodAutoscaler of its own, and sets none
+    /// and one itself.
     pub(super) fn is_autoscaled(&self) -> bool {
-        let by = json::last_manager(&self.0).unwrap_or_default();
+        let by = json::last_scaler(&self.0).unwrap_or_default();
         by == HORIZONTAL || by.starts_with(KEDA)
     }
 

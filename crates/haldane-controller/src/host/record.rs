@@ -107,6 +107,9 @@ pub(super) struct Live {
     /// What the judges of the whole rollout remember.
     #[serde(default)]
     pub judges: Memory,
+    /// Where there are several pairs: what the judges of the others remember, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_judges: Vec<Memory>,
 }
 
 impl Live {

@@ -107,10 +107,18 @@ impl<'a> Routes<'a> {
         }
     }
 
-    /// Names the first object of the first router as metric systems do.
-    pub(super) fn name(&self, places: &mut Places) {
-        let objects = self.routers.first();
-        let objects = objects.map(|router| router.objects(&self.namespace));
+    /// Names the first object of the first router that splits a pair, as metric systems do.
+    pub(super) fn name(&self, view: &View<'_>, index: usize, places: &mut Places) {
+        let objects = self.objects(view).unwrap_or_default();
+        let is_of = |router: &&&dyn Router| {
+            let own = router.objects(&self.namespace);
+            let mut own = own.iter().filter_map(|target| objects.get(target));
+            let split = self.splits.get(index);
+            split.is_some_and(|split| own.any(|object| names(object, split)))
+        };
+        let found = self.routers.iter().find(is_of);
+        let router = found.or_else(|| self.routers.first());
+        let objects = router.map(|router| router.objects(&self.namespace));
         let first = objects.into_iter().flatten().next();
         let Some(first) = first else { return };
         if first.kind.kind == "Ingress" {

@@ -336,20 +336,21 @@ impl Site {
         }
     }
 
-    /// Returns what metric systems call both sides.
-    pub(super) fn places(&self, view: &View<'_>, record: &Record, live: &Live) -> Places {
-        let (stable, canary) = match self {
-            Self::Alone(site) => site.places(record, live),
+    /// Returns what metric systems call both sides, of each pair.
+    pub(super) fn places(&self, view: &View<'_>, record: &Record, live: &Live) -> Vec<Places> {
+        let sides = match self {
+            Self::Alone(site) => vec![site.places(record, live)],
             Self::Pairs(site) => site.places(),
-            Self::Stateful(site) => site.places(view, record),
+            Self::Stateful(site) => vec![site.places(view, record)],
         };
-        Places {
+        let places = |(stable, canary)| Places {
             namespace: view.key.namespace.clone(),
             ingress: None,
             route: None,
             stable,
             canary,
-        }
+        };
+        sides.into_iter().map(places).collect()
     }
 
     /// Whether nothing of a canary runs that the user's own Service would lead to.

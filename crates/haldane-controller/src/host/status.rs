@@ -179,7 +179,7 @@ fn judged(act: &Act<'_>) -> Option<String> {
         return None;
     }
     let bench = act.memory.bench.as_ref()?;
-    let (judgement, _) = bench.judged.as_ref()?;
+    let judgement = bench.judged.as_ref()?;
     let fault = bench.faults.first().map(|fault| format!(" ({fault})"));
     Some(format!("{}{}", judgement.reason, fault.unwrap_or_default()))
 }

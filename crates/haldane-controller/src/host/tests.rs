@@ -5,6 +5,7 @@ mod autoscaled;
 mod claims;
 mod crash;
 mod faults;
+mod judged;
 mod pairs;
 mod routed;
 mod split;

@@ -506,7 +506,7 @@ impl Alone {
         let Some(canary) = view.find(&DEPLOYMENT, &name)? else {
             return Ok(Some(format!("Deployment {name} was deleted")));
         };
-        let by = read::by_whom(&canary);
+        let by = read::scaled_by_whom(&canary);
         let is_gone = Deployment(canary).replicas() == 0;
         Ok(is_gone.then(|| format!("Deployment {name} was scaled to 0{by}")))
     }

@@ -230,7 +230,7 @@ impl Pairs {
             match &side.canary {
                 None => return Ok(Some(format!("Deployment {name} was deleted"))),
                 Some(canary) if canary.replicas() == 0 => {
-                    let by = read::by_whom(&canary.0);
+                    let by = read::scaled_by_whom(&canary.0);
                     return Ok(Some(format!("Deployment {name} was scaled to 0{by}")));
                 }
                 Some(_) => {}
@@ -239,18 +239,18 @@ impl Pairs {
         Ok(None)
     }
 
-    /// Returns what metric systems call both sides of the first pair.
-    pub(super) fn places(&self) -> (Place, Place) {
+    /// Returns what metric systems call both sides of each pair.
+    pub(super) fn places(&self) -> Vec<(Place, Place)> {
         let place = |deployment: &str, service: &str| Place {
             deployment: deployment.to_owned(),
             service: service.to_owned(),
             replica_set: None,
         };
-        let Some(pair) = self.0.first() else {
-            return (Place::default(), Place::default());
+        let of = |pair: &Pair| {
+            let (stable, canary) = services(pair);
+            (place(&pair.stable, stable), place(&pair.canary, canary))
         };
-        let (stable, canary) = services(pair);
-        (place(&pair.stable, stable), place(&pair.canary, canary))
+        self.0.iter().map(of).collect()
     }
 
     /// Returns where a version serves that was just promoted.

@@ -13,11 +13,6 @@ use crate::kinds::DEPLOYMENT;
 /// Who scales for a HorizontalPodAutoscaler.
 const AUTOSCALER: &str = "kube-controller-manager";
 
-fn scale(world: &mut World, by: &str, name: &str, replicas: u32) {
-    let patch = json!({"spec": {"replicas": replicas}});
-    world.patch(by, &DEPLOYMENT, name, &patch);
-}
-
 /// Lets time pass until a step is in force.
 fn weighs(world: &mut World, weight: &str) {
     for _ in 0..100 {
@@ -42,11 +37,11 @@ fn a_canary_grows_with_stable_and_does_not_shrink_with_it() {
     world.apply(&DEPLOYMENT, "shop", super::alone::deployment("shop:v2"));
     weighs(&mut world, "50%");
     assert_eq!(of_canary(&world), 3);
-    scale(&mut world, AUTOSCALER, "shop", 10);
+    world.scale(AUTOSCALER, &DEPLOYMENT, "shop", 10);
     world.pass(1);
     assert_eq!(of_canary(&world), 10);
     // Half of the requests go to the canary, so stable needs less.
-    scale(&mut world, AUTOSCALER, "shop", 4);
+    world.scale(AUTOSCALER, &DEPLOYMENT, "shop", 4);
     world.pass(1);
     assert_eq!(of_canary(&world), 10);
     assert_eq!(replicas(&world, "shop"), 4);
@@ -65,7 +60,7 @@ fn a_canary_grows_with_stable_and_does_not_shrink_with_it() {
     world.pass(120);
     assert_eq!(world.status()["history"][0]["phase"], "RolledBack");
     // From then on it is the autoscaler's again.
-    scale(&mut world, AUTOSCALER, "shop", 2);
+    world.scale(AUTOSCALER, &DEPLOYMENT, "shop", 2);
     world.pass(600);
     assert_eq!(replicas(&world, "shop"), 2);
 }
@@ -75,7 +70,7 @@ fn a_size_that_a_person_gave_stable_stays() {
     let mut world = split::begun();
     world.apply(&DEPLOYMENT, "shop", super::alone::deployment("shop:v2"));
     weighs(&mut world, "50%");
-    scale(&mut world, "kubectl-scale", "shop", 2);
+    world.scale("kubectl-scale", &DEPLOYMENT, "shop", 2);
     command(&mut world, "1", &json!({"name": "abort"}));
     world.pass(120);
     assert_eq!(replicas(&world, "shop"), 2);
@@ -89,7 +84,7 @@ fn an_autoscaler_of_the_canary_has_its_size() {
     assert_eq!(replicas(&world, "auth-canary"), 1);
     let writes = world.log.len();
     for size in [4, 2] {
-        scale(&mut world, AUTOSCALER, "auth-canary", size);
+        world.scale(AUTOSCALER, &DEPLOYMENT, "auth-canary", size);
         world.pass(1);
         assert_eq!(replicas(&world, "auth-canary"), size);
     }
@@ -110,8 +105,8 @@ fn a_stable_that_an_autoscaler_shrank_is_grown_before_it_takes_over() {
         let mut world = pairs::begun();
         set_image(&mut world, "auth:v2");
         weighs(&mut world, "50%");
-        scale(&mut world, AUTOSCALER, "auth-canary", 6);
-        scale(&mut world, AUTOSCALER, "auth-stable", 1);
+        world.scale(AUTOSCALER, &DEPLOYMENT, "auth-canary", 6);
+        world.scale(AUTOSCALER, &DEPLOYMENT, "auth-stable", 1);
         if is_good {
             world.pass(120);
             assert_eq!(world.status()["phase"], "Completed");

@@ -370,11 +370,11 @@ fn numbers_of_both_versions_are_never_taken_for_those_of_one() {
         pod["metadata"]["labels"]["controller-revision-hash"].clone()
     };
     assert_eq!(
-        json!(names(&places.stable)),
+        json!(names(&places[0].stable)),
         json!([revision("db-0"), revision("db-0"), revision("db-0")])
     );
     assert_eq!(
-        json!(names(&places.canary)),
+        json!(names(&places[0].canary)),
         json!([revision("db-3"), revision("db-3"), revision("db-3")])
     );
 }

@@ -108,6 +108,20 @@ impl World {
         self.store(&target, object, by, false);
     }
 
+    /// Scales an object, as autoscalers and `kubectl scale` do; the API server keeps no time of that.
+    pub(super) fn scale(&mut self, by: &str, kind: &'static Kind, name: &str, replicas: u32) {
+        let target = kind.named(NS, name);
+        let mut object = self.objects[&target].clone();
+        let mut writers = object["metadata"]["managedFields"].clone();
+        let others = writers.as_array_mut().unwrap();
+        others.retain(|one| one["subresource"] != "scale");
+        others.push(json!({"manager": by, "subresource": "scale", "operation": "Update"}));
+        object["spec"]["replicas"] = json!(replicas);
+        self.store(&target, object, by, false);
+        let stored = self.objects.get_mut(&target).unwrap();
+        stored["metadata"]["managedFields"] = writers;
+    }
+
     fn store(&mut self, target: &ObjectRef, mut object: Value, by: &str, is_status: bool) {
         let old = self.objects.get(target).cloned();
         if old.as_ref() == Some(&object) {
@@ -130,8 +144,15 @@ impl World {
             .map_or(0, |old| old["metadata"]["generation"].as_u64().unwrap_or(0));
         object["metadata"]["generation"] = json!(generation + u64::from(is_changed && !is_status));
         if !is_status {
-            object["metadata"]["managedFields"] =
-                json!([{"manager": by, "time": self.now.to_string(), "operation": "Update"}]);
+            let replicas = |object: &Value| object.pointer("/spec/replicas").cloned();
+            let scaled = old
+                .iter()
+                .filter(|old| replicas(old) == replicas(&object))
+                .flat_map(|old| old["metadata"]["managedFields"].as_array().unwrap())
+                .find(|one| one["subresource"] == "scale");
+            let last = json!({"manager": by, "time": self.now.to_string(), "operation": "Update"});
+            let writers: Vec<Value> = [last].into_iter().chain(scaled.cloned()).collect();
+            object["metadata"]["managedFields"] = json!(writers);
         }
         let is_gone = object["metadata"].get("deletionTimestamp").is_some()
             && object["metadata"]["finalizers"]
@@ -539,7 +560,7 @@ pub(super) fn silent() -> ReleaseHost {
 
 /// Nobody measures, and nobody answers.
 #[derive(Debug)]
-struct Silence;
+pub(super) struct Silence;
 
 impl Meter for Silence {
     fn watch(&self, _: &Key, _: Option<&Watch>) {}
