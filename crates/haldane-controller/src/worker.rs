@@ -158,6 +158,10 @@ impl Sight for Look<'_> {
         self.owned.borrow_mut().insert((kind, uid.into()));
         self.view.owned(kind, namespace, uid)
     }
+
+    fn names_in(&self, kind: &'static Kind, namespace: &str) -> Vec<String> {
+        self.view.names_in(kind, namespace)
+    }
 }
 
 /// Returns what follows a turn that went well.

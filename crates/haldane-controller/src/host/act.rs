@@ -17,10 +17,10 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::error;
 
 use super::{
-    Ports, judge,
+    Ports, bench,
     memory::{Memory, Save},
     record::{Live, Record},
-    release::Release,
+    release::{self, Release},
     routes::{Looked, Routes},
     share,
     site::{Blocked, CanaryReplicas, Rest, Scene, Site, View},
@@ -135,6 +135,7 @@ impl<'a> Act<'a> {
             return self.end(None, Some(&blocked));
         }
         let blocked = self.play(&setting).err();
+        self.keep(&setting);
         self.end(Some(&setting), blocked.as_ref())
     }
 
@@ -150,6 +151,9 @@ impl<'a> Act<'a> {
             turn.reads = setting.routes.reads();
             let withdrawn = setting.routes.toward(&self.view, &Traffic::STABLE_ONLY);
             turn.writes = withdrawn.unwrap_or_default();
+            if self.release.is_deleted() && turn.writes.is_empty() {
+                turn.writes = self.leave_unread(&setting);
+            }
         }
         turn.writes.extend(status::write_blocked(self, &blocked));
         if !turn.writes.is_empty() {
@@ -159,12 +163,8 @@ impl<'a> Act<'a> {
     }
 
     fn setting(&self) -> Result<Setting<'a>, Blocked> {
-        let spec = self.release.spec.as_ref().map_err(|message| Blocked {
-            reason: "Invalid",
-            message: message.clone(),
-        })?;
-        let site = Site::of(spec)?;
-        let routes = Routes::of(spec, self.view.key, site.backends())?;
+        let spec = self.release.spec.as_ref().map_err(Blocked::clone)?;
+        let (site, routes) = release::parts(spec, self.view.key)?;
         Ok(Setting { spec, site, routes })
     }
 
@@ -187,6 +187,11 @@ impl<'a> Act<'a> {
         self.obey(&scene);
         if blocked.is_none() {
             self.notice_hands(setting)?;
+        }
+        if let Some(fault) = self.frozen() {
+            return Err(fault);
+        }
+        if blocked.is_none() && self.release.fault.is_none() {
             self.judge(setting)?;
             self.follow(&scene);
         }
@@ -207,6 +212,7 @@ impl<'a> Act<'a> {
             return Ok(());
         };
         let mut canary = scene.canary.unwrap_or_default();
+        live.grow(scene.full, &scene.sizes);
         live.is_started |= canary.wanted > 0 && !matches!(live.state.phase, Phase::Pending(_));
         self.is_canary_gone = canary.wanted == 0;
         let wanted = effect::traffic(&plan, &live.state);
@@ -353,7 +359,7 @@ impl<'a> Act<'a> {
         }
         let is_ready = rest.is_stable_reached && is_clear;
         self.rest = Some(rest);
-        if is_ready && !self.release.is_deleted() {
+        if is_ready && !self.release.is_deleted() && self.release.fault.is_none() {
             self.begin(setting, scene)?;
         }
         Ok(())
@@ -376,7 +382,8 @@ impl<'a> Act<'a> {
             Some(_) | None => Ok(Vec::new()),
         };
         let stuck = follows.as_ref().err();
-        let status = status::write(&self, blocked.or(stuck), save == Save::Now);
+        let told = blocked.or(stuck).or(self.release.fault.as_ref());
+        let status = status::write(&self, told, save == Save::Now);
         // What is not seen yet is not told: each start of a controller would write it, and take it back.
         let is_blind = blocked.is_some_and(|blocked| blocked.reason == "Watching");
         let is_early = self.is_taking_over || (is_blind && save != Save::Now);
@@ -421,7 +428,7 @@ impl<'a> Act<'a> {
         };
         let rest = self.rest.as_ref().and_then(|rest| rest.at);
         let look = self.memory.bench.as_ref().filter(|_| live.is_some());
-        let look = look.and_then(|_| self.view.now.checked_add(judge::LOOK).ok());
+        let look = look.and_then(|_| self.view.now.checked_add(bench::LOOK).ok());
         let known = self
             .memory
             .introduced
@@ -477,6 +484,10 @@ impl<'a> Act<'a> {
             // Where that can't be told, the rest goes on.
             let pinned = setting.site.pinned(&self.view, &self.record);
             writes.extend(pinned.unwrap_or_default());
+            if matches!(live.state.phase, Phase::RollingBack(_)) {
+                let grown = setting.site.grown(&self.view, &self.record, live);
+                writes.extend(grown.unwrap_or_default());
+            }
             if matches!(live.state.phase, Phase::Preparing(_)) && live.is_started {
                 writes.extend(setting.routes.introduced(&self.view)?);
             }

@@ -83,9 +83,11 @@ impl Act<'_> {
             actor: asked.map_or_else(who_deploys, |asked| asked.actor),
             started_at: self.view.now,
             full: scene.full,
+            sizes: scene.sizes.clone(),
             is_started: false,
             routed: 0,
             judges: haldane_analysis::panel::Memory::default(),
+            more_judges: Vec::new(),
         });
         self.memory.bench = None;
         self.memory.plan = Some(Arc::new(plan));

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     act::SPREAD,
-    judge::Bench,
+    bench::Bench,
     record::{Live, Record},
     site::View,
 };

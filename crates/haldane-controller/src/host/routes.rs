@@ -17,6 +17,7 @@ use super::{
     site::{Blocked, View},
 };
 use crate::{
+    kinds::SERVICE,
     meter::Places,
     turn::{Key, Seen, Urgency, What, Write},
 };
@@ -106,10 +107,18 @@ impl<'a> Routes<'a> {
         }
     }
 
-    /// Names the first object of the first router as metric systems do.
-    pub(super) fn name(&self, places: &mut Places) {
-        let objects = self.routers.first();
-        let objects = objects.map(|router| router.objects(&self.namespace));
+    /// Names the first object of the first router that splits a pair, as metric systems do.
+    pub(super) fn name(&self, view: &View<'_>, index: usize, places: &mut Places) {
+        let objects = self.objects(view).unwrap_or_default();
+        let is_of = |router: &&&dyn Router| {
+            let own = router.objects(&self.namespace);
+            let mut own = own.iter().filter_map(|target| objects.get(target));
+            let split = self.splits.get(index);
+            split.is_some_and(|split| own.any(|object| names(object, split)))
+        };
+        let found = self.routers.iter().find(is_of);
+        let router = found.or_else(|| self.routers.first());
+        let objects = router.map(|router| router.objects(&self.namespace));
         let first = objects.into_iter().flatten().next();
         let Some(first) = first else { return };
         if first.kind.kind == "Ingress" {
@@ -124,6 +133,14 @@ impl<'a> Routes<'a> {
         let objects = self.routers.iter();
         objects
             .flat_map(|router| router.objects(&self.namespace))
+            .collect()
+    }
+
+    /// Returns the objects that split all their requests alike, so that they can't be shared.
+    pub(super) fn undivided(&self) -> BTreeSet<ObjectRef> {
+        let objects = self.routers.iter();
+        objects
+            .flat_map(|router| router.undivided(&self.namespace))
             .collect()
     }
 
@@ -299,6 +316,15 @@ impl<'a> Routes<'a> {
         }
         Ok(parts)
     }
+}
+
+/// Returns the Services of backends.
+pub(super) fn services(backends: Vec<(Backend, Backend)>, key: &Key) -> BTreeSet<ObjectRef> {
+    let all = backends
+        .into_iter()
+        .flat_map(|(stable, canary)| [stable, canary]);
+    all.map(|backend| SERVICE.named(&key.namespace, &backend.service))
+        .collect()
 }
 
 /// Changes that follow each other, as the writes that they come to.

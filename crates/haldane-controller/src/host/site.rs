@@ -60,6 +60,8 @@ pub(super) struct Scene {
     pub canary: Option<Replicas>,
     /// How many replicas the canary has at its full size.
     pub full: u32,
+    /// How many replicas each Deployment of stable is to have, where they are the user's.
+    pub sizes: Vec<u32>,
     /// Why the canary is not ready, as far as is known.
     pub trouble: Option<Trouble>,
     /// The version that the user's objects ask for.
@@ -73,6 +75,7 @@ impl Scene {
             stable: Replicas::default(),
             canary: None,
             full: live.full,
+            sizes: Vec::new(),
             trouble: Some(Trouble {
                 kind: TroubleKind::NotReady,
                 said: blocked.message.clone(),
@@ -183,6 +186,15 @@ impl Site {
         }
     }
 
+    /// Returns the user's objects that run the versions.
+    pub(super) fn workloads(&self, key: &Key) -> Vec<ObjectRef> {
+        match self {
+            Self::Alone(site) => vec![site.workload(key)],
+            Self::Pairs(site) => site.workloads(key),
+            Self::Stateful(site) => vec![site.workload(key)],
+        }
+    }
+
     /// Returns who gets requests on both sides, of each pair.
     pub(super) fn backends(&self) -> Vec<(Backend, Backend)> {
         match self {
@@ -238,6 +250,20 @@ impl Site {
         match (self, &record.stable) {
             (Self::Alone(site), Some(stable)) if view.is_routed => site.pinned(view, stable),
             (Self::Alone(_) | Self::Pairs(_) | Self::Stateful(_), Some(_) | None) => Ok(Vec::new()),
+        }
+    }
+
+    /// Returns what gives stable the size again that it had, where an autoscaler shrank it while the canary had its traffic.
+    pub(super) fn grown(
+        &self,
+        view: &View<'_>,
+        record: &Record,
+        live: &Live,
+    ) -> Result<Vec<Write>, Blocked> {
+        match self {
+            Self::Alone(site) => site.grown(view, record, live),
+            Self::Pairs(site) => site.grown(view, live),
+            Self::Stateful(_) => Ok(Vec::new()),
         }
     }
 
@@ -310,20 +336,21 @@ impl Site {
         }
     }
 
-    /// Returns what metric systems call both sides.
-    pub(super) fn places(&self, view: &View<'_>, record: &Record, live: &Live) -> Places {
-        let (stable, canary) = match self {
-            Self::Alone(site) => site.places(record, live),
+    /// Returns what metric systems call both sides, of each pair.
+    pub(super) fn places(&self, view: &View<'_>, record: &Record, live: &Live) -> Vec<Places> {
+        let sides = match self {
+            Self::Alone(site) => vec![site.places(record, live)],
             Self::Pairs(site) => site.places(),
-            Self::Stateful(site) => site.places(view, record),
+            Self::Stateful(site) => vec![site.places(view, record)],
         };
-        Places {
+        let places = |(stable, canary)| Places {
             namespace: view.key.namespace.clone(),
             ingress: None,
             route: None,
             stable,
             canary,
-        }
+        };
+        sides.into_iter().map(places).collect()
     }
 
     /// Whether nothing of a canary runs that the user's own Service would lead to.

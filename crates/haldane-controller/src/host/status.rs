@@ -191,7 +191,7 @@ fn judged(act: &Act<'_>) -> Option<String> {
         return None;
     }
     let bench = act.memory.bench.as_ref()?;
-    let (judgement, _) = bench.judged.as_ref()?;
+    let judgement = bench.judged.as_ref()?;
     let fault = bench.faults.first().map(|fault| format!(" ({fault})"));
     Some(format!("{}{}", judgement.reason, fault.unwrap_or_default()))
 }
@@ -251,7 +251,8 @@ fn conditions(act: &Act<'_>, standing: &Standing, blocked: Option<&Blocked>) -> 
     });
     let reason = standing.stalled.unwrap_or(standing.phase);
     let is_ready = standing.stalled.is_none() && !standing.is_moving;
-    let invalid = blocked.filter(|blocked| blocked.reason == "Invalid");
+    let faults = ["Invalid", "Claimed"];
+    let invalid = blocked.filter(|blocked| faults.contains(&blocked.reason));
     let moving = match (standing.is_moving, waits_for_person) {
         (true, true) => (true, "Paused"),
         (is_moving, _) => (is_moving, standing.phase),
@@ -274,11 +275,7 @@ fn conditions(act: &Act<'_>, standing: &Standing, blocked: Option<&Blocked>) -> 
         (
             "Valid",
             invalid.is_none(),
-            if invalid.is_some() {
-                "Invalid"
-            } else {
-                "Valid"
-            },
+            invalid.map_or("Valid", |blocked| blocked.reason),
             invalid.map_or("", |blocked| blocked.message.as_str()),
         ),
         (

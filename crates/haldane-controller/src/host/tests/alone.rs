@@ -225,12 +225,7 @@ fn a_canary_that_somebody_scales_to_nothing_is_an_abort() {
         world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
         world.pass(8);
         let canary = canaries(&world).remove(0);
-        world.patch(
-            "kubectl-scale",
-            &DEPLOYMENT,
-            &canary,
-            &json!({"spec": {"replicas": 0}}),
-        );
+        world.scale("kubectl-scale", &DEPLOYMENT, &canary, 0);
         if !is_up {
             world.host = super::world::silent();
         }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::kinds::{DEPLOYMENT, RELEASE, SERVICE};
 
-static ROUTE: Kind = Kind {
+pub(super) static ROUTE: Kind = Kind {
     group: "gateway.networking.k8s.io",
     kind: "HTTPRoute",
     plural: "httproutes",
@@ -55,7 +55,7 @@ fn offered() -> World {
     world
 }
 
-fn begun() -> World {
+pub(super) fn begun() -> World {
     let mut world = offered();
     world.pass(60);
     assert_eq!(world.status()["phase"], "Idle");
@@ -71,7 +71,7 @@ fn die_after(world: &mut World, writes: u32) {
 }
 
 /// Returns the canary's share in the route; `None` where the route does not name it.
-fn share(world: &World) -> Option<u64> {
+pub(super) fn share(world: &World) -> Option<u64> {
     let backends = &world.get(&ROUTE, "shop")["spec"]["rules"][0]["backendRefs"];
     let mut backends = backends.as_array()?.iter();
     let canary = backends.find(|one| one["name"] == "shop-canary")?;

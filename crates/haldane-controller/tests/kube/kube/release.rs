@@ -6,4 +6,6 @@ mod hands;
 mod load;
 mod others;
 mod plain;
+mod refused;
+mod scaled;
 mod shop;
