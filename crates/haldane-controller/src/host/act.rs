@@ -232,9 +232,14 @@ impl<'a> Act<'a> {
                 Err(blocked) if !blocked.is_passing() => false,
                 introduced => introduced?.is_empty(),
             };
-            if !self.memory.introduce(is_named, &self.view) {
+            let refused = setting.routes.refused(&self.view).unwrap_or_default();
+            if !self
+                .memory
+                .introduce(is_named && refused.is_none(), &self.view)
+            {
                 canary.ready = 0;
             }
+            self.not_applied = self.not_applied.take().or(refused);
         } else if !wanted.is_stable_only() {
             // Somebody may have written a route without the canary.
             let is_known = self.memory.introduce(looked.is_named, &self.view);
@@ -451,7 +456,10 @@ impl<'a> Act<'a> {
         if let (Some(live), Some(plan)) = (&self.record.live, &self.memory.plan) {
             self.ask(setting, plan, live);
             let wanted = effect::traffic(plan, &live.state);
-            let mut writes = if self.is_unknown {
+            let can_name = setting.routes.can_name(&self.view);
+            let mut writes = if !can_name {
+                setting.routes.cleared(&self.view)?
+            } else if self.is_unknown {
                 setting.routes.introduced(&self.view)?
             } else {
                 setting.routes.toward(&self.view, &wanted)?
@@ -459,7 +467,8 @@ impl<'a> Act<'a> {
             // Where that can't be told, the rest goes on.
             let pinned = setting.site.pinned(&self.view, &self.record);
             writes.extend(pinned.unwrap_or_default());
-            if matches!(live.state.phase, Phase::Preparing(_)) && live.is_started {
+            let is_preparing = matches!(live.state.phase, Phase::Preparing(_));
+            if is_preparing && live.is_started && can_name {
                 writes.extend(setting.routes.introduced(&self.view)?);
             }
             if let Some(size) = self.canary_size(setting, live, plan) {
