@@ -129,7 +129,12 @@ async fn objects(addons: &Addons, address: SocketAddr) -> anyhow::Result<()> {
     let proxy = json!({
         "apiVersion": "gateway.envoyproxy.io/v1alpha1", "kind": "EnvoyProxy",
         "metadata": {"name": "plane"},
-        "spec": {"provider": {"type": "Host", "host": {"envoyVersion": ENVOY_VERSION}}, "concurrency": 1},
+        "spec": {
+            "provider": {"type": "Host", "host": {"envoyVersion": ENVOY_VERSION}},
+            "concurrency": 1,
+            // Contour's Envoy has the socket of the first one that runs.
+            "extraArgs": ["--disable-hot-restart"],
+        },
     });
     let proxies =
         format!("/apis/gateway.envoyproxy.io/v1alpha1/namespaces/{NAMESPACE}/envoyproxies");
