@@ -111,6 +111,11 @@ pub trait Router {
 
     /// Returns what this router can do.
     fn capabilities(&self) -> Capabilities;
+
+    /// Whether it refuses a whole route in which one Service has no endpoints, be its weight zero.
+    fn needs_endpoints(&self) -> bool {
+        false
+    }
 }
 
 /// What the objects of a router say.

@@ -244,10 +244,13 @@ impl<'a> Act<'a> {
                 Err(blocked) if !blocked.is_passing() => false,
                 introduced => introduced?.is_empty(),
             };
-            if !self.memory.introduce(is_named, &self.view) {
+            let refused = setting.routes.refused(&self.view).unwrap_or_default();
+            let is_known = is_named && refused.is_none();
+            if !self.memory.introduce(is_known, &self.view) {
                 canary.ready = 0;
+                let said = "the routers do not know the canary yet".to_owned();
                 self.not_applied
-                    .get_or_insert_with(|| "the routers do not know the canary yet".to_owned());
+                    .get_or_insert_with(|| refused.unwrap_or(said));
             }
         } else if !wanted.is_stable_only() {
             // Somebody may have written a route without the canary.
@@ -476,7 +479,10 @@ impl<'a> Act<'a> {
         if let (Some(live), Some(plan)) = (&self.record.live, &self.memory.plan) {
             self.ask(setting, plan, live);
             let wanted = effect::traffic(plan, &live.state);
-            let mut writes = if self.is_unknown {
+            let can_name = setting.routes.can_name(&self.view);
+            let mut writes = if !can_name {
+                setting.routes.cleared(&self.view)?
+            } else if self.is_unknown {
                 setting.routes.introduced(&self.view)?
             } else {
                 setting.routes.toward(&self.view, &wanted)?
@@ -488,7 +494,8 @@ impl<'a> Act<'a> {
                 let grown = setting.site.grown(&self.view, &self.record, live);
                 writes.extend(grown.unwrap_or_default());
             }
-            if matches!(live.state.phase, Phase::Preparing(_)) && live.is_started {
+            let is_preparing = matches!(live.state.phase, Phase::Preparing(_));
+            if is_preparing && live.is_started && can_name {
                 writes.extend(setting.routes.introduced(&self.view)?);
             }
             if let Some(size) = self.canary_size(setting, live, plan) {

@@ -198,6 +198,27 @@ impl<'a> Routes<'a> {
         Ok(changes.written())
     }
 
+    /// Returns why a router does not take its objects as they are. One that refuses the canary at weight zero, where that costs nothing,
+    /// would answer its share with errors.
+    pub(super) fn refused(&self, view: &View<'_>) -> Result<Option<String>, Blocked> {
+        let objects = self.objects(view)?;
+        let parts = self.parts(&objects, &Traffic::STABLE_ONLY)?;
+        let mut told = parts
+            .iter()
+            .map(|(router, split)| router.accepted(split, &objects));
+        Ok(told.find_map(|one| match one {
+            Accepted::Yes | Accepted::Unreported => None,
+            Accepted::Pending(why) | Accepted::No(why) => Some(why),
+        }))
+    }
+
+    /// Whether the routers may be told of the canary now: some refuse a whole route in which a Service leads nowhere.
+    pub(super) fn can_name(&self, view: &View<'_>) -> bool {
+        let is_needed = self.routers.iter().any(|router| router.needs_endpoints());
+        let mut splits = self.splits.iter();
+        !is_needed || splits.all(|split| view.has_endpoints(&split.canary.service))
+    }
+
     /// Returns what must be written so that nothing of ours is left.
     pub(super) fn cleared(&self, view: &View<'_>) -> Result<Vec<Write>, Blocked> {
         let seen = self.objects(view)?;

@@ -21,7 +21,7 @@ use super::{
     version::Version,
 };
 use crate::{
-    kinds::{DEPLOYMENT, RELEASE},
+    kinds::{DEPLOYMENT, ENDPOINT_SLICE, RELEASE, SERVICE},
     meter::Places,
     turn::{Key, Seen, Sight, Write},
 };
@@ -405,6 +405,23 @@ impl View<'_> {
         }
     }
 
+    /// Returns the endpoints of a Service.
+    pub(super) fn endpoints(&self, service: &Value) -> Vec<Value> {
+        let uid = json::uid(service);
+        let slices = self.sight.owned(&ENDPOINT_SLICE, &self.key.namespace, uid);
+        let all = slices
+            .iter()
+            .filter_map(|slice| slice.pointer("/endpoints")?.as_array());
+        all.flatten().cloned().collect()
+    }
+
+    /// Whether a Service leads to somebody who is ready.
+    pub(super) fn has_endpoints(&self, service: &str) -> bool {
+        let service = self.find(&SERVICE, service).ok().flatten();
+        let endpoints = service.map(|service| self.endpoints(&service));
+        endpoints.into_iter().flatten().any(|one| is_ready(&one))
+    }
+
     /// Refuses an object that another release has.
     pub(super) fn check_claim(&self, kind: &Kind, object: &Value) -> Result<(), Blocked> {
         match json::annotation(object, mark::CLAIM) {
@@ -442,4 +459,9 @@ impl View<'_> {
             "blockOwnerDeletion": true,
         })
     }
+}
+
+/// Whether an endpoint is ready; one that does not tell is.
+pub(super) fn is_ready(endpoint: &Value) -> bool {
+    endpoint.pointer("/conditions/ready") != Some(&Value::Bool(false))
 }

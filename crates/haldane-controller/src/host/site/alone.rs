@@ -240,10 +240,14 @@ impl Alone {
             writes.extend(put(&target, None, &wanted, Urgency::Rest));
             return Ok(writes);
         };
+        // Without its Service some routers refuse the whole route. Without the user's there is none to make it of; that keeps no canary up.
+        let mut writes = match self.canary_service(view, Some((record, &live.canary))) {
+            Err(_) if size.count == 0 => Vec::new(),
+            writes => writes?,
+        };
         let wanted = resized(&seen, size);
-        Ok(put(&target, Some(&seen), &wanted, Urgency::Rest)
-            .into_iter()
-            .collect())
+        writes.extend(put(&target, Some(&seen), &wanted, Urgency::Rest));
+        Ok(writes)
     }
 
     pub(super) fn grown(

@@ -44,6 +44,8 @@ pub(super) struct World {
     /// How many writes are still taken; the host dies at the next one.
     pub(super) writes_left: Option<u32>,
     pub(super) deaths: u32,
+    /// Whether nobody of the canary is ready.
+    pub(super) is_canary_deaf: bool,
 }
 
 impl World {
@@ -56,6 +58,7 @@ impl World {
             log: Vec::new(),
             events: Vec::new(),
             number: 100,
+            is_canary_deaf: false,
             writes_left: None,
             deaths: 0,
         }
@@ -533,13 +536,14 @@ impl World {
 
     fn follow_service(&mut self, target: &ObjectRef, service: &Value) {
         let selector = service["spec"]["selector"].as_object().unwrap().clone();
+        let is_ready = !(self.is_canary_deaf && target.name.ends_with("-canary"));
         let mut endpoints = Vec::new();
         for (set, object) in self.of(&REPLICA_SET) {
             let labels = &object["spec"]["template"]["metadata"]["labels"];
             if selector.iter().all(|(key, value)| &labels[key] == value) {
                 for index in 0..object["spec"]["replicas"].as_u64().unwrap_or(0) {
                     endpoints.push(json!({
-                        "conditions": {"ready": true},
+                        "conditions": {"ready": is_ready},
                         "targetRef": {"name": format!("{}-{index}", set.name)},
                     }));
                 }

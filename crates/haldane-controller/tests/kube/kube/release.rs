@@ -1,4 +1,4 @@
-//! Releases of a Deployment behind an HTTPRoute of Contour, with requests through its Envoy.
+//! Releases of a Deployment behind a router, mostly an HTTPRoute of Contour, with requests through it.
 
 mod deaths;
 mod faults;
@@ -8,4 +8,6 @@ mod others;
 mod plain;
 mod refused;
 mod scaled;
+mod road;
+mod routers;
 mod shop;
