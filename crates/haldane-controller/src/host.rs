@@ -13,6 +13,7 @@ mod command;
 mod deployment;
 pub(crate) mod glance;
 mod hands;
+mod journal;
 mod json;
 mod judge;
 mod leave;

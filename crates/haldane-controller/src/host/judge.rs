@@ -8,7 +8,7 @@ use haldane_analysis::{
 };
 use haldane_api::release::JudgedPlan;
 use haldane_core::{
-    ServiceName,
+    ServiceName, Weight,
     plan::{Plan, Step},
     rollout::{self, Effect, Input, effect},
     verdict::Judgement,
@@ -18,8 +18,9 @@ use tracing::debug;
 
 use super::{
     act::{Act, Setting, feed},
-    record::Live,
-    site::Blocked,
+    record::{Live, Record},
+    routes::Routes,
+    site::{Blocked, Site, View},
 };
 use crate::{asker::Subject, meter::Watch};
 
@@ -76,14 +77,16 @@ impl Act<'_> {
         let asked = questions(&plan, &live);
         if !asked.is_empty() {
             let judged = self.judged_plan(setting)?;
-            let watch = self.watch(setting, &live, &judged);
+            let Setting { site, routes, .. } = setting;
+            let watch = measured((site, routes), &self.view, &self.record, &live, &judged);
             self.ports.meter.watch(self.view.key, Some(&watch));
             inputs.extend(self.look(&plan, &live, asked));
         }
-        if let Some(live) = &mut self.record.live {
-            for input in inputs {
+        for input in inputs {
+            if let Some(live) = &mut self.record.live {
                 feed(&plan, &mut live.state, &input, self.view.now);
             }
+            self.note(input.cause(), None);
         }
         Ok(())
     }
@@ -117,20 +120,6 @@ impl Act<'_> {
             live.judges = bench.known.background.clone();
         }
         inputs
-    }
-
-    fn watch(&self, setting: &Setting<'_>, live: &Live, judged: &JudgedPlan) -> Watch {
-        let mut places = setting.site.places(&self.view, &self.record, live);
-        setting.routes.name(&mut places);
-        Watch {
-            rollout: live.state.id.clone(),
-            stable: live.state.stable.clone(),
-            canary: live.state.canary.clone(),
-            weight: haldane_core::Weight::try_from_bps(live.routed).unwrap_or_default(),
-            metrics: judged.plan.rules().metrics.clone(),
-            requests: judged.requests.clone(),
-            places,
-        }
     }
 
     /// Returns the plan of the spec with what it is judged by; read once for each spec.
@@ -192,9 +181,31 @@ impl Act<'_> {
 
     /// Measures and asks nothing more for a rollout that is over.
     pub(super) fn let_go(&mut self, live: &Live) {
+        self.memory.judged = self.memory.judged();
         self.memory.bench = None;
         self.ports.meter.watch(self.view.key, None);
         self.ports.asker.forget(self.view.key, &live.state.id);
+    }
+}
+
+/// Returns how the versions of a rollout are measured.
+pub(super) fn measured(
+    (site, routes): (&Site, &Routes<'_>),
+    view: &View<'_>,
+    record: &Record,
+    live: &Live,
+    judged: &JudgedPlan,
+) -> Watch {
+    let mut places = site.places(view, record, live);
+    routes.name(&mut places);
+    Watch {
+        rollout: live.state.id.clone(),
+        stable: live.state.stable.clone(),
+        canary: live.state.canary.clone(),
+        weight: Weight::try_from_bps(live.routed).unwrap_or_default(),
+        metrics: judged.plan.rules().metrics.clone(),
+        requests: judged.requests.clone(),
+        places,
     }
 }
 
