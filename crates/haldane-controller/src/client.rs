@@ -70,6 +70,8 @@ pub struct Looked {
     pub view: ServiceView,
     /// How the versions of the rollout that goes on are measured, if one does and requests are counted.
     pub watch: Option<Watch>,
+    /// Since when the canary's weight is what it is, as far as its decisions tell.
+    pub since: Option<Timestamp>,
 }
 
 /// A cluster, as a person sees it.
@@ -328,7 +330,20 @@ fn looked(release: &Release, inventory: &Inventory<'_>, now: Timestamp) -> Looke
         view.notices.push(format!("no figures of requests: {why}"));
         None
     });
-    Looked { view, watch }
+    Looked {
+        view,
+        watch,
+        since: weighed_since(release),
+    }
+}
+
+/// Returns when the rollout's last change of weight was decided.
+fn weighed_since(release: &Release) -> Option<Timestamp> {
+    let status = &release.status;
+    let own = status.decisions.iter().rev();
+    let own = own.filter(|one| Some(&one.rollout) == status.rollout.as_ref());
+    let same = own.take_while(|one| Some(&one.weight) == status.weight.as_ref());
+    same.last().map(|one| one.at)
 }
 
 impl Sight for Inventory<'_> {

@@ -20,11 +20,11 @@ const DECISIONS_MAX: usize = 20;
 /// The longest that they are together: the whole status stays small beside the 1.5 MiB that an object may have, and each write of it is cheap.
 const BYTES_MAX: usize = 4 << 10;
 
-/// The longest that is kept of what the judges saw once.
-const JUDGED_BYTES_MAX: usize = 1_536;
+/// The longest that is kept of what the judges saw once: two decisions with that always have room.
+const JUDGED_BYTES_MAX: usize = 1_280;
 
-/// The longest text in them.
-const TEXT_CHARS_MAX: usize = 160;
+/// The longest text in them; a name and a reason are most often shorter.
+const TEXT_BYTES_MAX: usize = 160;
 
 /// The most guards and the most metrics of one judgement.
 const ROWS_MAX: usize = 8;
@@ -75,7 +75,11 @@ impl Journal {
             // The beginning was decided by somebody who kept nothing of it.
             None => u32::from(noted.is_some()),
         };
-        self.decisions.push(Decision {
+        let own = self.decisions.iter().rev();
+        let said = own
+            .take_while(|one| one.rollout == state.id.as_str())
+            .find_map(|one| one.judged.as_ref());
+        let decision = Decision {
             rollout: state.id.to_string(),
             number,
             at: state.seen,
@@ -85,14 +89,21 @@ impl Journal {
             text: cut(&rollout::decided(plan, state)),
             cause: why.cause.to_owned(),
             by: why.by.map(|by| cut(&by.to_string())),
-            judged: why.judged.map(|judged| {
-                if is_turn && rests_on_evidence(state) || judged.0.verdict == Verdict::Fail {
-                    seen(judged)
-                } else {
-                    brief(judged)
+            judged: why.judged.and_then(|judged| {
+                // What a rollout ended by stands with the decision before its end.
+                let is_bad = judged.0.verdict == Verdict::Fail && !state.phase.is_terminal();
+                if is_turn && rests_on_evidence(state) || is_bad {
+                    return Some(seen(judged));
                 }
+                // What was said with the decision before is not said again.
+                let brief = brief(judged);
+                let is_news = said.is_none_or(|said| {
+                    (said.verdict, &said.reason) != (brief.verdict, &brief.reason)
+                });
+                is_news.then_some(brief)
             }),
-        });
+        };
+        self.decisions.push(decision);
         self.noted = Some(state.clone());
         self.drop_surplus();
     }
@@ -185,8 +196,26 @@ const fn rests_on_evidence(state: &State) -> bool {
     }
 }
 
+/// Returns as much of a text as there is room for, as JSON has it.
 fn cut(text: &str) -> String {
-    text.chars().take(TEXT_CHARS_MAX).collect()
+    let mut room = TEXT_BYTES_MAX;
+    let mut kept = String::new();
+    for c in text.chars() {
+        let length = match c {
+            '"' | '\\' => 2,
+            c if c.is_control() => 6,
+            c => c.len_utf8(),
+        };
+        match room.checked_sub(length) {
+            Some(left) => room = left,
+            None => {
+                kept.push('…');
+                break;
+            }
+        }
+        kept.push(c);
+    }
+    kept
 }
 
 fn bytes(value: &impl Serialize) -> usize {

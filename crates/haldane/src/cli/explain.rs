@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use haldane_api::http::{
-    EntryView, JudgementView, RecomputationView, Recomputed, RequestsView, RolloutView,
+    EntryView, JudgementView, RecomputationView, Recomputed, RequestsView, RolloutView, ServiceView,
 };
 use serde::Serialize;
 
@@ -178,7 +178,7 @@ fn write(snapshot: &Snapshot, globals: &Globals, out: &mut impl Write) -> anyhow
     let subject = format!("{} ({} → {})", rollout.id, rollout.stable, rollout.canary);
     snapshot.write_phase(&subject, rollout, globals, out)?;
     match &rollout.judgement {
-        Some(judgement) => write_evidence(judgement, globals, out)?,
+        Some(judgement) => write_evidence(service, judgement, globals, out)?,
         None => writeln!(
             out,
             "No judgement yet: nothing was measured, or the plan asks for none."
@@ -194,11 +194,12 @@ fn write(snapshot: &Snapshot, globals: &Globals, out: &mut impl Write) -> anyhow
 }
 
 fn write_evidence(
+    service: &ServiceView,
     judgement: &JudgementView,
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    write_verdict(judgement, globals, out)?;
+    write_verdict(service, judgement, globals, out)?;
     if let (Some(from), Some(to)) = (judgement.from, judgement.to) {
         let (from, to) = (
             date_and_time(from, &globals.zone),

@@ -23,6 +23,7 @@ use super::{
     globals::{Format, Globals},
     home::{Followed, Seen},
     live, result,
+    snapshot::as_of,
     subject::Subject,
     words::{NOTHING, bps_or_nothing, clean, time_of_day},
 };
@@ -193,7 +194,12 @@ fn write_lines(
     }
     if let Some(judgement) = rollout.and_then(|rollout| rollout.judgement.as_ref()) {
         let verdict = globals.paint.verdict(judgement.verdict);
-        writeln!(out, "  verdict: {verdict}: {}", clean(&judgement.reason))?;
+        let as_of = as_of(service, judgement, &globals.zone);
+        writeln!(
+            out,
+            "  verdict: {verdict}: {}{as_of}",
+            clean(&judgement.reason)
+        )?;
         for metric in judgement.comparison.iter().flat_map(|known| &known.metrics) {
             writeln!(out, "  compared: {}", comparison::short(metric))?;
         }

@@ -37,7 +37,11 @@ pub(crate) async fn releases_are_shown_with_what_runs_them(rig: &Rig) {
         decision
     };
     told["decisions"] = json!([
-        decision(0, "Preparing", &json!({"cause": "begin", "by": "kubernetes"})),
+        decision(
+            0,
+            "Preparing",
+            &json!({"cause": "begin", "by": "kubernetes"})
+        ),
         decision(4, "Paused", &json!({"judged": told["judged"]})),
     ]);
     rig.release(NS, "shop", &told).await;
@@ -109,7 +113,10 @@ pub(crate) async fn each_command_tells_of_them(rig: &Rig) {
     let why = rig.haldane("explain look/shop").await;
     why.has(0, "Not recomputed: on Kubernetes");
     why.has(0, "Requests: 1440 of stable, 160 of the canary\n");
-    why.has(0, "   …  not kept: there was no room for them\n   4  2026-11-21 ");
+    why.has(
+        0,
+        "   …  not kept: there was no room for them\n   4  2026-11-21 ",
+    );
     why.has(0, "errorRate (limit above 5%): errorRate 6.2% is beyond 5%");
     rig.haldane("plan show look/shop")
         .await

@@ -78,7 +78,7 @@ fn judged(verdict: Verdict, guards: usize) -> (Judgement, Evidence) {
         unusual: None,
         since: at,
         at,
-        reason: "told ".repeat(100),
+        reason: "\u{1}told€ ".repeat(100),
     };
     let mut guards: Vec<GuardEvidence> = (0..guards).map(|at| guard(Verdict::Pass, at)).collect();
     if let Some(last) = guards.last_mut() {
@@ -104,7 +104,7 @@ fn however_much_is_decided_the_journal_stays_small_and_keeps_the_first() {
     let bad = judged(Verdict::Fail, 100);
     for number in 1..=4 {
         let mut state = state(number, &plan);
-        let by = ann(&"because ".repeat(100));
+        let by = ann(&"\"because\"\n€ ".repeat(100));
         let why = Why {
             cause: "begin",
             by: Some(&by),
@@ -157,12 +157,16 @@ fn the_same_decision_is_noted_once_and_a_pass_in_a_step_without_its_details() {
     };
     let kept = first.judged.as_ref().unwrap();
     assert_eq!((kept.verdict, kept.guards.len()), (Verdict::Pass, 0));
+    assert!(kept.reason.ends_with('…'));
     // Whoever goes on from the status does not note it again.
     let mut next = Journal::of(journal.decisions(), Some(&state));
     next.note(&plan, &state, &why());
     assert_eq!(next.decisions().len(), 1);
+    // What was said already is not said again.
+    next.note(&plan, &restarted(&state), &why());
+    assert_eq!(next.decisions().last().unwrap().judged, None);
     next.note(&plan, &rolling_back(&state), &why());
     let last = next.decisions().last().unwrap();
-    assert_eq!((last.number, last.phase.as_str()), (1, "RollingBack"));
+    assert_eq!((last.number, last.phase.as_str()), (2, "RollingBack"));
     assert_eq!(last.judged.as_ref().unwrap().guards.len(), 1);
 }

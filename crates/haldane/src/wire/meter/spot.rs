@@ -46,8 +46,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Of how much time requests are told, as of those of this machine.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// How many scrapes it must hold at least, where they come more rarely.
-const SCRAPES_MIN: u32 = 4;
+/// How many questions' time it must hold at least: two scrapes, also where they come more rarely than questions.
+const INTERVALS_MIN: u32 = 4;
 
 /// Whoever looks has no memory of what was there before.
 const RULE: Rule = Rule {
@@ -80,13 +80,14 @@ impl Spot {
         }
     }
 
-    /// Tells the figures of both versions.
+    /// Tells the figures of both versions, since a time but of a minute at most.
     ///
     /// # Errors
     /// Why there are none, in one sentence.
     pub(crate) async fn figures(
         &mut self,
         watch: &Watch,
+        since: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Figures, String> {
         let requests = watch.requests.as_ref();
@@ -103,7 +104,9 @@ impl Spot {
         };
         let stable = of(Side::Stable, &places.stable, &watch.stable)?;
         let canary = of(Side::Canary, &places.canary, &watch.canary)?;
-        let window = WINDOW.max(requests.interval.saturating_mul(SCRAPES_MIN));
+        let shortest = requests.interval.saturating_mul(INTERVALS_MIN);
+        let since = since.map_or(WINDOW, |since| now.duration_since(since).unsigned_abs());
+        let window = Duration::from_secs(since.min(WINDOW).max(shortest).as_secs());
         let namespace = places.namespace.as_str();
         let stable = self.count(requests, &stable, (window, now), namespace);
         let stable = stable.await?;

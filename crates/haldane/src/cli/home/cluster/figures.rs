@@ -61,7 +61,10 @@ impl Gauge {
         };
         let namespace = looked.view.namespace.as_deref().unwrap_or_default();
         let requests = match &looked.watch {
-            Some(watch) => Some(self.spot.figures(watch, Timestamp::now()).await),
+            Some(watch) => {
+                let asked = self.spot.figures(watch, looked.since, Timestamp::now());
+                Some(asked.await)
+            }
             None => None,
         };
         Measured {

@@ -197,6 +197,7 @@ fn looked(prometheus: &str) -> Looked {
     Looked {
         view: view(),
         watch: Some(watch),
+        since: None,
     }
 }
 
