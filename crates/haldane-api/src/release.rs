@@ -5,6 +5,7 @@
 
 pub mod argocd;
 mod command;
+mod decision;
 mod plan;
 mod requests;
 pub mod schema;
@@ -17,6 +18,7 @@ use serde_json::Value;
 
 pub use self::{
     command::{COMMAND_ANNOTATION, CommandError, CommandNote, typed},
+    decision::{Decision, Judged, JudgedGuard, JudgedMetric},
     requests::{CountedBy, JudgedPlan, Requests, SECRETS_DIR},
 };
 
@@ -174,6 +176,12 @@ pub struct Status {
     /// The last command and what became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<CommandAnswer>,
+    /// What the judges of the rollout that goes on said last, or those of the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged: Option<Judged>,
+    /// Decisions of the last rollouts, oldest first: at most twenty, and of a rollout always the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<Decision>,
     /// Past rollouts, latest first, at most ten.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Past>,

@@ -16,6 +16,7 @@ mod deployment;
 mod fault;
 pub(crate) mod glance;
 mod hands;
+mod journal;
 mod json;
 mod judge;
 mod leave;

@@ -51,6 +51,14 @@ pub const POD: Kind = Kind {
     versions: &["v1"],
 };
 
+/// What pods use, where the cluster measures it.
+pub const POD_METRICS: Kind = Kind {
+    group: "metrics.k8s.io",
+    kind: "PodMetrics",
+    plural: "pods",
+    versions: &["v1beta1"],
+};
+
 /// What selects the pods of a version.
 pub const SERVICE: Kind = Kind {
     group: "",

@@ -12,7 +12,6 @@ use futures_util::{
     StreamExt as _,
     stream::{BoxStream, SelectAll},
 };
-use haldane_api::http::ServiceView;
 use haldane_core::ServiceName;
 use haldane_router::Kind;
 use jiff::Timestamp;
@@ -31,13 +30,12 @@ use tokio::{
 };
 
 use super::{
-    Cluster, ClusterError, to_value,
+    Cluster, ClusterError, Looked, looked, to_value,
     tree::{self, Inventory},
 };
 use crate::{
     kinds::{DAEMON_SET, DEPLOYMENT, POD, RELEASE, REPLICA_SET, STATEFUL_SET},
     release::Release,
-    view,
 };
 
 /// How long changes are collected: a rollout changes many objects at once.
@@ -50,7 +48,7 @@ const QUEUE_LEN: usize = 16;
 #[derive(Debug)]
 pub enum Sighting {
     /// A release looks like this now.
-    Service(Box<ServiceView>),
+    Service(Box<Looked>),
     /// The cluster can't be heard; it is tried again.
     Lost(ClusterError),
 }
@@ -169,7 +167,7 @@ struct Scene {
     listed: BTreeMap<&'static Kind, BTreeMap<Name, Value>>,
     /// Releases that may look different.
     dirty: BTreeSet<Name>,
-    told: BTreeMap<Name, ServiceView>,
+    told: BTreeMap<Name, Looked>,
 }
 
 impl Scene {
@@ -271,7 +269,7 @@ impl Scene {
         changes
     }
 
-    fn view(&self, name: &Name, now: Timestamp) -> Option<ServiceView> {
+    fn view(&self, name: &Name, now: Timestamp) -> Option<Looked> {
         let release = self.objects.get(&RELEASE)?.get(name)?;
         let release = Release::read(release).ok()?;
         let of = |kind: &'static Kind| {
@@ -286,20 +284,20 @@ impl Scene {
             replica_sets: of(&REPLICA_SET).collect(),
             pods: of(&POD).collect(),
         };
-        let objects = tree::tree(&release, &inventory);
-        let mut view = view::service(&release, now);
-        view::add_objects(&mut view, &objects);
-        if self.one.is_some() {
-            view.objects = objects;
+        let mut looked = looked(&release, &inventory, now);
+        if self.one.is_none() {
+            // Who looks at many looks at none of them closely.
+            looked.view.objects = Vec::new();
+            looked.watch = None;
         }
-        Some(view)
+        Some(looked)
     }
 }
 
 /// Whether two views differ in more than the time.
-fn is_news(before: &ServiceView, now: &ServiceView) -> bool {
+fn is_news(before: &Looked, now: &Looked) -> bool {
     let mut before = before.clone();
-    before.at = now.at;
+    before.view.at = now.view.at;
     before != *now
 }
 

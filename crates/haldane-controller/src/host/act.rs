@@ -18,6 +18,7 @@ use tracing::error;
 
 use super::{
     Ports, bench,
+    journal::Why,
     memory::{Memory, Save},
     record::{Live, Record},
     release::{self, Release},
@@ -272,7 +273,9 @@ impl<'a> Act<'a> {
                 canary_in_flight: u64::MAX,
             }),
         ];
-        hear(&plan, &mut live.state, &inputs, self.view.now);
+        if let Some(cause) = hear(&plan, &mut live.state, &inputs, self.view.now) {
+            self.note(cause, None);
+        }
         Ok(())
     }
 
@@ -281,10 +284,24 @@ impl<'a> Act<'a> {
         let (Some(live), Some(plan)) = (&mut self.record.live, self.memory.plan.clone()) else {
             return Err(Refusal::Over("there is none".to_owned()));
         };
+        let by = actor.clone();
         let input = Input::Command(Command { action, actor });
         match feed(&plan, &mut live.state, &input, self.view.now) {
             Some(refusal) => Err(refusal),
-            None => Ok(()),
+            None => {
+                self.note(input.cause(), Some(&by));
+                Ok(())
+            }
+        }
+    }
+
+    /// Notes what was decided, if something was.
+    pub(super) fn note(&mut self, cause: &'static str, by: Option<&Actor>) {
+        if let (Some(live), Some(plan)) = (&self.record.live, &self.memory.plan) {
+            let bench = self.memory.bench.as_ref();
+            let judged = bench.and_then(|bench| bench.judged.as_ref());
+            let why = Why { cause, by, judged };
+            self.memory.journal.note(plan, &live.state, &why);
         }
     }
 
@@ -302,6 +319,7 @@ impl<'a> Act<'a> {
             if live.state.is_same_decision(&before) {
                 break;
             }
+            self.note(Input::Tick.cause(), None);
             // What is wanted is another thing now, and so is whether it is in force.
             self.gather(setting, scene)?;
         }
@@ -580,16 +598,23 @@ fn knowing_traffic(state: &State, wanted: &Traffic) -> State {
     known
 }
 
-/// Tells a rollout what was seen, all facts first, so that none is judged beside something older than itself.
-fn hear(plan: &Plan, state: &mut State, seen: &[Input], now: Timestamp) {
+/// Tells a rollout what was seen, all facts first, so that none is judged beside something older than itself; returns what a decision
+/// followed from, if one did.
+fn hear(plan: &Plan, state: &mut State, seen: &[Input], now: Timestamp) -> Option<&'static str> {
     let known = state.facts.clone();
     let heard = seen
         .iter()
         .fold(known.clone(), |facts: Facts, input| facts.with(input));
     state.facts = heard;
+    let mut cause = None;
     for input in seen.iter().filter(|input| known.with(input) != known) {
+        let before = state.clone();
         feed(plan, state, input, now);
+        if !state.is_same_decision(&before) {
+            cause = Some(input.cause());
+        }
     }
+    cause
 }
 
 /// Tells a rollout one thing; what breaks an invariant is not taken.

@@ -90,7 +90,10 @@ impl Act<'_> {
             more_judges: Vec::new(),
         });
         self.memory.bench = None;
+        self.memory.judged = None;
         self.memory.plan = Some(Arc::new(plan));
+        let by = self.record.live.as_ref().map(|live| live.actor.clone());
+        self.note("begin", by.as_ref());
         self.memory.cleared = None;
         self.memory.introduced = None;
         self.rest = None;

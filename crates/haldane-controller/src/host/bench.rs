@@ -3,7 +3,7 @@
 //! **Invariant:** of several pairs the judges together have no more chance to take a good canary for a bad one than those of one.
 
 use haldane_analysis::{
-    Series,
+    Evidence, Series,
     looks::{self, Asked, Knowledge},
     panel::Memory,
 };
@@ -26,7 +26,7 @@ pub(super) struct Bench {
     /// The judges of each pair; those of a Deployment or a StatefulSet are one.
     pairs: Vec<Judges>,
     /// What the worst of them said last.
-    pub judged: Option<Judgement>,
+    pub judged: Option<(Judgement, Evidence)>,
     /// When they looked last.
     looked: Option<Timestamp>,
     /// Why something gives no data at present.
@@ -46,6 +46,7 @@ struct Judges {
 struct Said<'a> {
     name: &'a str,
     judgement: Judgement,
+    evidence: Evidence,
 }
 
 impl Bench {
@@ -112,11 +113,12 @@ impl Bench {
             Said {
                 name: &pair.name,
                 judgement: answer.judgement,
+                evidence: answer.evidence,
             }
         });
-        let judgement = worst(said.collect())?;
+        let (judgement, evidence) = worst(said.collect())?;
         if looks::is_shown(plan, asked.subject) {
-            self.judged = Some(judgement.clone());
+            self.judged = Some((judgement.clone(), evidence));
         }
         Some(judgement)
     }
@@ -139,8 +141,9 @@ fn shared(plan: &Plan, pairs: usize) -> Option<Plan> {
     Plan::try_new(parts).ok()
 }
 
-/// Returns what several say together: a failure of one is one, and only what all of them pass is passed.
-fn worst(mut said: Vec<Said<'_>>) -> Option<Judgement> {
+/// Returns what several say together, with what the worst of them saw: a failure of one is one, and only what all of them pass is
+/// passed.
+fn worst(mut said: Vec<Said<'_>>) -> Option<(Judgement, Evidence)> {
     let is_one = said.len() == 1;
     let broken = said.iter().filter_map(|one| one.judgement.broken).max();
     let since = said.iter().map(|one| one.judgement.since).min()?;
@@ -162,7 +165,7 @@ fn worst(mut said: Vec<Said<'_>>) -> Option<Judgement> {
         true => worst.judgement.reason,
         false => format!("{}: {}", worst.name, worst.judgement.reason),
     };
-    Some(Judgement {
+    let judgement = Judgement {
         broken,
         share: if is_mismatch {
             Share::Mismatch
@@ -175,7 +178,8 @@ fn worst(mut said: Vec<Said<'_>>) -> Option<Judgement> {
         at,
         reason,
         ..worst.judgement
-    })
+    };
+    Some((judgement, worst.evidence))
 }
 
 const fn badness(verdict: Verdict) -> u8 {
@@ -207,11 +211,28 @@ mod tests {
         }
     }
 
+    fn nothing_seen() -> Evidence {
+        Evidence {
+            from: Timestamp::UNIX_EPOCH,
+            to: Timestamp::UNIX_EPOCH,
+            guards: Vec::new(),
+            split: None,
+            observed_bps: None,
+            share: Share::Fits,
+            sequential: None,
+            bands: Vec::new(),
+        }
+    }
+
     fn together(judgements: Vec<Judgement>) -> Judgement {
         let names = ["auth", "user", "meals"];
         let said = names.iter().zip(judgements);
-        let said = said.map(|(name, judgement)| Said { name, judgement });
-        worst(said.collect()).unwrap()
+        let said = said.map(|(name, judgement)| Said {
+            name,
+            judgement,
+            evidence: nothing_seen(),
+        });
+        worst(said.collect()).unwrap().0
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use haldane_analysis::looks::{self, Asked};
 use haldane_api::release::JudgedPlan;
 use haldane_core::{
-    ServiceName,
+    ServiceName, Weight,
     plan::{Plan, Step},
     rollout::{self, Effect, Input, effect},
 };
@@ -14,8 +14,9 @@ use super::{
     Ports,
     act::{Act, Setting, feed},
     bench::Bench,
-    record::Live,
-    site::Blocked,
+    record::{Live, Record},
+    routes::Routes,
+    site::{Blocked, Site, View},
 };
 use crate::{
     asker::Subject,
@@ -43,16 +44,19 @@ impl Act<'_> {
         let asked = questions(&plan, &live);
         if !asked.is_empty() {
             let judged = self.judged_plan(setting)?;
-            for (index, watch) in self.watches(setting, &live, &judged).iter().enumerate() {
+            let Setting { site, routes, .. } = setting;
+            let watches = measured((site, routes), &self.view, &self.record, &live, &judged);
+            for (index, watch) in watches.iter().enumerate() {
                 let key = key_of(self.view.key, index);
                 self.ports.meter.watch(&key, Some(watch));
             }
             inputs.extend(self.look(setting, &plan, &live, asked));
         }
-        if let Some(live) = &mut self.record.live {
-            for input in inputs {
+        for input in inputs {
+            if let Some(live) = &mut self.record.live {
                 feed(&plan, &mut live.state, &input, self.view.now);
             }
+            self.note(input.cause(), None);
         }
         Ok(())
     }
@@ -88,24 +92,6 @@ impl Act<'_> {
         }
         self.memory.bench = Some(bench);
         inputs
-    }
-
-    /// Returns what is measured of each pair.
-    fn watches(&self, setting: &Setting<'_>, live: &Live, judged: &JudgedPlan) -> Vec<Watch> {
-        let places = setting.site.places(&self.view, &self.record, live);
-        let watch = |(index, mut places): (usize, Places)| {
-            setting.routes.name(&self.view, index, &mut places);
-            Watch {
-                rollout: live.state.id.clone(),
-                stable: live.state.stable.clone(),
-                canary: live.state.canary.clone(),
-                weight: haldane_core::Weight::try_from_bps(live.routed).unwrap_or_default(),
-                metrics: judged.plan.rules().metrics.clone(),
-                requests: judged.requests.clone(),
-                places,
-            }
-        };
-        places.into_iter().enumerate().map(watch).collect()
     }
 
     /// Returns the plan of the spec with what it is judged by; read once for each spec.
@@ -167,6 +153,7 @@ impl Act<'_> {
 
     /// Measures and asks nothing more for a rollout that is over.
     pub(super) fn let_go(&mut self, live: &Live) {
+        self.memory.judged = self.memory.judged();
         self.memory.bench = None;
         unwatch(self.ports, self.view.key);
         self.ports.asker.forget(self.view.key, &live.state.id);
@@ -189,6 +176,30 @@ fn key_of(key: &Key, index: usize) -> Key {
             _ => format!("{}/{index}", key.name),
         },
     }
+}
+
+/// Returns how the versions of a rollout are measured, of each pair.
+pub(super) fn measured(
+    (site, routes): (&Site, &Routes<'_>),
+    view: &View<'_>,
+    record: &Record,
+    live: &Live,
+    judged: &JudgedPlan,
+) -> Vec<Watch> {
+    let watch = |(index, mut places): (usize, Places)| {
+        routes.name(view, index, &mut places);
+        Watch {
+            rollout: live.state.id.clone(),
+            stable: live.state.stable.clone(),
+            canary: live.state.canary.clone(),
+            weight: Weight::try_from_bps(live.routed).unwrap_or_default(),
+            metrics: judged.plan.rules().metrics.clone(),
+            requests: judged.requests.clone(),
+            places,
+        }
+    };
+    let places = site.places(view, record, live);
+    places.into_iter().enumerate().map(watch).collect()
 }
 
 /// Returns what the rollout that goes on wants to be judged.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use haldane_api::release::{CommandAnswer, JudgedPlan, Past, Status};
+use haldane_api::release::{CommandAnswer, Judged, JudgedPlan, Past, Status};
 use haldane_core::{
     plan::Plan,
     rollout::{Effect, State, effects},
@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     act::SPREAD,
     bench::Bench,
+    journal::{self, Journal},
     record::{Live, Record},
     site::View,
 };
@@ -41,6 +42,10 @@ pub(super) struct Memory {
     pub plan: Option<Arc<Plan>>,
     /// Past rollouts, latest first.
     pub history: Vec<Past>,
+    /// Decisions of the last rollouts.
+    pub journal: Journal,
+    /// What the judges of the last rollout said last, if none goes on.
+    pub judged: Option<Judged>,
     /// The last command and what became of it.
     pub answer: Option<CommandAnswer>,
     /// What the judges of the rollout that goes on know.
@@ -100,6 +105,9 @@ impl Memory {
         };
         self.bench = None;
         self.history.clone_from(&status.history);
+        let state = record.live.as_ref().map(|live| &live.state);
+        self.journal = Journal::of(&status.decisions, state);
+        self.judged.clone_from(&status.judged);
         self.answer.clone_from(&status.command);
         self.now = Some(record);
         Ok(())
@@ -125,6 +133,12 @@ impl Memory {
     pub(super) fn is_kept(&self, record: &Record) -> bool {
         let saved = self.saved.as_ref();
         saved.is_some_and(|saved| saved.stable == record.stable)
+    }
+
+    /// Returns what the judges said last, and what they saw.
+    pub(super) fn judged(&self) -> Option<Judged> {
+        let now = self.bench.as_ref().and_then(|bench| bench.judged.as_ref());
+        now.map(journal::seen).or_else(|| self.judged.clone())
     }
 
     /// Adds a rollout that is over.

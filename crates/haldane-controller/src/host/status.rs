@@ -152,6 +152,8 @@ fn status(act: &Act<'_>, blocked: Option<&Blocked>) -> Status {
         canary: canary.or_else(|| last.map(|past| past.canary.clone())),
         conditions: conditions(act, &standing, blocked),
         command: act.memory.answer.clone(),
+        judged: act.memory.judged(),
+        decisions: act.memory.journal.decisions().to_vec(),
         history: act.memory.history.clone(),
         record: is_known.then(|| record.to_text()),
         plan: plan.and_then(|plan| serde_json::to_string(plan).ok()),
@@ -191,7 +193,7 @@ fn judged(act: &Act<'_>) -> Option<String> {
         return None;
     }
     let bench = act.memory.bench.as_ref()?;
-    let judgement = bench.judged.as_ref()?;
+    let (judgement, _) = bench.judged.as_ref()?;
     let fault = bench.faults.first().map(|fault| format!(" ({fault})"));
     Some(format!("{}{}", judgement.reason, fault.unwrap_or_default()))
 }

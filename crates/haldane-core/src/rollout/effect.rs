@@ -363,6 +363,18 @@ fn news(plan: &Plan, state: &State) -> Effect {
     }
 }
 
+/// Returns what is decided, in one sentence: the news, and whether stable serves alone meanwhile.
+#[must_use]
+pub fn decided(plan: &Plan, state: &State) -> String {
+    let Effect::Notify { text, .. } = news(plan, state) else {
+        return state.phase.name().to_owned();
+    };
+    match state.lost {
+        Some(_) => format!("{text} (no replica of the canary is ready; stable serves alone)"),
+        None => text,
+    }
+}
+
 impl Stage {
     /// Returns what happens in this stage, for people.
     #[must_use]

@@ -203,6 +203,22 @@ pub enum Refusal {
     },
 }
 
+impl Input {
+    /// Returns what a decision followed from: `time`, `workloads`, `traffic`, `judge`, `gate`, `calendar` or the command's name.
+    #[must_use]
+    pub const fn cause(&self) -> &'static str {
+        match self {
+            Self::Tick => "time",
+            Self::Workloads(_) => "workloads",
+            Self::Traffic(_) => "traffic",
+            Self::Judged(_) => "judge",
+            Self::Gate(_) => "gate",
+            Self::Calendar(_) => "calendar",
+            Self::Command(command) => command.action.name(),
+        }
+    }
+}
+
 impl Action {
     /// Returns the command's name as typed: `set-weight`.
     #[must_use]
