@@ -13,8 +13,7 @@ use super::{CALL_TIMEOUT, Cluster, ClusterError, Result};
 use crate::kinds::POD_METRICS;
 
 /// Why nobody knows what pods use.
-const NOT_MEASURED: &str =
-    "this cluster does not measure pods (no metrics.k8s.io, which a metrics-server serves)";
+const NOT_MEASURED: &str = "this cluster has no metrics.k8s.io";
 
 /// The ports that stand for none in a URL.
 const PORTS: [(&str, u16); 2] = [("http", 80), ("https", 443)];

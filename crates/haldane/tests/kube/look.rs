@@ -95,9 +95,13 @@ pub(crate) async fn each_command_tells_of_them(rig: &Rig) {
     );
     rig.haldane("get -A").await.has(0, "look/shop ");
     rig.haldane("get -n look").await.has(0, "\nshop  Paused");
-    rig.haldane("status look/shop")
-        .await
-        .has(0, "shop: ‖ Paused: now Paused\nv1 → v2 at 10%\n");
+    let status = rig.haldane("status look/shop").await;
+    status.has(0, "shop: ‖ Paused since 2026-11-21 12:00:05 (");
+    status.has(0, "): now Paused\nv1 → v2 at 10%\n");
+    status.has(
+        0,
+        "no data of cpu and memory: this cluster has no metrics.k8s.io\n",
+    );
     rig.haldane("history look/shop")
         .await
         .has(0, "too many errors");
