@@ -271,6 +271,11 @@ impl Sight for View<'_> {
         }
     }
 
+    fn count_in(&self, kind: &'static Kind, namespace: &str) -> usize {
+        let shelf = self.contents.shelves.get(kind);
+        shelf.map_or(0, |shelf| shelf.count_in(namespace))
+    }
+
     fn names_in(&self, kind: &'static Kind, namespace: &str) -> Vec<String> {
         match self.readiness(kind, namespace) {
             Readiness::Unknown | Readiness::Unavailable(_) => Vec::new(),

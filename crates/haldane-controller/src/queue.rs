@@ -24,6 +24,9 @@ const PACE: Duration = Duration::from_millis(200);
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
+/// How long it waits at most when others wrote what it was about to write: the server is well, and an abort may be what waits.
+const CONFLICT_MAX: Duration = Duration::from_secs(1);
+
 /// Who waits for a turn.
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -132,9 +135,11 @@ impl Queue {
             Outcome::After(wait) => Some(wait),
             Outcome::Conflict => {
                 let later = failures.checked_sub(1);
-                Some(later.map_or(Duration::ZERO, |failures| backoff(seed, key, failures)))
+                Some(later.map_or(Duration::ZERO, |failures| {
+                    backoff(seed, key, failures, CONFLICT_MAX)
+                }))
             }
-            Outcome::Failed => Some(backoff(seed, key, failures)),
+            Outcome::Failed => Some(backoff(seed, key, failures, BACKOFF_MAX)),
         };
         let is_failure = matches!(outcome, Outcome::Conflict | Outcome::Failed);
         entry.failures = if is_failure {
@@ -231,10 +236,10 @@ impl Entry {
     }
 }
 
-/// Returns how long to wait after this many failures: twice as long each time, and a quarter more or less by chance.
-fn backoff(seed: u64, key: &Key, failures: u32) -> Duration {
+/// Returns how long to wait after this many failures: twice as long each time up to `max`, and a quarter more or less by chance.
+fn backoff(seed: u64, key: &Key, failures: u32, max: Duration) -> Duration {
     let doubled = 2_u32.saturating_pow(failures.min(16));
-    let wait = BACKOFF_MIN.saturating_mul(doubled).min(BACKOFF_MAX);
+    let wait = BACKOFF_MIN.saturating_mul(doubled).min(max);
     let bytes = key.namespace.bytes().chain(key.name.bytes());
     let mixed = bytes.fold(seed ^ u64::from(failures), |mixed, byte| {
         mix(mixed ^ u64::from(byte))
@@ -346,7 +351,7 @@ mod tests {
             .collect();
         assert_eq!(waits[..2], [Duration::ZERO, Duration::ZERO]);
         assert!(waits[2] >= MS * 150 && waits[2] <= MS * 250);
-        assert!(waits[49] >= MS * 22_500);
+        assert!(waits[49] >= MS * 750 && waits[49] <= MS * 1_250);
     }
 
     #[test]
@@ -397,9 +402,10 @@ mod tests {
     #[test]
     fn each_waits_a_little_differently() {
         let waits: BTreeSet<Duration> = (0..20)
-            .map(|number| backoff(7, &key(&number.to_string()), 3))
+            .map(|number| backoff(7, &key(&number.to_string()), 3, BACKOFF_MAX))
             .collect();
         assert!(waits.len() > 15, "{waits:?}");
-        assert_eq!(backoff(7, &key("a"), 3), backoff(7, &key("a"), 3));
+        let again = || backoff(7, &key("a"), 3, BACKOFF_MAX);
+        assert_eq!(again(), again());
     }
 }

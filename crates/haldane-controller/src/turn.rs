@@ -41,6 +41,9 @@ pub trait Sight {
     /// Returns the objects of a kind that have the object with this uid as their controller, oldest first.
     fn owned(&self, kind: &'static Kind, namespace: &str, uid: &str) -> Vec<Value>;
 
+    /// Returns how many objects of a kind there are in a namespace; costs nothing.
+    fn count_in(&self, kind: &'static Kind, namespace: &str) -> usize;
+
     /// Returns the names of all objects of a kind in a namespace.
     fn names_in(&self, kind: &'static Kind, namespace: &str) -> Vec<String>;
 }

@@ -159,6 +159,10 @@ impl Sight for Look<'_> {
         self.view.owned(kind, namespace, uid)
     }
 
+    fn count_in(&self, kind: &'static Kind, namespace: &str) -> usize {
+        self.view.count_in(kind, namespace)
+    }
+
     fn names_in(&self, kind: &'static Kind, namespace: &str) -> Vec<String> {
         self.view.names_in(kind, namespace)
     }

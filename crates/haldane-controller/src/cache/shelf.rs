@@ -206,6 +206,11 @@ impl Shelf {
         objects
     }
 
+    /// Returns how many there are in a namespace.
+    pub(super) fn count_in(&self, namespace: &str) -> usize {
+        self.objects.get(namespace).map_or(0, BTreeMap::len)
+    }
+
     /// Returns the names of what is no newer than `version`; an empty namespace stands for all.
     pub(super) fn names_until(&self, namespace: &str, version: u64) -> Vec<Name> {
         let places = self.objects.iter();

@@ -23,10 +23,9 @@ use crate::{
 /// Which releases name which objects.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    named: BTreeMap<Key, Named>,
+    /// What each release names, by namespace and name.
+    named: BTreeMap<String, BTreeMap<String, Named>>,
     by: BTreeMap<ObjectRef, BTreeSet<Key>>,
-    /// The namespaces of which all releases were read.
-    namespaces: BTreeSet<String>,
 }
 
 /// What one release names, or named until its spec changed last.
@@ -56,12 +55,12 @@ impl Claims {
         release: &Release,
         sight: &dyn Sight,
     ) -> BTreeSet<Key> {
-        let is_first = self.namespaces.insert(key.namespace.clone());
-        if is_first || release.status.stable.is_none() {
+        self.put(key, release);
+        let known = self.named.get(&key.namespace).map_or(0, BTreeMap::len);
+        if known != sight.count_in(&RELEASE, &key.namespace) {
             self.meet(&key.namespace, sight);
         }
-        self.put(key, release);
-        let own = self.named.get(key).into_iter();
+        let own = self.known(key).into_iter();
         let own = own.flat_map(|named| &named.objects);
         let mut others: BTreeSet<Key> = own
             .filter_map(|object| self.by.get(object))
@@ -79,7 +78,7 @@ impl Claims {
                 namespace: namespace.to_owned(),
                 name,
             };
-            if self.named.contains_key(&key) {
+            if self.known(&key).is_some() {
                 continue;
             }
             if let Seen::Found(object) = sight.get(&target(&key)) {
@@ -90,7 +89,7 @@ impl Claims {
 
     fn put(&mut self, key: &Key, release: &Release) {
         let (uid, generation) = (release.uid(), release.generation());
-        let known = self.named.get(key);
+        let known = self.known(key);
         if known.is_some_and(|known| known.uid == uid && known.generation == generation) {
             return;
         }
@@ -105,12 +104,23 @@ impl Claims {
             generation,
             objects,
         };
-        self.named.insert(key.clone(), named);
+        let here = self.named.entry(key.namespace.clone()).or_default();
+        here.insert(key.name.clone(), named);
+    }
+
+    fn known(&self, key: &Key) -> Option<&Named> {
+        self.named.get(&key.namespace)?.get(&key.name)
     }
 
     /// Forgets a release.
     pub(super) fn remove(&mut self, key: &Key) {
-        let named = self.named.remove(key).into_iter();
+        let Some(here) = self.named.get_mut(&key.namespace) else {
+            return;
+        };
+        let named = here.remove(&key.name).into_iter();
+        if here.is_empty() {
+            self.named.remove(&key.namespace);
+        }
         for object in named.flat_map(|named| named.objects) {
             if let Some(names) = self.by.get_mut(&object) {
                 names.remove(key);

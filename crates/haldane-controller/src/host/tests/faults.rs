@@ -120,3 +120,25 @@ fn a_rollout_whose_spec_broke_stands_still_hears_an_abort_and_ends() {
     assert_eq!(valid(&world), "True");
     assert_eq!(world.status()["canary"], "v3");
 }
+
+#[test]
+fn a_record_of_an_earlier_build_goes_on_with_one_write() {
+    let (mut world, _) = half();
+    let text = world.status()["record"].as_str().unwrap();
+    let mut record: Value = serde_json::from_str(text).unwrap();
+    // What this build added.
+    for (place, key) in [("", "kept"), ("/live", "sizes"), ("/live", "moreJudges")] {
+        let place = record.pointer_mut(place).unwrap();
+        place.as_object_mut().unwrap().remove(key);
+    }
+    let earlier = json!({"status": {"record": record.to_string()}});
+    world.patch("earlier", &RELEASE, "shop", &earlier);
+    world.host = silent();
+    let writes = world.log.len();
+    world.settle();
+    assert_eq!(world.log.len(), writes + 1, "{:#?}", &world.log[writes..]);
+    let text = world.status()["record"].as_str().unwrap();
+    assert!(text.contains(r#""kept":"#), "{text}");
+    world.pass(120);
+    assert_eq!(world.status()["phase"], "Completed");
+}

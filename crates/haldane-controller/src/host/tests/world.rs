@@ -615,6 +615,10 @@ impl Sight for Eyes<'_> {
         found
     }
 
+    fn count_in(&self, kind: &'static Kind, namespace: &str) -> usize {
+        self.names_in(kind, namespace).len()
+    }
+
     fn names_in(&self, kind: &'static Kind, _: &str) -> Vec<String> {
         let all = self.0.keys().filter(|target| target.kind == kind);
         all.map(|target| target.name.clone()).collect()

@@ -4,8 +4,9 @@ use std::{fs, path::Path};
 
 use haldane_controller::kinds::RELEASE;
 use k8s_openapi::api::{
+    admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
     authentication::v1::TokenRequest,
-    core::v1::{Event, Namespace, ServiceAccount},
+    core::v1::{Namespace, ServiceAccount},
     rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
 };
 use kube::{
@@ -133,11 +134,8 @@ fn hurried() -> Value {
     release
 }
 
-#[tokio::test]
-async fn a_weight_that_a_policy_refuses_ends_the_rollout_by_its_deadline() {
-    let shop = Shop::bare("policed").await;
-    shop.put("kubectl", &RELEASE, "shop", hurried()).await;
-    let running = shop.taken_over().await;
+/// Lets the server refuse a route that gives the canary anything.
+async fn refuse_canaries(shop: &Shop) {
     let policy = |kind: &str, spec: Value| {
         json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
@@ -166,9 +164,6 @@ async fn a_weight_that_a_policy_refuses_ends_the_rollout_by_its_deadline() {
             "matchResources": {"namespaceSelector": namespace},
         }),
     );
-    use k8s_openapi::api::admissionregistration::v1::{
-        ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
-    };
     let client = || shop.rig.client.clone();
     apply(Api::<ValidatingAdmissionPolicy>::all(client()), &refuses).await;
     apply(
@@ -190,12 +185,20 @@ async fn a_weight_that_a_policy_refuses_ends_the_rollout_by_its_deadline() {
         answer.is_err().then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_weight_that_a_policy_refuses_ends_the_rollout_by_its_deadline() {
+    let shop = Shop::bare("policed").await;
+    shop.put("kubectl", &RELEASE, "shop", hurried()).await;
+    let running = shop.taken_over().await;
+    refuse_canaries(&shop).await;
     let load = shop.load(50);
     shop.deploy("shop:v2").await;
     let status = shop.ends("RolledBack", "v1").await;
     let said = status["history"][0]["message"].as_str().unwrap();
     assert!(said.contains("traffic"), "{said}");
-    let events = Api::<Event>::namespaced(client(), &shop.rig.ns);
+    let events = shop.rig.events();
     eventually("why it was refused", async || {
         let events = events.list(&ListParams::default()).await.unwrap();
         let mut said = events

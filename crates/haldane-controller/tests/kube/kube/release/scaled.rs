@@ -93,7 +93,7 @@ async fn tell(shop: Arc<Shop>, load: Arc<AtomicU64>) {
             .collect();
         let share = shop.share().await;
         for (pod, own) in pods.items.iter().zip(&labels) {
-            let like = |other: &&_| is_canary(*other) == is_canary(own);
+            let like = |other: &&_| is_canary(other) == is_canary(own);
             let count = u64::try_from(labels.iter().filter(like).count()).unwrap();
             let part = if is_canary(own) {
                 share
