@@ -8,11 +8,13 @@
 //! taken from the canary first.
 
 mod act;
+mod ask;
 mod begin;
 mod command;
 mod deployment;
 pub(crate) mod glance;
 mod hands;
+mod job;
 mod json;
 mod judge;
 mod leave;

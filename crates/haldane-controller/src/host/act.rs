@@ -48,7 +48,7 @@ pub(super) struct Act<'a> {
     before: Record,
     pub(super) record: Record,
     pub(super) events: Vec<Event>,
-    reads: BTreeSet<ObjectRef>,
+    pub(super) reads: BTreeSet<ObjectRef>,
     /// What is there to do while no rollout goes on.
     pub(super) rest: Option<Rest>,
     /// Whether the objects of a new release must be held before it is taken over.
@@ -61,6 +61,10 @@ pub(super) struct Act<'a> {
     pub(super) share: Option<Weight>,
     /// Why what is decided is not in force.
     pub(super) not_applied: Option<String>,
+    /// What a question that is open waits for.
+    pub(super) waits: Option<String>,
+    /// When to look again at the questions that are open.
+    pub(super) asked_at: Option<Timestamp>,
     /// While no rollout goes on: the canary's weight that somebody set by hand, and who.
     pub(super) left: Option<(Weight, String)>,
 }
@@ -104,6 +108,8 @@ impl<'a> Act<'a> {
             is_canary_gone: false,
             share: None,
             not_applied: None,
+            waits: None,
+            asked_at: None,
             left: None,
         }
     }
@@ -128,7 +134,10 @@ impl<'a> Act<'a> {
             };
             return self.end(None, Some(&blocked));
         }
+        self.memory.hear(self.ports.asker.answers(self.view.key));
         let blocked = self.play(&setting).err();
+        self.hear_aftermath();
+        self.note_questions();
         self.end(Some(&setting), blocked.as_ref())
     }
 
@@ -416,7 +425,8 @@ impl<'a> Act<'a> {
             seen.is_some_and(|seen| seen.canary.ready < seen.canary.wanted)
         });
         let unready = unready.then(|| self.view.now.checked_add(UNREADY_LOOK).ok());
-        let next = [deadline, flush, rest, look, known, unready.flatten()]
+        let asked = self.asked_at.filter(|at| *at > self.view.now);
+        let next = [deadline, flush, rest, look, known, unready.flatten(), asked]
             .into_iter()
             .flatten()
             .min();
@@ -449,7 +459,6 @@ impl<'a> Act<'a> {
     /// Returns the writes that follow from what is decided and durable.
     fn follow_up(&mut self, setting: &Setting<'_>) -> Result<Vec<Write>, Blocked> {
         if let (Some(live), Some(plan)) = (&self.record.live, &self.memory.plan) {
-            self.ask(setting, plan, live);
             let wanted = effect::traffic(plan, &live.state);
             let mut writes = if self.is_unknown {
                 setting.routes.introduced(&self.view)?
@@ -465,6 +474,7 @@ impl<'a> Act<'a> {
             if let Some(size) = self.canary_size(setting, live, plan) {
                 writes.extend(setting.site.canary(&self.view, &self.record, live, &size)?);
             }
+            writes.extend(self.ask(setting));
             return Ok(writes);
         }
         let mut writes = Vec::new();
@@ -475,6 +485,7 @@ impl<'a> Act<'a> {
         if let Some(rest) = &mut self.rest {
             writes.append(&mut rest.writes);
         }
+        writes.extend(self.ask(setting));
         Ok(writes)
     }
 

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::{
     act::{Act, Setting},
+    ask::Aftermath,
     json as read,
     record::{Kind, Live, Stable},
     release::FINALIZER,
@@ -194,6 +195,22 @@ impl Act<'_> {
         }
         self.record.stop = setting.site.is_kept();
         self.record.live = None;
+        let plan = self.memory.plan.as_deref();
+        let aftermath = match &live.state.phase {
+            Phase::Completed(_) => None,
+            Phase::RolledBack(_)
+            | Phase::Failed(_)
+            | Phase::Pending(_)
+            | Phase::Preparing(_)
+            | Phase::Progressing(_)
+            | Phase::Paused(_)
+            | Phase::Promoting(_)
+            | Phase::RollingBack(_) => plan
+                .and_then(|plan| Aftermath::of(&live, plan, ended.why.to_string(), self.view.now)),
+        };
+        if let Some(aftermath) = aftermath {
+            self.begin_aftermath(aftermath);
+        }
         self.memory.plan = None;
         self.let_go(&live);
         self.tell_end(&live, &ended);

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use haldane_api::release::{CommandAnswer, JudgedPlan, Past, Status};
 use haldane_core::{
+    RolloutId,
     plan::Plan,
-    rollout::{Effect, State, effects},
+    rollout::{Effect, GateAnswer, GateKey, State, effects},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -22,6 +23,9 @@ const DEFER: SignedDuration = SignedDuration::from_secs(30);
 /// How many past rollouts are kept.
 const HISTORY_MAX: usize = 10;
 
+/// How many answers of gates wait to be taken; what nobody takes is of a question that was given up.
+const ANSWERS_MAX: usize = 16;
+
 /// What is known of a release between two turns.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -37,6 +41,8 @@ pub(super) struct Memory {
     pub history: Vec<Past>,
     /// The last command and what became of it.
     pub answer: Option<CommandAnswer>,
+    /// Answers of gates that nobody took yet.
+    answers: Vec<GateAnswer>,
     /// What the judges of the rollout that goes on know.
     pub bench: Option<Bench>,
     /// The plan of the spec of this generation, with what it is judged by.
@@ -115,6 +121,27 @@ impl Memory {
     pub(super) fn remember(&mut self, past: Past) {
         self.history.insert(0, past);
         self.history.truncate(HISTORY_MAX);
+    }
+
+    /// Adds what somebody said after a rollout was over to what is kept of it.
+    pub(super) fn add_to(&mut self, rollout: &RolloutId, said: &str) {
+        let mut past = self.history.iter_mut();
+        if let Some(past) = past.find(|past| past.rollout == rollout.as_str()) {
+            past.message = format!("{}; {said}", past.message);
+        }
+    }
+
+    /// Takes in answers of gates.
+    pub(super) fn hear(&mut self, answers: Vec<GateAnswer>) {
+        self.answers.extend(answers);
+        let surplus = self.answers.len().saturating_sub(ANSWERS_MAX);
+        self.answers.drain(..surplus);
+    }
+
+    /// Takes the answer of one gate out of what was said.
+    pub(super) fn said(&mut self, key: &GateKey) -> Option<GateAnswer> {
+        let index = self.answers.iter().position(|answer| answer.key == *key)?;
+        Some(self.answers.remove(index))
     }
 
     /// Whether the routers have known of the canary for long enough to send it requests.

@@ -2,6 +2,7 @@
 
 mod alone;
 mod crash;
+mod hooks;
 mod pairs;
 mod routed;
 mod split;

@@ -166,6 +166,7 @@ fn gate_subject(
         stable_url: url(&record.stable),
         canary_url: url(&record.wish.spec),
         dir: service_dir(home, Some(record)).cloned(),
+        why: None,
     }
 }
 

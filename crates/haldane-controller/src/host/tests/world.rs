@@ -516,7 +516,7 @@ pub(super) fn silent() -> ReleaseHost {
 
 /// Nobody measures, and nobody answers.
 #[derive(Debug)]
-struct Silence;
+pub(super) struct Silence;
 
 impl Meter for Silence {
     fn watch(&self, _: &Key, _: Option<&Watch>) {}

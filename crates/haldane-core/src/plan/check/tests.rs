@@ -221,6 +221,9 @@ fn a_gate_asks_somebody_and_not_forever() {
     let run = |argv: &[&str]| Ask::Run {
         argv: argv.iter().map(ToString::to_string).collect(),
     };
+    let job = |name: &str| Ask::Job {
+        cron_job: name.to_owned(),
+    };
     for (ask, expected) in [
         (Ask::Approval, &[][..]),
         (webhook("http://a"), &[][..]),
@@ -231,6 +234,15 @@ fn a_gate_asks_somebody_and_not_forever() {
         (run(&["a", ""]), &[][..]),
         (run(&[""]), &["steps[0].run"][..]),
         (run(&[]), &["steps[0].run"][..]),
+        (job("shop-smoke"), &[][..]),
+        (job("smoke.shop-1"), &[][..]),
+        (job(""), &["steps[0].job"][..]),
+        (job("Smoke"), &["steps[0].job"][..]),
+        (job("../smoke"), &["steps[0].job"][..]),
+        (job("smoke-"), &["steps[0].job"][..]),
+        (job("smoke..shop"), &["steps[0].job"][..]),
+        (job(&"a".repeat(52)), &[][..]),
+        (job(&"a".repeat(53)), &["steps[0].job"][..]),
     ] {
         check_steps_of(&[gate(ask, MINUTE)], expected);
     }
@@ -239,6 +251,35 @@ fn a_gate_asks_somebody_and_not_forever() {
         &["steps[0].timeout"],
     );
     check_steps_of(&[gate(Ask::Approval, TOO_LONG)], &["steps[0].timeout"]);
+}
+
+#[test]
+fn after_a_rollback_nobody_approves() {
+    let hook = |ask: Ask| Gate {
+        name: "tell".to_owned(),
+        ask,
+        timeout: MINUTE,
+    };
+    let webhook = |url: &str| {
+        hook(Ask::Webhook {
+            url: url.to_owned(),
+        })
+    };
+    for (hooks, expected) in [
+        (vec![webhook("http://a")], &[][..]),
+        (
+            vec![webhook("http://a"), hook(Ask::Approval)],
+            &["hooks.afterRollback[1].approval"][..],
+        ),
+        (vec![webhook("a")], &["hooks.afterRollback[0].webhook"][..]),
+        (vec![webhook("http://a"); HOOKS_MAX], &[][..]),
+        (
+            vec![webhook("http://a"); HOOKS_MAX + 1],
+            &["hooks.afterRollback"][..],
+        ),
+    ] {
+        check_rules_of(|rules| rules.after_rollback = hooks, expected);
+    }
 }
 
 #[test]
@@ -469,7 +510,13 @@ fn what_a_home_cannot_do_is_said_step_by_step() {
             }],
         })
     };
-    let plan = Plan::try_new(parts(vec![
+    let run = Ask::Run {
+        argv: vec!["smoke".to_owned()],
+    };
+    let job = Ask::Job {
+        cron_job: "smoke".to_owned(),
+    };
+    let mut parts = parts(vec![
         Step::SetWeight(Weight::FULL),
         Step::Mirror(Weight::FULL),
         Step::Experiment(Experiment {
@@ -483,13 +530,24 @@ fn what_a_home_cannot_do_is_said_step_by_step() {
         }),
         route(ValueMatch::Present),
         route(ValueMatch::Regex("a.*".to_owned())),
-    ]))
-    .unwrap();
+        gate(run.clone(), MINUTE),
+        gate(job.clone(), MINUTE),
+    ]);
+    parts.rules.after_rollback = [run, job]
+        .map(|ask| Gate {
+            name: "tell".to_owned(),
+            ask,
+            timeout: MINUTE,
+        })
+        .to_vec();
+    let plan = Plan::try_new(parts).unwrap();
     let all = Abilities {
         mirror: true,
         experiment: true,
         header_route: true,
         header_regex: true,
+        command: true,
+        job: true,
     };
     for (abilities, expected) in [
         (all, &[][..]),
@@ -520,6 +578,17 @@ fn what_a_home_cannot_do_is_said_step_by_step() {
                 ..all
             },
             &["steps[3]", "steps[4]"][..],
+        ),
+        (
+            Abilities {
+                command: false,
+                ..all
+            },
+            &["steps[5].run", "hooks.afterRollback[0].run"][..],
+        ),
+        (
+            Abilities { job: false, ..all },
+            &["steps[6].job", "hooks.afterRollback[1].job"][..],
         ),
     ] {
         let problems = plan.problems_for(abilities);

@@ -113,6 +113,8 @@ impl Bench {
             experiment: false,
             header_route: true,
             header_regex: false,
+            command: true,
+            job: false,
         };
         let daemon = DaemonView {
             version: "0".to_owned(),
