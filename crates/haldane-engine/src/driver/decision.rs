@@ -179,7 +179,9 @@ impl Driver {
             | Phase::RollingBack(_) => return,
         };
         self.ports.gates.forget(&live.state().id);
+        let record = live.record.clone();
         home.let_go.extend(gone);
+        home.begin_aftermath(&record);
     }
 
     pub(super) fn hear_gate(&mut self, gate: GateAnswer, now: Timestamp) {
@@ -190,6 +192,7 @@ impl Driver {
             Some(name) => {
                 self.feed(&name, &Input::Gate(gate), now);
             }
+            None if self.hear_aftermath(&gate, now) => {}
             None => info!(rollout = %id, "Gate answered for a rollout that is over; ignored"),
         }
     }

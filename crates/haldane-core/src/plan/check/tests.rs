@@ -499,6 +499,16 @@ fn windows_and_freezes_begin_before_they_end() {
     );
 }
 
+/// All that a home can do.
+const ALL: Abilities = Abilities {
+    mirror: true,
+    experiment: true,
+    header_route: true,
+    header_regex: true,
+    command: true,
+    job: true,
+};
+
 #[test]
 fn what_a_home_cannot_do_is_said_step_by_step() {
     let route = |value| {
@@ -510,13 +520,7 @@ fn what_a_home_cannot_do_is_said_step_by_step() {
             }],
         })
     };
-    let run = Ask::Run {
-        argv: vec!["smoke".to_owned()],
-    };
-    let job = Ask::Job {
-        cron_job: "smoke".to_owned(),
-    };
-    let mut parts = parts(vec![
+    let plan = Plan::try_new(parts(vec![
         Step::SetWeight(Weight::FULL),
         Step::Mirror(Weight::FULL),
         Step::Experiment(Experiment {
@@ -530,65 +534,37 @@ fn what_a_home_cannot_do_is_said_step_by_step() {
         }),
         route(ValueMatch::Present),
         route(ValueMatch::Regex("a.*".to_owned())),
-        gate(run.clone(), MINUTE),
-        gate(job.clone(), MINUTE),
-    ]);
-    parts.rules.after_rollback = [run, job]
-        .map(|ask| Gate {
-            name: "tell".to_owned(),
-            ask,
-            timeout: MINUTE,
-        })
-        .to_vec();
-    let plan = Plan::try_new(parts).unwrap();
-    let all = Abilities {
-        mirror: true,
-        experiment: true,
-        header_route: true,
-        header_regex: true,
-        command: true,
-        job: true,
-    };
+    ]))
+    .unwrap();
     for (abilities, expected) in [
-        (all, &[][..]),
+        (ALL, &[][..]),
         (
             Abilities {
                 mirror: false,
-                ..all
+                ..ALL
             },
             &["steps[1]"][..],
         ),
         (
             Abilities {
                 experiment: false,
-                ..all
+                ..ALL
             },
             &["steps[2]"][..],
         ),
         (
             Abilities {
                 header_regex: false,
-                ..all
+                ..ALL
             },
             &["steps[4]"][..],
         ),
         (
             Abilities {
                 header_route: false,
-                ..all
+                ..ALL
             },
             &["steps[3]", "steps[4]"][..],
-        ),
-        (
-            Abilities {
-                command: false,
-                ..all
-            },
-            &["steps[5].run", "hooks.afterRollback[0].run"][..],
-        ),
-        (
-            Abilities { job: false, ..all },
-            &["steps[6].job", "hooks.afterRollback[1].job"][..],
         ),
     ] {
         let problems = plan.problems_for(abilities);
@@ -608,4 +584,42 @@ fn a_stored_plan_is_checked_again() {
     let plan = preset::find("fast", Rules::default()).unwrap();
     let json = serde_json::to_string(&plan).unwrap();
     assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
+}
+
+#[test]
+fn whom_a_home_cannot_ask_is_said_gate_by_gate() {
+    let asks = [
+        Ask::Run {
+            argv: vec!["smoke".to_owned()],
+        },
+        Ask::Job {
+            cron_job: "smoke".to_owned(),
+        },
+    ];
+    let mut parts = parts(asks.iter().cloned().map(|ask| gate(ask, MINUTE)).collect());
+    let hook = |ask| Gate {
+        name: "tell".to_owned(),
+        ask,
+        timeout: MINUTE,
+    };
+    parts.rules.after_rollback = asks.map(hook).to_vec();
+    let plan = Plan::try_new(parts).unwrap();
+    for (abilities, expected) in [
+        (ALL, &[][..]),
+        (
+            Abilities {
+                command: false,
+                ..ALL
+            },
+            &["steps[0].run", "hooks.afterRollback[0].run"][..],
+        ),
+        (
+            Abilities { job: false, ..ALL },
+            &["steps[1].job", "hooks.afterRollback[1].job"][..],
+        ),
+    ] {
+        let problems = plan.problems_for(abilities);
+        let paths: Vec<&str> = problems.iter().map(|one| one.path.as_str()).collect();
+        assert_eq!(paths, expected, "{abilities:?}");
+    }
 }
