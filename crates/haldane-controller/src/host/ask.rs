@@ -8,7 +8,7 @@
 use haldane_core::{
     RolloutId, ServiceName, VersionName,
     plan::{Ask, Gate, Plan, Step},
-    rollout::{self, Effect, GateAnswer, GateKey},
+    rollout::{self, Effect, Ended, GateAnswer, GateKey},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,9 @@ const TOLD_MAX: usize = 4;
 
 /// Longest answer that is kept.
 const SAID_CHARS_MAX: usize = 300;
+
+/// Longest reason of a rollback that is told.
+const WHY_CHARS_MAX: usize = 1_000;
 
 /// Why a gate that nobody answered is shut.
 const NO_ANSWER: &str = "no answer in time";
@@ -62,13 +65,13 @@ pub(super) struct Question {
 
 impl Aftermath {
     /// Returns who is to be told of a rollout that was rolled back; `None` where nobody is.
-    pub(super) fn of(live: &Live, plan: &Plan, why: String, now: Timestamp) -> Option<Self> {
+    fn of(live: &Live, plan: &Plan, why: &str, now: Timestamp) -> Option<Self> {
         let gates = plan.rules().after_rollback.clone();
         (!gates.is_empty()).then(|| Self {
             rollout: live.state.id.clone(),
             stable: live.state.stable.clone(),
             canary: live.state.canary.clone(),
-            why,
+            why: why.chars().take(WHY_CHARS_MAX).collect(),
             gates,
             step: plan.step_count(),
             since: now,
@@ -159,14 +162,20 @@ impl Act<'_> {
     }
 
     /// Notes who is to be told of a rollout that was rolled back.
-    pub(super) fn begin_aftermath(&mut self, aftermath: Aftermath) {
+    pub(super) fn begin_aftermath(&mut self, live: &Live, ended: &Ended) {
+        let plan = self.memory.plan.as_deref();
+        let aftermath =
+            plan.and_then(|plan| Aftermath::of(live, plan, &ended.why.to_string(), self.view.now));
+        // With the Release what it remembers is gone, too.
+        let Some(aftermath) = aftermath.filter(|_| !self.release.is_deleted()) else {
+            return;
+        };
         self.record.told.push(aftermath);
         if self.record.told.len() > TOLD_MAX {
             let left = self.record.told.remove(0);
-            let said = format!(
-                "{}: not told to everybody: there were too many",
-                left.rollout
-            );
+            self.ports.asker.forget(self.view.key, &left.rollout);
+            let said = "not everybody is told: there were too many rollbacks";
+            let said = format!("{}: {said}", left.rollout);
             self.tell(true, "AfterRollback", said);
         }
     }
@@ -245,7 +254,7 @@ impl Act<'_> {
         let view = &self.view;
         self.record
             .jobs
-            .retain(|name| is_asked(name) || job::is_running(view, name));
+            .retain(|name| is_asked(name) || job::may_run(view, name));
         let surplus = self.record.jobs.len().saturating_sub(job::JOBS_MAX);
         self.record.jobs.drain(..surplus);
         let jobs = self.record.jobs.iter();

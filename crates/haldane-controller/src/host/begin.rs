@@ -13,7 +13,6 @@ use serde_json::json;
 
 use super::{
     act::{Act, Setting},
-    ask::Aftermath,
     json as read,
     record::{Kind, Live, Stable},
     release::FINALIZER,
@@ -195,21 +194,8 @@ impl Act<'_> {
         }
         self.record.stop = setting.site.is_kept();
         self.record.live = None;
-        let plan = self.memory.plan.as_deref();
-        let aftermath = match &live.state.phase {
-            Phase::Completed(_) => None,
-            Phase::RolledBack(_)
-            | Phase::Failed(_)
-            | Phase::Pending(_)
-            | Phase::Preparing(_)
-            | Phase::Progressing(_)
-            | Phase::Paused(_)
-            | Phase::Promoting(_)
-            | Phase::RollingBack(_) => plan
-                .and_then(|plan| Aftermath::of(&live, plan, ended.why.to_string(), self.view.now)),
-        };
-        if let Some(aftermath) = aftermath {
-            self.begin_aftermath(aftermath);
+        if !matches!(live.state.phase, Phase::Completed(_)) {
+            self.begin_aftermath(&live, &ended);
         }
         self.memory.plan = None;
         self.let_go(&live);

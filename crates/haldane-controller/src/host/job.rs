@@ -122,9 +122,12 @@ pub(super) fn look(view: &View<'_>, question: &Question, cron_job: &str) -> Look
     }
 }
 
-/// Whether a Job of the release with this name goes on.
-pub(super) fn is_running(view: &View<'_>, name: &str) -> bool {
-    running(view, name).is_some()
+/// Whether a Job of the release with this name goes on, or nobody knows yet.
+pub(super) fn may_run(view: &View<'_>, name: &str) -> bool {
+    match view.find(&JOB, name) {
+        Err(blocked) => blocked.is_passing(),
+        Ok(job) => job.is_some_and(|job| is_running(view, &job)),
+    }
 }
 
 /// Returns the write that makes the Job of a question as its CronJob says.
@@ -170,7 +173,8 @@ pub(super) fn make(
 
 /// Returns the write that ends a Job which nobody asks any more; `None` where it has ended.
 pub(super) fn end(view: &View<'_>, name: &str) -> Option<Write> {
-    let job = running(view, name)?;
+    let job = view.find(&JOB, name).ok().flatten();
+    let job = job.filter(|job| is_running(view, job))?;
     Some(Write {
         target: view.name(&JOB, name),
         what: What::Delete {
@@ -180,12 +184,9 @@ pub(super) fn end(view: &View<'_>, name: &str) -> Option<Write> {
     })
 }
 
-fn running(view: &View<'_>, name: &str) -> Option<Value> {
-    let job = view.find(&JOB, name).ok().flatten();
-    job.filter(|job| {
-        let is_leaving = job.pointer("/metadata/deletionTimestamp").is_some();
-        is_ours(view, job) && !is_leaving && ended(job).is_none()
-    })
+fn is_running(view: &View<'_>, job: &Value) -> bool {
+    let is_leaving = job.pointer("/metadata/deletionTimestamp").is_some();
+    is_ours(view, job) && !is_leaving && ended(job).is_none()
 }
 
 fn is_ours(view: &View<'_>, job: &Value) -> bool {

@@ -20,6 +20,9 @@ use super::{
 /// How long a change from which nothing follows may wait for the next one, so that both are one write.
 const DEFER: SignedDuration = SignedDuration::from_secs(30);
 
+/// Longest message of a past rollout to which something is added.
+const MESSAGE_CHARS_MAX: usize = 1_000;
+
 /// How many past rollouts are kept.
 const HISTORY_MAX: usize = 10;
 
@@ -127,7 +130,8 @@ impl Memory {
     pub(super) fn add_to(&mut self, rollout: &RolloutId, said: &str) {
         let mut past = self.history.iter_mut();
         if let Some(past) = past.find(|past| past.rollout == rollout.as_str()) {
-            past.message = format!("{}; {said}", past.message);
+            let all = format!("{}; {said}", past.message);
+            past.message = all.chars().take(MESSAGE_CHARS_MAX).collect();
         }
     }
 

@@ -4,7 +4,7 @@
 //! the daemon died meanwhile or the next rollout has begun.
 
 use haldane_core::{
-    ServiceName,
+    RolloutId, ServiceName,
     plan::Gate,
     rollout::{self, GateAnswer, GateKey, Input, Phase, State},
 };
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How many rollouts of a service may wait to be told; who rolls back more often in a few minutes has told enough.
-pub(super) const AFTERMATHS_MAX: usize = 4;
+const AFTERMATHS_MAX: usize = 4;
 
 /// Returns who is to be told of a rollout now, and the key of that question.
 fn question(record: &RolloutRecord) -> Option<(GateKey, &Gate)> {
@@ -74,16 +74,16 @@ fn why(state: &State) -> Option<String> {
 }
 
 impl Home {
-    /// Notes that a rollout is over, if somebody is to be told of that.
-    pub(super) fn begin_aftermath(&mut self, record: &RolloutRecord) {
-        if question(record).is_none() {
-            return;
-        }
-        if self.aftermaths.len() >= AFTERMATHS_MAX {
-            let left = self.aftermaths.remove(0);
-            warn!(rollout = %left.state.id, "Not everybody is told of it: there were too many rollbacks");
-        }
+    /// Notes that a rollout is over, if somebody is to be told of that; returns one of which nobody is told any more.
+    pub(super) fn begin_aftermath(&mut self, record: &RolloutRecord) -> Option<RolloutId> {
+        question(record)?;
         self.aftermaths.push(record.clone());
+        if self.aftermaths.len() <= AFTERMATHS_MAX {
+            return None;
+        }
+        let left = self.aftermaths.remove(0).state.id;
+        warn!(rollout = %left, "Not everybody is told of it: there were too many rollbacks");
+        Some(left)
     }
 }
 

@@ -181,7 +181,9 @@ impl Driver {
         self.ports.gates.forget(&live.state().id);
         let record = live.record.clone();
         home.let_go.extend(gone);
-        home.begin_aftermath(&record);
+        if let Some(left) = home.begin_aftermath(&record) {
+            self.ports.gates.forget(&left);
+        }
     }
 
     pub(super) fn hear_gate(&mut self, gate: GateAnswer, now: Timestamp) {

@@ -22,7 +22,7 @@ use std::{
 };
 
 use haldane_core::{
-    RolloutId, ServiceName,
+    RolloutId,
     plan::{Ask, Gate},
     rollout::{GateAnswer, GateKey},
 };
