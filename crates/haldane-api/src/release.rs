@@ -264,6 +264,8 @@ pub mod mark {
     pub const ROLE: &str = "haldane.dev/role";
     /// The annotation of objects that a release uses: its name; so that two releases do not claim one.
     pub const CLAIM: &str = "haldane.dev/claimed-by";
+    /// The annotation of a Job that is asked: the name of its gate.
+    pub const GATE: &str = "haldane.dev/gate";
     /// The annotation of a StatefulSet that a release uses: the partition that it had before.
     pub const BEFORE: &str = "haldane.dev/before";
 }

@@ -8,6 +8,7 @@
 //! taken from the canary first.
 
 mod act;
+mod ask;
 mod begin;
 mod bench;
 mod claims;
@@ -16,6 +17,7 @@ mod deployment;
 mod fault;
 pub(crate) mod glance;
 mod hands;
+mod job;
 mod journal;
 mod json;
 mod judge;

@@ -67,6 +67,22 @@ pub const SERVICE: Kind = Kind {
     versions: &["v1"],
 };
 
+/// What runs a pod to its end.
+pub const JOB: Kind = Kind {
+    group: "batch",
+    kind: "Job",
+    plural: "jobs",
+    versions: &["v1"],
+};
+
+/// What Jobs are made of.
+pub const CRON_JOB: Kind = Kind {
+    group: "batch",
+    kind: "CronJob",
+    plural: "cronjobs",
+    versions: &["v1"],
+};
+
 /// The addresses of a Service's pods.
 pub const ENDPOINT_SLICE: Kind = Kind {
     group: "discovery.k8s.io",

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cache::{Name, Readiness, Size},
-    kinds::POD,
+    kinds::{JOB, POD},
     turn::FIELD_MANAGER,
 };
 
@@ -54,7 +54,7 @@ impl Object {
         fields
             .entry("apiVersion")
             .or_insert_with(|| Value::from(kind.api_version()));
-        if *kind == POD {
+        if [&POD, &JOB].contains(&kind) {
             // Thousands of them come by, and only how they are is ever asked.
             fields.remove("spec");
         }

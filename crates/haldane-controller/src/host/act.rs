@@ -49,7 +49,7 @@ pub(super) struct Act<'a> {
     before: Record,
     pub(super) record: Record,
     pub(super) events: Vec<Event>,
-    reads: BTreeSet<ObjectRef>,
+    pub(super) reads: BTreeSet<ObjectRef>,
     /// What is there to do while no rollout goes on.
     pub(super) rest: Option<Rest>,
     /// Whether where stable runs must be kept before anything else is done.
@@ -66,6 +66,10 @@ pub(super) struct Act<'a> {
     pub(super) not_applied: Option<String>,
     /// Whether that is so for longer than routers usually take.
     pub(super) is_late: bool,
+    /// What a question that is open waits for.
+    pub(super) waits: Option<String>,
+    /// When to look again at the questions that are open.
+    pub(super) asked_at: Option<Timestamp>,
     /// While no rollout goes on: the canary's weight that somebody set by hand, and who.
     pub(super) left: Option<(Weight, String)>,
 }
@@ -111,6 +115,8 @@ impl<'a> Act<'a> {
             share: None,
             not_applied: None,
             is_late: false,
+            waits: None,
+            asked_at: None,
             left: None,
         }
     }
@@ -135,7 +141,10 @@ impl<'a> Act<'a> {
             };
             return self.end(None, Some(&blocked));
         }
+        self.memory.hear(self.ports.asker.answers(self.view.key));
         let blocked = self.play(&setting).err();
+        self.hear_aftermath();
+        self.note_questions();
         self.keep(&setting);
         self.end(Some(&setting), blocked.as_ref())
     }
@@ -462,7 +471,18 @@ impl<'a> Act<'a> {
             seen.is_some_and(|seen| seen.canary.ready < seen.canary.wanted)
         });
         let unready = unready.then(|| self.view.now.checked_add(UNREADY_LOOK).ok());
-        let next = [deadline, flush, rest, look, known, slow, unready.flatten()]
+        let asked = self.asked_at.filter(|at| *at > self.view.now);
+        let times = [
+            deadline,
+            flush,
+            rest,
+            look,
+            known,
+            slow,
+            unready.flatten(),
+            asked,
+        ];
+        let next = times
             .into_iter()
             .flatten()
             .min();
@@ -495,7 +515,6 @@ impl<'a> Act<'a> {
     /// Returns the writes that follow from what is decided and durable.
     fn follow_up(&mut self, setting: &Setting<'_>) -> Result<Vec<Write>, Blocked> {
         if let (Some(live), Some(plan)) = (&self.record.live, &self.memory.plan) {
-            self.ask(setting, plan, live);
             let wanted = effect::traffic(plan, &live.state);
             let can_name = setting.routes.can_name(&self.view);
             let mut writes = if !can_name {
@@ -519,6 +538,7 @@ impl<'a> Act<'a> {
             if let Some(size) = self.canary_size(setting, live, plan) {
                 writes.extend(setting.site.canary(&self.view, &self.record, live, &size)?);
             }
+            writes.extend(self.ask(setting));
             return Ok(writes);
         }
         let mut writes = Vec::new();
@@ -529,6 +549,7 @@ impl<'a> Act<'a> {
         if let Some(rest) = &mut self.rest {
             writes.append(&mut rest.writes);
         }
+        writes.extend(self.ask(setting));
         Ok(writes)
     }
 

@@ -201,6 +201,9 @@ impl Act<'_> {
         }
         self.record.stop = setting.site.is_kept();
         self.record.live = None;
+        if !matches!(live.state.phase, Phase::Completed(_)) {
+            self.begin_aftermath(&live, &ended);
+        }
         self.memory.plan = None;
         self.let_go(&live);
         self.tell_end(&live, &ended);

@@ -1,12 +1,12 @@
-//! How a rollout is judged and its gates are asked: what was measured goes to the judges, what they say goes to the rollout.
+//! How a rollout is judged: what was measured goes to the judges, what they say goes to the rollout.
 
 use std::sync::Arc;
 
 use haldane_analysis::looks::{self, Asked};
 use haldane_api::release::JudgedPlan;
 use haldane_core::{
-    ServiceName, Weight,
-    plan::{Plan, Step},
+    Weight,
+    plan::Plan,
     rollout::{self, Effect, Input, effect},
 };
 
@@ -19,7 +19,6 @@ use super::{
     site::{Blocked, Site, View},
 };
 use crate::{
-    asker::Subject,
     meter::{Places, Watch},
     turn::Key,
 };
@@ -34,13 +33,8 @@ impl Act<'_> {
         else {
             return Ok(());
         };
-        let mut inputs: Vec<Input> = self
-            .ports
-            .asker
-            .answers(self.view.key)
-            .into_iter()
-            .map(Input::Gate)
-            .collect();
+        let answers = self.hear_answers().into_iter();
+        let mut inputs: Vec<Input> = answers.map(Input::Gate).collect();
         let asked = questions(&plan, &live);
         if !asked.is_empty() {
             let judged = self.judged_plan(setting)?;
@@ -118,37 +112,6 @@ impl Act<'_> {
         let judged = Arc::new(judged);
         self.memory.judged_plan = Some((generation, Arc::clone(&judged)));
         Ok(judged)
-    }
-
-    /// Asks the gate that a rollout stands at, if it stands at one.
-    pub(super) fn ask(&self, setting: &Setting<'_>, plan: &Plan, live: &Live) {
-        for wish in rollout::effects(plan, &live.state) {
-            let Effect::EnsureAsked(gate_key) = wish else {
-                continue;
-            };
-            let Some(Step::Gate(gate)) = plan.step(gate_key.step) else {
-                continue;
-            };
-            let Ok(service) = self.view.key.name.parse::<ServiceName>() else {
-                continue;
-            };
-            let backends = setting.site.backends();
-            let Some((stable, canary)) = backends.first() else {
-                continue;
-            };
-            let namespace = &self.view.key.namespace;
-            let url = |service: &str| Some(format!("http://{service}.{namespace}.svc"));
-            let subject = Subject {
-                service,
-                stable: live.state.stable.clone(),
-                canary: live.state.canary.clone(),
-                stable_url: url(&stable.service),
-                canary_url: url(&canary.service),
-            };
-            self.ports
-                .asker
-                .ask(self.view.key, &gate_key, gate, &subject);
-        }
     }
 
     /// Measures and asks nothing more for a rollout that is over.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use haldane_api::release::{CommandAnswer, Judged, JudgedPlan, Past, Status};
 use haldane_core::{
+    RolloutId,
     plan::Plan,
-    rollout::{Effect, State, effects},
+    rollout::{Effect, GateAnswer, GateKey, State, effects},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -25,9 +26,14 @@ const APPLIED_DEFER: SignedDuration = SignedDuration::from_secs(12);
 
 /// How long routers may take without a word about it.
 const SLOW: SignedDuration = SignedDuration::from_secs(5);
+/// Longest message of a past rollout to which something is added.
+const MESSAGE_CHARS_MAX: usize = 1_000;
 
 /// How many past rollouts are kept.
 const HISTORY_MAX: usize = 10;
+
+/// How many answers of gates wait to be taken; what nobody takes is of a question that was given up.
+const ANSWERS_MAX: usize = 16;
 
 /// What is known of a release between two turns.
 #[derive(Debug, Default)]
@@ -48,6 +54,8 @@ pub(super) struct Memory {
     pub judged: Option<Judged>,
     /// The last command and what became of it.
     pub answer: Option<CommandAnswer>,
+    /// Answers of gates that nobody took yet.
+    answers: Vec<GateAnswer>,
     /// What the judges of the rollout that goes on know.
     pub bench: Option<Bench>,
     /// The plan of the spec of this generation, with what it is judged by.
@@ -145,6 +153,28 @@ impl Memory {
     pub(super) fn remember(&mut self, past: Past) {
         self.history.insert(0, past);
         self.history.truncate(HISTORY_MAX);
+    }
+
+    /// Adds what somebody said after a rollout was over to what is kept of it.
+    pub(super) fn add_to(&mut self, rollout: &RolloutId, said: &str) {
+        let mut past = self.history.iter_mut();
+        if let Some(past) = past.find(|past| past.rollout == rollout.as_str()) {
+            let all = format!("{}; {said}", past.message);
+            past.message = all.chars().take(MESSAGE_CHARS_MAX).collect();
+        }
+    }
+
+    /// Takes in answers of gates.
+    pub(super) fn hear(&mut self, answers: Vec<GateAnswer>) {
+        self.answers.extend(answers);
+        let surplus = self.answers.len().saturating_sub(ANSWERS_MAX);
+        self.answers.drain(..surplus);
+    }
+
+    /// Takes the answer of one gate out of what was said.
+    pub(super) fn said(&mut self, key: &GateKey) -> Option<GateAnswer> {
+        let index = self.answers.iter().position(|answer| answer.key == *key)?;
+        Some(self.answers.remove(index))
     }
 
     /// Whether the routers have known of the canary for long enough to send it requests.

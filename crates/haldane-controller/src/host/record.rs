@@ -5,7 +5,7 @@ use haldane_core::rollout::{Actor, State};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
-use super::version::Version;
+use super::{ask::Aftermath, version::Version};
 
 /// The form in which records are written today.
 const FORM: u32 = 1;
@@ -38,6 +38,12 @@ pub(super) struct Record {
     /// Who asked for the rollout that begins next, and how, if it was a command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Asked>,
+    /// Rollouts that were rolled back, and who is still to be told of them, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<Aftermath>,
+    /// The names of Jobs that are asked, or were and may still run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<String>,
     /// The ids of the last commands.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<String>,
@@ -172,6 +178,8 @@ impl Record {
             live: None,
             stop: false,
             asked: None,
+            told: Vec::new(),
+            jobs: Vec::new(),
             commands: Vec::new(),
             kept: None,
         }

@@ -104,6 +104,9 @@ impl<'a> Routes<'a> {
             experiment: false,
             header_route: all(|router| router.capabilities().header),
             header_regex: all(|router| router.capabilities().header_regex),
+            // Who writes a release is not who runs the controller.
+            command: false,
+            job: true,
         }
     }
 

@@ -68,8 +68,12 @@ fn changed(act: &Act<'_>, new: &Status) -> Option<Write> {
     })
 }
 
-/// Whether the message alone is worth a write: where it says why a canary does not start. Else it changes with every count.
+/// Whether the message alone is worth a write: where it says why a canary does not start or a gate is not asked. Else it changes with
+/// every count.
 fn is_worth_telling(act: &Act<'_>) -> bool {
+    if act.waits.is_some() {
+        return true;
+    }
     let live = act.record.live();
     live.is_some_and(|live| {
         live.state.lost.is_some() || matches!(live.state.phase, Phase::Preparing(_))
@@ -173,6 +177,8 @@ fn standing(act: &Act<'_>, blocked: Option<&Blocked>) -> Standing {
         } else {
             standing.stalled = Some(blocked.reason);
         }
+    } else if let Some(waits) = &act.waits {
+        standing.message = format!("{}; {waits}", standing.message);
     } else if let Some(judged) = judged(act) {
         standing.message = format!("{}; {judged}", standing.message);
     } else if let Some(share) = act.share.filter(|_| act.record.live().is_some()) {

@@ -6,6 +6,7 @@ mod claims;
 mod crash;
 mod faults;
 mod frugal;
+mod hooks;
 mod judged;
 mod pairs;
 mod routed;

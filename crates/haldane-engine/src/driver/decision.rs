@@ -177,7 +177,11 @@ impl Driver {
             | Phase::RollingBack(_) => return,
         };
         self.ports.gates.forget(&live.state().id);
+        let record = live.record.clone();
         home.let_go.extend(gone);
+        if let Some(left) = home.begin_aftermath(&record) {
+            self.ports.gates.forget(&left);
+        }
     }
 
     pub(super) fn hear_gate(&mut self, gate: GateAnswer, now: Timestamp) {
@@ -188,6 +192,7 @@ impl Driver {
             Some(name) => {
                 self.feed(&name, &Input::Gate(gate), now);
             }
+            None if self.hear_aftermath(&gate, now) => {}
             None => info!(rollout = %id, "Gate answered for a rollout that is over; ignored"),
         }
     }

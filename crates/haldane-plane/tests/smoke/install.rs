@@ -286,7 +286,7 @@ const NEEDED: [&str; 25] = [
 ];
 
 /// What it must not be able to do anywhere.
-const DENIED: [&str; 18] = [
+const DENIED: [&str; 20] = [
     "get /secrets shop",
     "list /secrets haldane",
     "get /configmaps shop",
@@ -297,6 +297,8 @@ const DENIED: [&str; 18] = [
     "delete haldane.dev/releases shop",
     "patch apps/replicasets shop",
     "patch apps/statefulsets shop",
+    "list batch/cronjobs shop",
+    "create batch/jobs shop",
     "get coordination.k8s.io/leases shop",
     "delete coordination.k8s.io/leases haldane",
     "patch projectcontour.io/httpproxies shop",
@@ -344,7 +346,7 @@ async fn an_installation_runs_with_the_rights_that_it_needs_and_no_others() {
     check(&client, true, &["patch coordination.k8s.io/leases haldane"]).await;
     check(&client, false, &DENIED).await;
 
-    let values = "namespaces={shop},crds.install=false,rbac.aggregate=false,routers.contour=true,workloads.statefulSets=true,\
+    let values = "namespaces={shop},crds.install=false,rbac.aggregate=false,routers.contour=true,workloads.statefulSets=true,gates.jobs=true,\
                   rbac.extraRules[0].apiGroups={example.com},rbac.extraRules[0].resources={routes},\
                   rbac.extraRules[0].verbs={patch}";
     for object in objects(&render("limited", values)) {
@@ -363,6 +365,9 @@ async fn an_installation_runs_with_the_rights_that_it_needs_and_no_others() {
         "patch apps/statefulsets shop",
         "list apps/controllerrevisions shop",
         "delete /pods shop",
+        "watch batch/cronjobs shop",
+        "create batch/jobs shop",
+        "delete batch/jobs shop",
         "patch example.com/routes shop",
     ];
     check(&client, true, &added).await;
@@ -372,6 +377,8 @@ async fn an_installation_runs_with_the_rights_that_it_needs_and_no_others() {
         "patch apps/deployments other",
         "watch discovery.k8s.io/endpointslices other",
         "get /secrets shop",
+        "create batch/jobs other",
+        "create batch/cronjobs shop",
     ];
     check(&client, false, &elsewhere).await;
     plane.stop().await.unwrap();

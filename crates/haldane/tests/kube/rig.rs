@@ -135,6 +135,10 @@ impl Rig {
         self.call(Method::POST, path, object).await.unwrap();
     }
 
+    pub(crate) async fn patch(&self, path: &str, patch: &Value) {
+        self.call(Method::PATCH, path, patch).await.unwrap();
+    }
+
     pub(crate) async fn try_get(&self, path: &str) -> Option<Value> {
         self.call(Method::GET, path, &Value::Null).await.ok()
     }

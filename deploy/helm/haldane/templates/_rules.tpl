@@ -33,6 +33,15 @@
   resources: [pods]
   verbs: [get, list, watch, delete]
 {{- end }}
+{{- if .Values.gates.jobs }}
+# Gates that are Jobs are made of the CronJobs of a Release's namespace.
+- apiGroups: [batch]
+  resources: [cronjobs]
+  verbs: [get, list, watch]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, delete]
+{{- end }}
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create, update, patch, delete]
