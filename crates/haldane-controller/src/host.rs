@@ -12,10 +12,12 @@ mod begin;
 mod command;
 mod deployment;
 pub(crate) mod glance;
+mod group;
 mod hands;
 mod json;
 mod judge;
 mod leave;
+mod membership;
 mod memory;
 mod pods;
 mod record;
@@ -39,6 +41,7 @@ use std::{
 use haldane_router::Kind;
 use jiff::Timestamp;
 
+pub use self::group::GroupHost;
 use self::{act::Act, memory::Memory, release::Release};
 use crate::{
     asker::Asker,

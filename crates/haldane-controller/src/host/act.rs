@@ -11,13 +11,12 @@ use haldane_core::{
         TrafficSeen, Workloads, effect, invariants,
     },
 };
-use haldane_engine::calendar;
 use haldane_router::ObjectRef;
 use jiff::{SignedDuration, Timestamp};
 use tracing::error;
 
 use super::{
-    Ports, judge,
+    Ports, judge, membership,
     memory::{Memory, Save},
     record::{Live, Record},
     release::Release,
@@ -26,7 +25,11 @@ use super::{
     site::{Blocked, CanaryReplicas, Rest, Scene, Site, View},
     status,
 };
-use crate::turn::{Event, Key, Sight, Then, Turn, Write};
+
+use crate::{
+    kinds::RELEASE_GROUP,
+    turn::{Event, Key, Sight, Then, Turn, Write},
+};
 
 /// How many moves a rollout may make in one turn.
 const MOVES_MAX: u32 = 64;
@@ -121,6 +124,9 @@ impl<'a> Act<'a> {
         };
         self.reads = setting.site.reads(self.view.key, &self.record);
         self.reads.extend(setting.routes.reads());
+        let group = setting.spec.group.as_deref();
+        self.reads
+            .extend(group.map(|name| self.view.name(&RELEASE_GROUP, name)));
         if setting.spec.suspend && !self.release.is_deleted() {
             let blocked = Blocked {
                 reason: "Suspended",
@@ -179,6 +185,7 @@ impl<'a> Act<'a> {
         self.gather(setting, &scene)?;
         self.give_up();
         self.obey(&scene);
+        self.heed_group(setting, &scene);
         if blocked.is_none() {
             self.notice_hands(setting)?;
             self.judge(setting)?;
@@ -200,6 +207,7 @@ impl<'a> Act<'a> {
         let (Some(live), Some(plan)) = (&mut self.record.live, self.memory.plan.clone()) else {
             return Ok(());
         };
+        let calendar = membership::calendar(&self.view, setting.spec, live, &plan)?;
         let mut canary = scene.canary.unwrap_or_default();
         live.is_started |= canary.wanted > 0 && !matches!(live.state.phase, Phase::Pending(_));
         self.is_canary_gone = canary.wanted == 0;
@@ -247,7 +255,7 @@ impl<'a> Act<'a> {
                 canary_full: scene.full,
                 canary_trouble: scene.trouble.clone(),
             }),
-            Input::Calendar(calendar::look(plan.rules(), self.view.now)),
+            Input::Calendar(calendar),
             Input::Traffic(TrafficSeen {
                 applied: looked.applied,
                 stable_in_flight: 0,

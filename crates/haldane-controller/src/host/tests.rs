@@ -2,6 +2,7 @@
 
 mod alone;
 mod crash;
+mod groups;
 mod pairs;
 mod routed;
 mod split;

@@ -6,4 +6,4 @@ mod hands;
 mod load;
 mod others;
 mod plain;
-mod shop;
+pub(crate) mod shop;
