@@ -156,7 +156,7 @@ fn obey(note: &CommandNote, next: &mut Next, now: Timestamp) -> CommandAnswer {
         Some(round) => {
             let reason = note.reason.as_ref().map(|why| format!(" ({why})"));
             let said = format!("aborted by {}{}", note.by, reason.unwrap_or_default());
-            let failure = round.failure.get_or_insert(said);
+            let failure = round.failure.get_or_insert_with(|| round::shortened(&said));
             ("Done", format!("round {}: {failure}", round.number))
         }
         None if note.name == "abort" => ("Refused", "no round goes on".to_owned()),

@@ -8,7 +8,7 @@
 use haldane_api::{
     release::{
         CommandNote, Spec,
-        group::{MemberStatus, Status},
+        group::{MemberStatus, Round, Status},
     },
     text::parse_weight,
 };
@@ -72,7 +72,7 @@ fn order(act: &Act<'_>, name: &str, status: &Status) -> Option<CommandNote> {
         }
         (None, Some(_) | None) => None,
     }?;
-    let id = order_id(name, round.number, command);
+    let id = order_id(name, round, command);
     (!act.record.commands.contains(&id)).then(|| CommandNote {
         id,
         name: command.to_owned(),
@@ -87,9 +87,9 @@ fn order(act: &Act<'_>, name: &str, status: &Status) -> Option<CommandNote> {
     })
 }
 
-/// Returns the id of what a group asks for in a round.
-pub(super) fn order_id(group: &str, round: u64, command: &str) -> String {
-    format!("ReleaseGroup/{group}/{round}/{command}")
+/// Returns the id of what a group asks for in a round; one that is made anew counts its rounds from 1 again.
+pub(super) fn order_id(group: &str, round: &Round, command: &str) -> String {
+    format!("ReleaseGroup/{group}/{}/{command}", round.started_at)
 }
 
 impl Act<'_> {

@@ -21,6 +21,9 @@ pub(super) const FAILED: &str = "Failed";
 /// How long a round waits before anybody begins, so that those are in it whose new versions are applied a moment later.
 const GATHER: SignedDuration = SignedDuration::from_secs(5);
 
+/// Longest reason for which a round fails: each member keeps it as the reason of its end.
+const FAILURE_CHARS_MAX: usize = 500;
+
 /// What a group's spec asks for.
 pub(super) struct Rules {
     /// Each member with those that must be promoted before it.
@@ -120,15 +123,10 @@ impl Rules {
                 at: None,
             };
         };
-        let scene = Scene::new(
-            members,
-            enrolled,
-            &order_id(group, round.number, "undo"),
-            now,
-        );
+        let scene = Scene::new(members, enrolled, &order_id(group, &round, "undo"), now);
         let trouble = scene.trouble();
         if self.on_failure == OnFailure::RollBack && round.failure.is_none() {
-            round.failure.clone_from(&trouble);
+            round.failure = trouble.as_deref().map(shortened);
         }
         let goes_back = round.failure.is_some();
         if scene.standings.values().all(|one| one.is_over(goes_back)) {
@@ -384,7 +382,7 @@ fn enrolled(
         if let Some(rollout) = member.forward() {
             enrolled.insert(member.release.clone(), rollout.id.clone());
             let last = before.history.first().map_or(0, |past| past.number);
-            round.get_or_insert(Round {
+            round.get_or_insert_with(|| Round {
                 number: last.saturating_add(1),
                 started_at: now,
                 failure: None,
@@ -392,6 +390,11 @@ fn enrolled(
         }
     }
     (round, enrolled)
+}
+
+/// Returns why a round failed, not longer than it may be.
+pub(super) fn shortened(why: &str) -> String {
+    why.chars().take(FAILURE_CHARS_MAX).collect()
 }
 
 /// Returns what is told of a member that belongs to no round.
