@@ -6,6 +6,7 @@
 pub mod argocd;
 mod command;
 mod decision;
+pub mod group;
 mod plan;
 mod requests;
 pub mod schema;
@@ -56,6 +57,10 @@ pub struct Spec {
     /// Metric systems by name, as under `sources:` in the release file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sources: Option<Value>,
+    /// The ReleaseGroup of this namespace that the release goes together with; none means that it goes alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 50))]
+    pub group: Option<String>,
     /// Whether Haldane leaves everything as it is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
@@ -246,6 +251,9 @@ pub struct Past {
     pub phase: String,
     /// Why, in one sentence.
     pub message: String,
+    /// Whether the objects asked for another version before this one was judged.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withdrawn: bool,
     /// Who began it.
     pub by: String,
     /// When it began.

@@ -16,12 +16,14 @@ mod command;
 mod deployment;
 mod fault;
 pub(crate) mod glance;
+mod group;
 mod hands;
 mod job;
 mod journal;
 mod json;
 mod judge;
 mod leave;
+mod membership;
 mod memory;
 mod pods;
 mod record;
@@ -45,6 +47,7 @@ use std::{
 use haldane_router::Kind;
 use jiff::Timestamp;
 
+pub use self::group::GroupHost;
 use self::{act::Act, claims::Claims, memory::Memory, release::Release};
 use crate::{
     asker::Asker,

@@ -11,6 +11,14 @@ pub const RELEASE: Kind = Kind {
     versions: &[VERSION],
 };
 
+/// Releases that go together.
+pub const RELEASE_GROUP: Kind = Kind {
+    group: GROUP,
+    kind: "ReleaseGroup",
+    plural: "releasegroups",
+    versions: &[VERSION],
+};
+
 /// What runs the versions.
 pub const DEPLOYMENT: Kind = Kind {
     group: "apps",

@@ -11,7 +11,6 @@ use haldane_core::{
         TrafficSeen, Workloads, effect, invariants,
     },
 };
-use haldane_engine::calendar;
 use haldane_router::ObjectRef;
 use jiff::{SignedDuration, Timestamp};
 use tracing::error;
@@ -19,6 +18,7 @@ use tracing::error;
 use super::{
     Ports, bench,
     journal::Why,
+    membership,
     memory::{Memory, Save},
     record::{Live, Record},
     release::{self, Release},
@@ -27,7 +27,11 @@ use super::{
     site::{Blocked, CanaryReplicas, Rest, Scene, Site, View},
     status,
 };
-use crate::turn::{Event, Key, Sight, Then, Turn, Write};
+
+use crate::{
+    kinds::RELEASE_GROUP,
+    turn::{Event, Key, Sight, Then, Turn, Write},
+};
 
 /// How many moves a rollout may make in one turn.
 const MOVES_MAX: u32 = 64;
@@ -134,6 +138,9 @@ impl<'a> Act<'a> {
         };
         self.reads = setting.site.reads(self.view.key, &self.record);
         self.reads.extend(setting.routes.reads());
+        let group = setting.spec.group.as_deref();
+        self.reads
+            .extend(group.map(|name| self.view.name(&RELEASE_GROUP, name)));
         if setting.spec.suspend && !self.release.is_deleted() {
             let blocked = Blocked {
                 reason: "Suspended",
@@ -195,6 +202,7 @@ impl<'a> Act<'a> {
         self.gather(setting, &scene)?;
         self.give_up();
         self.obey(&scene);
+        self.heed_group(setting, &scene);
         if blocked.is_none() {
             self.notice_hands(setting)?;
         }
@@ -221,6 +229,7 @@ impl<'a> Act<'a> {
         let (Some(live), Some(plan)) = (&mut self.record.live, self.memory.plan.clone()) else {
             return Ok(());
         };
+        let calendar = membership::calendar(&self.view, setting.spec, live, &plan)?;
         let mut canary = scene.canary.unwrap_or_default();
         live.grow(scene.full, &scene.sizes);
         live.is_started |= canary.wanted > 0 && !matches!(live.state.phase, Phase::Pending(_));
@@ -274,7 +283,7 @@ impl<'a> Act<'a> {
                 canary_full: scene.full,
                 canary_trouble: scene.trouble.clone(),
             }),
-            Input::Calendar(calendar::look(plan.rules(), self.view.now)),
+            Input::Calendar(calendar),
             Input::Traffic(TrafficSeen {
                 applied: looked.applied,
                 stable_in_flight: 0,

@@ -195,9 +195,12 @@ impl Act<'_> {
             | Phase::RollingBack(_) => return Ok(()),
         };
         // Who was replaced by a newer one before it was judged may be tried again.
-        let is_judged = !matches!(ended.why, Reason::Superseded(_) | Reason::BackToStable);
-        if is_judged {
+        if !is_withdrawn(&ended.why) {
             self.record.judged = Some(live.canary.hash.clone());
+        }
+        if live.kind == Kind::Recall && matches!(live.state.phase, Phase::Completed(_)) {
+            let previous = self.record.previous.as_ref();
+            self.record.judged = previous.map(|version| version.hash.clone());
         }
         self.record.stop = setting.site.is_kept();
         self.record.live = None;
@@ -270,6 +273,11 @@ fn who_deploys() -> Actor {
     }
 }
 
+/// Whether the objects asked for another version before this one was judged.
+const fn is_withdrawn(why: &Reason) -> bool {
+    matches!(why, Reason::Superseded(_) | Reason::BackToStable)
+}
+
 fn past(live: &Live, ended: &Ended) -> Past {
     Past {
         rollout: live.state.id.to_string(),
@@ -277,6 +285,7 @@ fn past(live: &Live, ended: &Ended) -> Past {
         canary: live.canary.name.to_string(),
         phase: live.state.phase.name().to_owned(),
         message: ended.why.to_string(),
+        withdrawn: is_withdrawn(&ended.why),
         by: live.actor.name.clone(),
         started_at: live.started_at,
         ended_at: ended.at,

@@ -55,7 +55,7 @@ pub(crate) fn glance(status: &Status, now: Timestamp) -> Option<Glance> {
         kind: match live.kind {
             Kind::Deploy => "apply",
             Kind::Retry => "retry",
-            Kind::Undo => "undo",
+            Kind::Undo | Kind::Recall => "undo",
         },
         actor: live.actor,
         started_at: live.started_at,

@@ -300,8 +300,9 @@ fn live_change(old: &Live, new: &Live, plan: &Plan) -> Change {
         ..live.state.clone()
     };
     let (was, is) = (heard(old), heard(new));
-    let is_same_effect =
-        asked_for(plan, &was) == asked_for(plan, &is) && was.phase.name() == is.phase.name();
+    let is_same_effect = asked_for(plan, &was) == asked_for(plan, &is)
+        && was.phase.name() == is.phase.name()
+        && was.is_held_back() == is.is_held_back();
     if is_same_effect && old.state.id == new.state.id {
         Change::Inner
     } else {

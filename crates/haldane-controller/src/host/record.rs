@@ -138,6 +138,18 @@ pub(super) enum Kind {
     Retry,
     /// By `undo`.
     Undo,
+    /// By the release's group, which takes its round back.
+    Recall,
+}
+
+impl Kind {
+    /// Whether it goes back to the version before.
+    pub(super) const fn is_back(self) -> bool {
+        match self {
+            Self::Undo | Self::Recall => true,
+            Self::Deploy | Self::Retry => false,
+        }
+    }
 }
 
 /// A command that begins a rollout.

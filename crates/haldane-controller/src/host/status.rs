@@ -76,7 +76,8 @@ fn is_worth_telling(act: &Act<'_>) -> bool {
     }
     let live = act.record.live();
     live.is_some_and(|live| {
-        live.state.lost.is_some() || matches!(live.state.phase, Phase::Preparing(_))
+        live.state.lost.is_some()
+            || matches!(live.state.phase, Phase::Pending(_) | Phase::Preparing(_))
     })
 }
 

@@ -6,6 +6,7 @@ mod claims;
 mod crash;
 mod faults;
 mod frugal;
+mod groups;
 mod hooks;
 mod judged;
 mod pairs;

@@ -134,6 +134,13 @@ pub struct GateAnswer {
 pub enum Calendar {
     /// It may.
     Open,
+    /// It may, as far as this weight.
+    UpTo {
+        /// The weight.
+        weight: Weight,
+        /// Why no further, for people.
+        why: String,
+    },
     /// It may not.
     Closed {
         /// Why, for people.

@@ -105,12 +105,18 @@ fn the_image_is_what_the_chart_expects() {
 #[test]
 fn the_definition_stays_when_the_chart_goes() {
     let manifest = render("haldane", "shadow=false");
-    let mut definition = find(&manifest, "CustomResourceDefinition");
-    let annotations = definition["metadata"].as_object_mut().unwrap();
-    let annotations = annotations.remove("annotations").unwrap();
-    assert_eq!(annotations, json!({"helm.sh/resource-policy": "keep"}));
-    let committed = objects(&file("deploy/crds/haldane.dev_releases.yaml"));
-    assert_eq!([definition], committed[..]);
+    let all = objects(&manifest).into_iter();
+    let mut definitions: Vec<Value> = all
+        .filter(|object| object["kind"] == "CustomResourceDefinition")
+        .collect();
+    for definition in &mut definitions {
+        let annotations = definition["metadata"].as_object_mut().unwrap();
+        let annotations = annotations.remove("annotations").unwrap();
+        assert_eq!(annotations, json!({"helm.sh/resource-policy": "keep"}));
+    }
+    let committed = ["releases", "releasegroups"]
+        .map(|name| objects(&file(&format!("deploy/crds/haldane.dev_{name}.yaml"))));
+    assert_eq!(definitions, committed.concat());
 }
 
 #[test]
@@ -257,11 +263,13 @@ async fn check(client: &Client, expected: bool, questions: &[&str]) {
 }
 
 /// What the controller needs in each namespace that it looks after.
-const NEEDED: [&str; 25] = [
+const NEEDED: [&str; 27] = [
     "watch apiextensions.k8s.io/customresourcedefinitions",
     "watch haldane.dev/releases shop",
     "patch haldane.dev/releases shop",
     "patch haldane.dev/releases/status shop",
+    "watch haldane.dev/releasegroups shop",
+    "patch haldane.dev/releasegroups/status shop",
     "watch apps/deployments shop",
     "create apps/deployments shop",
     "patch apps/deployments shop",
@@ -286,7 +294,7 @@ const NEEDED: [&str; 25] = [
 ];
 
 /// What it must not be able to do anywhere.
-const DENIED: [&str; 20] = [
+const DENIED: [&str; 21] = [
     "get /secrets shop",
     "list /secrets haldane",
     "get /configmaps shop",
@@ -295,6 +303,7 @@ const DENIED: [&str; 20] = [
     "create /pods/exec shop",
     "create haldane.dev/releases shop",
     "delete haldane.dev/releases shop",
+    "patch haldane.dev/releasegroups shop",
     "patch apps/replicasets shop",
     "patch apps/statefulsets shop",
     "list batch/cronjobs shop",

@@ -6,6 +6,12 @@
 - apiGroups: [haldane.dev]
   resources: [releases/status]
   verbs: [get, update, patch]
+- apiGroups: [haldane.dev]
+  resources: [releasegroups]
+  verbs: [get, list, watch]
+- apiGroups: [haldane.dev]
+  resources: [releasegroups/status]
+  verbs: [get, update, patch]
 # Where owners of objects are protected, whoever makes an object that belongs to a Release needs this.
 - apiGroups: [haldane.dev]
   resources: [releases/finalizers]

@@ -40,7 +40,8 @@ pub(super) struct World {
     /// Every write, in words.
     pub(super) log: Vec<String>,
     pub(super) events: Vec<Event>,
-    number: u64,
+    /// Of the last change.
+    pub(super) number: u64,
     /// How many writes are still taken; the host dies at the next one.
     pub(super) writes_left: Option<u32>,
     pub(super) deaths: u32,
@@ -61,6 +62,16 @@ impl World {
             is_canary_deaf: false,
             writes_left: None,
             deaths: 0,
+        }
+    }
+
+    /// Returns the same cluster with a host that knows nothing yet.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            objects: self.objects.clone(),
+            now: self.now,
+            number: self.number,
+            ..Self::new()
         }
     }
 
@@ -270,7 +281,7 @@ impl World {
         self.settle();
     }
 
-    fn take(&mut self, writes: &[Write]) -> bool {
+    pub(super) fn take(&mut self, writes: &[Write]) -> bool {
         for write in writes {
             if let Some(left) = &mut self.writes_left {
                 if *left == 0 {

@@ -10,4 +10,4 @@ mod refused;
 mod scaled;
 mod road;
 mod routers;
-mod shop;
+pub(crate) mod shop;
