@@ -17,9 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::error;
 
 use super::{
-    Ports,
-    journal::Why,
-    judge,
+    Ports, judge,
     memory::{Memory, Save},
     record::{Live, Record},
     release::Release,
@@ -276,16 +274,6 @@ impl<'a> Act<'a> {
                 self.note(input.cause(), Some(&by));
                 Ok(())
             }
-        }
-    }
-
-    /// Notes what was decided, if something was.
-    pub(super) fn note(&mut self, cause: &'static str, by: Option<&Actor>) {
-        if let (Some(live), Some(plan)) = (&self.record.live, &self.memory.plan) {
-            let bench = self.memory.bench.as_ref();
-            let judged = bench.and_then(|bench| bench.judged.as_ref());
-            let why = Why { cause, by, judged };
-            self.memory.journal.note(plan, &live.state, &why);
         }
     }
 
