@@ -362,6 +362,10 @@ impl Sight for Inventory<'_> {
         Vec::new()
     }
 
+    fn count_in(&self, _: &'static Kind, _: &str) -> usize {
+        0
+    }
+
     fn names_in(&self, _: &'static Kind, _: &str) -> Vec<String> {
         Vec::new()
     }

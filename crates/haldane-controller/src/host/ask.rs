@@ -239,7 +239,7 @@ impl Act<'_> {
                     Some(job::until(question))
                 }
                 Ask::Webhook { .. } | Ask::Run { .. } => {
-                    self.view.now.checked_add(super::judge::LOOK).ok()
+                    self.view.now.checked_add(super::bench::LOOK).ok()
                 }
                 Ask::Approval => None,
             };
