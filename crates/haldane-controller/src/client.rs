@@ -7,6 +7,7 @@ mod doctor;
 mod error;
 mod follow;
 mod steer;
+mod terminal;
 mod tree;
 
 use std::{path::PathBuf, time::Duration};
@@ -14,6 +15,7 @@ use std::{path::PathBuf, time::Duration};
 use haldane_api::http::{ObjectView, RecomputationView, RolloutHistory, ServiceView};
 use haldane_core::{RolloutId, ServiceName};
 use haldane_router::Kind;
+pub use haldane_router::Route;
 use jiff::Timestamp;
 use kube::{
     Api, Client, Config,
@@ -23,13 +25,16 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+pub(crate) use self::terminal::lease_name;
 use self::tree::Inventory;
 pub use self::{
     doctor::{Check, Health},
     error::ClusterError,
     follow::Sighting,
+    terminal::{Carried, Holder, TerminalError, Wanted},
 };
 use crate::{
+    carrier::Carrier,
     kinds::{DAEMON_SET, DEPLOYMENT, POD, RELEASE, REPLICA_SET, STATEFUL_SET},
     release::Release,
     view,
@@ -107,8 +112,19 @@ impl Cluster {
     /// When it can't be read, or does not exist.
     pub async fn release(&self, namespace: &str, name: &ServiceName) -> Result<Release> {
         let api = self.api(&RELEASE, Some(namespace));
-        match self.call(api.get_opt(name.as_str())).await? {
-            Some(object) => Ok(Release::read(&to_value(object, &RELEASE))?),
+        let own = self.call(api.get_opt(name.as_str())).await;
+        let missing = match own {
+            Ok(Some(object)) => return Ok(Release::read(&to_value(object, &RELEASE))?),
+            Ok(None) => None,
+            Err(error) if is_without(&error) => Some(error),
+            Err(error) => return Err(error),
+        };
+        // Without a controller it is kept on its workload.
+        if let Ok(Some(carrier)) = self.carrier(namespace, name).await {
+            return Ok(Release::read(&carrier.release())?);
+        }
+        match missing {
+            Some(error) => Err(error),
             None => Err(self.missing(namespace, name).await),
         }
     }
@@ -118,7 +134,13 @@ impl Cluster {
     /// # Errors
     /// When they can't be read.
     pub async fn releases(&self, namespace: Option<&str>) -> Result<Vec<Release>> {
-        let found = self.list(&RELEASE, namespace).await?;
+        let carried = self.carriers(namespace).await.unwrap_or_default();
+        let mut found = match self.list(&RELEASE, namespace).await {
+            Ok(found) => found,
+            Err(error) if is_without(&error) && !carried.is_empty() => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        found.extend(carried.iter().map(Carrier::release));
         let read = |object: &Value| match Release::read(object) {
             Ok(release) => Some(release),
             Err(error) => {
@@ -285,6 +307,14 @@ impl Cluster {
             Err(_) => Err(ClusterError::TimedOut(CALL_TIMEOUT)),
         }
     }
+}
+
+/// Whether somebody may not see Releases or there is no such kind, which is one to who has no right to it.
+const fn is_without(error: &ClusterError) -> bool {
+    matches!(
+        error,
+        ClusterError::NoDefinition | ClusterError::Forbidden(_)
+    )
 }
 
 /// Returns the kinds of workloads that releases name.

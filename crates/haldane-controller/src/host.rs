@@ -25,6 +25,7 @@ mod share;
 mod site;
 mod stateful_set;
 mod status;
+mod terminal;
 mod version;
 
 #[cfg(test)]
@@ -39,7 +40,14 @@ use std::{
 use haldane_router::Kind;
 use jiff::Timestamp;
 
-use self::{act::Act, memory::Memory, release::Release};
+pub(crate) use self::release::FINALIZER;
+pub use self::terminal::{Progress, TerminalHost};
+pub(crate) use self::terminal::{first_record, is_live};
+use self::{
+    act::Act,
+    memory::Memory,
+    release::{Home, Release},
+};
 use crate::{
     asker::Asker,
     kinds::{DEPLOYMENT, ENDPOINT_SLICE, RELEASE, REPLICA_SET, SERVICE},
@@ -93,12 +101,7 @@ impl Host for ReleaseHost {
         let Seen::Found(object) = sight.get(&target) else {
             return Turn::default();
         };
-        let release = Release::read(object);
-        // No two turns of one release run at the same time, so its memory can be taken out meanwhile.
-        let memory = self.memories().remove(key).unwrap_or_default();
-        let (turn, memory) = Act::new((key, &release), memory, &self.ports, sight, now).run();
-        self.memories().insert(key.clone(), memory);
-        turn
+        self.turn_of(key, &Release::read(object, Home::Own), sight, now)
     }
 
     fn forget(&self, key: &Key) {
@@ -109,6 +112,15 @@ impl Host for ReleaseHost {
 }
 
 impl ReleaseHost {
+    /// Returns what to write now for a release that was read.
+    fn turn_of(&self, key: &Key, release: &Release, sight: &dyn Sight, now: Timestamp) -> Turn {
+        // No two turns of one release run at the same time, so its memory can be taken out meanwhile.
+        let memory = self.memories().remove(key).unwrap_or_default();
+        let (turn, memory) = Act::new((key, release), memory, &self.ports, sight, now).run();
+        self.memories().insert(key.clone(), memory);
+        turn
+    }
+
     fn memories(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Memory>> {
         // A turn that panicked took its memory along; the others are whole.
         self.memories.lock().unwrap_or_else(PoisonError::into_inner)

@@ -43,6 +43,7 @@ mod status;
 mod steer;
 mod subject;
 pub(crate) mod table;
+mod terminal;
 #[cfg(test)]
 mod testing;
 mod wait;
@@ -386,10 +387,10 @@ impl Command {
             Self::Bench(_) => Some("bench"),
             Self::Down => Some("down"),
             Self::Apply(_) => Some("apply"),
-            Self::Deploy(_) => Some("deploy"),
             Self::Logs(_) => Some("logs"),
             Self::Replay(_) => Some("replay"),
-            Self::Get(_)
+            Self::Deploy(_)
+            | Self::Get(_)
             | Self::Status(_)
             | Self::History(_)
             | Self::Explain(_)
@@ -421,9 +422,6 @@ impl Command {
 fn of_machine(name: &str) -> UsageError {
     let instead = match name {
         "apply" => "; there `kubectl apply -f release.yaml` says what a release should be",
-        "deploy" => {
-            "; there a change of the workload's image begins a rollout, as by `kubectl set image`"
-        }
         "logs" => "; there `kubectl logs` shows them, for the pods that `haldane get NAME` names",
         _ => "",
     };
@@ -452,7 +450,10 @@ mod tests {
             ("down", "down is about this machine's daemon"),
             ("demo", "demo is about this machine's daemon"),
             ("apply", "there `kubectl apply -f release.yaml`"),
-            ("deploy a --version v2 --run b", "as by `kubectl set image`"),
+            (
+                "deploy a --version v2 --run b",
+                "--version is a matter of this machine's daemon",
+            ),
             ("logs a", "there `kubectl logs` shows them"),
             ("replay a", "replay is about this machine's daemon"),
         ] {

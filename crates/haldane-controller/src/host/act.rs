@@ -87,6 +87,7 @@ impl<'a> Act<'a> {
             view: View {
                 key,
                 uid: release.uid(),
+                home: &release.home,
                 is_routed: release
                     .spec
                     .as_ref()
@@ -340,6 +341,10 @@ impl<'a> Act<'a> {
             }
         }
         let is_ready = rest.is_stable_reached && is_clear;
+        let is_done = is_ready && rest.writes.is_empty() && rest.goes_on.is_none();
+        if is_done && self.is_over(&stable, scene) {
+            rest.writes.push(self.deletion());
+        }
         self.rest = Some(rest);
         if is_ready && !self.release.is_deleted() {
             self.begin(setting, scene)?;

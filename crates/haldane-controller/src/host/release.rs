@@ -1,12 +1,13 @@
 //! A release as it is read from its object.
 
 use haldane_api::release::{COMMAND_ANNOTATION, CommandError, CommandNote, Spec, Status};
+use haldane_router::ObjectRef;
 use serde_json::Value;
 
 use super::json;
 
 /// What keeps a release from being gone before its objects are as they were.
-pub(super) const FINALIZER: &str = "haldane.dev/restore";
+pub(crate) const FINALIZER: &str = "haldane.dev/restore";
 
 /// A release.
 #[derive(Clone, Debug)]
@@ -17,11 +18,29 @@ pub(super) struct Release {
     pub spec: Result<Spec, String>,
     /// What is true of it.
     pub status: Status,
+    /// Where it is kept.
+    pub home: Home,
+}
+
+/// Where a release is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Home {
+    /// In a Release; it stays until somebody deletes it.
+    Own,
+    /// On a workload of the user's, by a terminal; it ends with its rollout.
+    Carried {
+        /// The workload.
+        by: ObjectRef,
+        /// Whether the objects have the version that is to be tried.
+        is_offered: bool,
+        /// Whether the terminal put that version there, and takes it away again where it was not good.
+        is_put: bool,
+    },
 }
 
 impl Release {
     /// Reads an object.
-    pub(super) fn read(object: Value) -> Self {
+    pub(super) fn read(object: Value, home: Home) -> Self {
         let spec = object.get("spec").cloned().unwrap_or_default();
         let status = object.get("status").cloned();
         let status = status.and_then(|status| serde_json::from_value(status).ok());
@@ -29,6 +48,7 @@ impl Release {
             spec: serde_json::from_value(spec).map_err(|error| format!("spec: {error}")),
             status: status.unwrap_or_default(),
             object,
+            home,
         }
     }
 

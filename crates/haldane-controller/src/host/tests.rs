@@ -6,4 +6,5 @@ mod pairs;
 mod routed;
 mod split;
 mod stateful;
+mod terminal;
 mod world;

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     host::{
         record::Record,
+        release::Home,
         site::{Site, View},
     },
     kinds::{CONTROLLER_REVISION, POD, RELEASE, STATEFUL_SET},
@@ -352,6 +353,7 @@ fn numbers_of_both_versions_are_never_taken_for_those_of_one() {
     let view = View {
         key: &World::key(),
         uid: "",
+        home: &Home::Own,
         is_routed: false,
         sight: &Eyes(&world.objects),
         now: world.now,

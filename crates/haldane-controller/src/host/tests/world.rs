@@ -33,7 +33,11 @@ const TURNS_MAX: u32 = 60;
 /// A cluster.
 pub(super) struct World {
     pub(super) objects: BTreeMap<ObjectRef, Value>,
-    pub(super) host: ReleaseHost,
+    pub(super) host: Box<dyn Host>,
+    /// What makes another host, when one died.
+    pub(super) make: fn() -> Box<dyn Host>,
+    /// Whose turn it is.
+    pub(super) key: Key,
     pub(super) now: Timestamp,
     /// Every write, in words.
     pub(super) log: Vec<String>,
@@ -49,6 +53,8 @@ impl World {
         Self {
             objects: BTreeMap::new(),
             host: silent(),
+            make: silent,
+            key: Self::key(),
             now: "2026-11-21T10:00:00Z".parse().unwrap(),
             log: Vec::new(),
             events: Vec::new(),
@@ -175,7 +181,7 @@ impl World {
         for _ in 0..TURNS_MAX {
             self.follow();
             let before = self.number;
-            let turn = self.host.turn(&Self::key(), &Eyes(&self.objects), self.now);
+            let turn = self.host.turn(&self.key, &Eyes(&self.objects), self.now);
             let is_done = self.take(&turn.writes);
             if is_done {
                 self.events.extend(turn.events);
@@ -190,13 +196,13 @@ impl World {
             }
         }
         let last = &self.log[self.log.len().saturating_sub(12)..];
-        panic!("no end of writes: {last:#?}\n{:#}", self.status());
+        panic!("no end of writes: {last:#?}");
     }
 
     /// Takes the writes of one turn.
     pub(super) fn turn(&mut self) {
         self.follow();
-        let turn = self.host.turn(&Self::key(), &Eyes(&self.objects), self.now);
+        let turn = self.host.turn(&self.key, &Eyes(&self.objects), self.now);
         self.take(&turn.writes);
         self.follow();
     }
@@ -220,7 +226,7 @@ impl World {
             if let Some(left) = &mut self.writes_left {
                 if *left == 0 {
                     // It dies before this write; what it knew is gone.
-                    self.host = silent();
+                    self.host = (self.make)();
                     self.writes_left = None;
                     self.deaths += 1;
                     return false;
@@ -507,11 +513,16 @@ impl World {
 }
 
 /// Returns a host that measures nothing and asks nobody.
-pub(super) fn silent() -> ReleaseHost {
-    ReleaseHost::new(Ports {
+pub(super) fn silent() -> Box<dyn Host> {
+    Box::new(ReleaseHost::new(ports()))
+}
+
+/// Returns ports that nobody answers at.
+pub(super) fn ports() -> Ports {
+    Ports {
         meter: Arc::new(Silence),
         asker: Arc::new(Silence),
-    })
+    }
 }
 
 /// Nobody measures, and nobody answers.
@@ -600,6 +611,14 @@ fn short(patch: &Value) -> String {
     let mut patch = patch.clone();
     if let Some(status) = patch.get_mut("status").and_then(Value::as_object_mut) {
         status.retain(|key, _| ["phase", "step", "weight", "message"].contains(&key.as_str()));
+    }
+    let kept = patch.pointer_mut("/metadata/annotations/haldane.dev~1terminal-status");
+    if let Some(Value::String(text)) = kept {
+        let status: Value = serde_json::from_str(text).unwrap();
+        *text = format!(
+            "{} {} {}",
+            status["phase"], status["weight"], status["message"]
+        );
     }
     patch.to_string()
 }
