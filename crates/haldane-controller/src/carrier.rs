@@ -124,7 +124,7 @@ impl Carrier {
     /// Returns the writes with those of the `Release` as what they are of the workload, which gets to a stage with them if one is named.
     ///
     /// # Errors
-    /// When the annotations would be too long; what comes before is in the error's place lost, too, and comes again.
+    /// When the annotations would be too long: then nothing is written.
     pub(crate) fn carry(
         &self,
         writes: Vec<Write>,
@@ -146,7 +146,9 @@ impl Carrier {
             match (write.what, is_own) {
                 (What::MergeStatus { patch, .. }, true) => {
                     let status = changes.status.get_or_insert_with(|| self.status.clone());
-                    apply(status, patch.get("status").unwrap_or(&json!({})));
+                    if let Some(patch) = patch.get("status") {
+                        apply(status, patch);
+                    }
                 }
                 (What::Merge { patch, .. }, true) => {
                     let finalizers = patch.pointer("/metadata/finalizers");

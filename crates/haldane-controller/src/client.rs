@@ -1,7 +1,7 @@
 //! A person's way into a cluster: reading releases, following them, giving them commands, and looking at what keeps them from working.
 //!
 //! It has the rights of the person's kubeconfig and no others, and works whether a controller runs or not. **Invariants:** of the
-//! cluster nothing is changed but one annotation of one release; every call has a deadline; nothing is followed by polling.
+//! cluster nothing is changed but annotations of one release, or of the workload that carries it; every call has a deadline; nothing is followed by polling.
 
 mod doctor;
 mod error;

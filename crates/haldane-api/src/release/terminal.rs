@@ -21,6 +21,12 @@ pub struct Terminal {
     /// The image that is put on trial; none where the objects ask for a new version themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Image>,
+    /// Who wants it.
+    #[serde(default)]
+    pub by: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// How far it is.
     pub stage: Stage,
 }
@@ -85,6 +91,8 @@ mod tests {
                 container: "shop".to_owned(),
                 image: "shop:v2".to_owned(),
             }),
+            by: "ann".to_owned(),
+            reason: None,
             stage: Stage::Going,
         };
         let text = serde_json::to_string(&terminal).unwrap();

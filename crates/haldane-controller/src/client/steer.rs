@@ -75,9 +75,11 @@ impl Cluster {
         let Some(carrier) = carrier else {
             return Err(ClusterError::Refused("no rollout goes on".to_owned()));
         };
-        match self.holder(namespace, name).await? {
-            Some(_) => Ok(carrier.target),
-            None => Err(ClusterError::Unattended(name.clone())),
+        // A command that nobody hears would be carried out when somebody goes on, to whose surprise?
+        if self.is_attended(namespace, name).await? {
+            Ok(carrier.target)
+        } else {
+            Err(ClusterError::Unattended(name.clone()))
         }
     }
 

@@ -1,5 +1,7 @@
 //! Rollouts from a terminal: what is to be rolled out is noted on the workload, from which any terminal goes on.
 
+use std::time::Duration;
+
 use haldane_api::{
     http::CommandRequest,
     release::{
@@ -16,6 +18,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::{Cluster, ClusterError, Result, steer::FIELD_MANAGER, to_value};
 use crate::{
@@ -23,6 +26,12 @@ use crate::{
     host::first_record,
     kinds::{DEPLOYMENT, RELEASE},
 };
+
+/// How long a lease is looked at to see whether it is renewed: twice as long as it takes between two renewals.
+const RENEWALS: Duration = Duration::from_secs(4);
+
+/// How often it is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// What a person wants rolled out from a terminal.
 #[derive(Clone, Debug)]
@@ -35,6 +44,10 @@ pub struct Wanted {
     pub rollout: Option<Value>,
     /// The image on trial; none where the canary of a pair has its image already.
     pub image: Option<String>,
+    /// Who wants it.
+    pub by: String,
+    /// Why.
+    pub reason: Option<String>,
     /// The container that gets it; none means the only one, or the one with an image of that name.
     pub container: Option<String>,
 }
@@ -129,6 +142,7 @@ impl Cluster {
         let target = carrier_of(&spec, namespace)?;
         let object = self.need(&target).await?;
         check_claims(&target, &object, &wanted.name)?;
+        self.check_routes(&spec, namespace).await?;
         let trial = match spec.workload.pairs.as_slice() {
             [pair] => Some(
                 self.need(&DEPLOYMENT.named(namespace, &pair.canary))
@@ -164,6 +178,8 @@ impl Cluster {
             name: wanted.name.to_string(),
             spec,
             image,
+            by: wanted.by.clone(),
+            reason: wanted.reason.clone(),
             stage,
         };
         self.note(&target, &object, &terminal).await?;
@@ -224,6 +240,26 @@ impl Cluster {
         Ok(holder)
     }
 
+    /// Whether a terminal looks after a release now: it renews its lease all the time, so that it must be looked at for a while.
+    ///
+    /// # Errors
+    /// When the lease can't be read.
+    pub async fn is_attended(&self, namespace: &str, name: &ServiceName) -> Result<bool> {
+        let Some(first) = self.holder(namespace, name).await? else {
+            return Ok(false);
+        };
+        let end = Instant::now() + RENEWALS;
+        while Instant::now() < end {
+            sleep(LOOK).await;
+            match self.holder(namespace, name).await? {
+                Some(now) if now == first => {}
+                Some(_) => return Ok(true),
+                None => return Ok(false),
+            }
+        }
+        Ok(false)
+    }
+
     /// Whether there is a Release of this name; who may not look is told that there is none.
     ///
     /// # Errors
@@ -264,6 +300,20 @@ impl Cluster {
             found.extend(read);
         }
         Ok(found)
+    }
+
+    /// Refuses routes that do not exist: nobody would get the canary by them.
+    async fn check_routes(&self, spec: &Spec, namespace: &str) -> Result<(), TerminalError> {
+        for route in &spec.routers {
+            let router = route.router();
+            let router = router.map_err(|error| TerminalError::Usage(error.to_string()))?;
+            for object in router.objects(namespace) {
+                if !self.is_there(&object).await? {
+                    return Err(TerminalError::Usage(format!("{object} does not exist")));
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn need(&self, target: &ObjectRef) -> Result<Value> {
@@ -451,6 +501,8 @@ mod tests {
             spec: None,
             rollout: None,
             image: None,
+            by: "ann".to_owned(),
+            reason: None,
             container: container.map(str::to_owned),
         }
     }

@@ -15,7 +15,7 @@ use super::{
     act::{Act, Setting},
     json as read,
     record::{Kind, Live, Stable},
-    release::FINALIZER,
+    release::{FINALIZER, Home},
     site::{Blocked, Rest, Scene},
 };
 use crate::{
@@ -80,7 +80,7 @@ impl Act<'_> {
             state,
             canary: offered.clone(),
             kind: asked.as_ref().map_or(Kind::Deploy, |asked| asked.kind),
-            actor: asked.map_or_else(who_deploys, |asked| asked.actor),
+            actor: asked.map_or_else(|| self.who_deploys(), |asked| asked.actor),
             started_at: self.view.now,
             full: scene.full,
             is_started: false,
@@ -97,6 +97,18 @@ impl Act<'_> {
         // One that need not wait for a window does not wait for a write of that either.
         self.gather(setting, scene)?;
         self.settle(setting, scene)
+    }
+
+    /// Returns who begins a rollout by changing a template.
+    fn who_deploys(&self) -> Actor {
+        match self.view.home {
+            Home::Carried {
+                actor,
+                is_put: true,
+                ..
+            } => actor.clone(),
+            Home::Carried { is_put: false, .. } | Home::Own => somebody(),
+        }
     }
 
     /// Whether the objects ask for a version that does not serve and was not judged.
@@ -150,7 +162,7 @@ impl Act<'_> {
             Admission::Queue | Admission::Begin | Admission::Serving => return,
         };
         let said = format!("the objects ask for {}", offered.name);
-        if self.command(action, who_deploys()).is_ok() {
+        if self.command(action, somebody()).is_ok() {
             self.tell(false, "Superseded", said);
         }
     }
@@ -252,8 +264,8 @@ impl Act<'_> {
     }
 }
 
-/// Returns who begins a rollout by changing a template.
-fn who_deploys() -> Actor {
+/// Returns who changes a template.
+fn somebody() -> Actor {
     Actor {
         name: "kubernetes".to_owned(),
         reason: None,

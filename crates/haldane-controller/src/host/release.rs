@@ -1,6 +1,7 @@
 //! A release as it is read from its object.
 
 use haldane_api::release::{COMMAND_ANNOTATION, CommandError, CommandNote, Spec, Status};
+use haldane_core::rollout::Actor;
 use haldane_router::ObjectRef;
 use serde_json::Value;
 
@@ -31,6 +32,8 @@ pub(super) enum Home {
     Carried {
         /// The workload.
         by: ObjectRef,
+        /// Who wants the version to be tried that they are asked for.
+        actor: Actor,
         /// Whether the objects have the version that is to be tried.
         is_offered: bool,
         /// Whether the terminal put that version there, and takes it away again where it was not good.

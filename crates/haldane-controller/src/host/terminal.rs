@@ -3,13 +3,18 @@
 //! It gives the workload for a `Release` to the usual host, and what that wants written of the `Release` to the workload. It adds one
 //! thing that otherwise a person does: when stable is held, the new image is put into the workload.
 
-use haldane_api::release::{Image, Stage, Status};
+use haldane_api::release::{Image, Stage, Status, Terminal};
+use haldane_core::rollout::Actor;
 use haldane_router::{Kind, ObjectRef};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::{Home, Ports, Release, ReleaseHost, record::Record};
+use super::{
+    Home, Ports, Release, ReleaseHost,
+    command::{REASON_CHARS_MAX, WHO_CHARS_MAX},
+    record::Record,
+};
 use crate::{
     carrier::{self, Carrier},
     kinds::DEPLOYMENT,
@@ -85,6 +90,7 @@ impl TerminalHost {
         let trial = trial(carrier, sight);
         let home = Home::Carried {
             by: carrier.target.clone(),
+            actor: actor(&carrier.terminal),
             is_offered: stage != Stage::Holding,
             is_put: trial.as_ref().is_some_and(|trial| trial.is_there),
         };
@@ -168,6 +174,18 @@ impl Host for TerminalHost {
                 ..Progress::default()
             });
         }
+    }
+}
+
+/// Returns who wants it, and why, as it is told.
+fn actor(terminal: &Terminal) -> Actor {
+    let short = |text: &str, chars_max| text.chars().take(chars_max).collect();
+    Actor {
+        name: short(&terminal.by, WHO_CHARS_MAX),
+        reason: terminal
+            .reason
+            .as_ref()
+            .map(|text| short(text, REASON_CHARS_MAX)),
     }
 }
 

@@ -165,7 +165,8 @@ impl Args {
         if let Some(rollout) = self.plan.rollout() {
             return Ok(read_plan(&self.name.name, &rollout)?);
         }
-        let path = self.file.as_deref().unwrap_or(Path::new(RELEASE_FILE));
+        let path = self.file.as_deref();
+        let path = path.unwrap_or_else(|| Path::new(RELEASE_FILE));
         let shown = path.display();
         let text = fs::read_to_string(path);
         let text = text.with_context(|| {

@@ -3,7 +3,7 @@
 //! What goes on is told on stderr. The first ^C leaves the rollout where it is: traffic stays split as it is, and nobody judges it until
 //! a terminal goes on. The second one does not wait for what is being written.
 
-use std::{future::Future, io::Write, path::PathBuf, sync::Arc, time::Duration};
+use std::{io::Write, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use haldane_api::{
@@ -65,7 +65,7 @@ struct Ended {
 /// What a terminal came to.
 enum Came {
     /// The end; with what kept it from beginning, if something did.
-    Over(Status, Option<String>),
+    Over(Box<Status>, Option<String>),
     /// Somebody asked it to stop.
     Stopped,
 }
@@ -114,7 +114,8 @@ pub(crate) async fn steer(
     let Some(carried) = carried.map_err(HomeError::from)? else {
         return Ok(None);
     };
-    if carried.stage == Stage::Over || is_attended(&cluster, &carried).await? {
+    let attended = cluster.is_attended(namespace, &subject.name).await;
+    if carried.stage == Stage::Over || attended.map_err(HomeError::from)? {
         return Ok(None);
     }
     let ending = if request.command == CommandName::Abort {
@@ -190,7 +191,7 @@ async fn bring(
             anyhow::bail!("{}: {problem}", carried.name);
         }
         if now.stage == Some(Stage::Over) {
-            return Ok(Came::Over(now.status, refused));
+            return Ok(Came::Over(Box::new(now.status), refused));
         }
         let line = format!("{}: {}", now.status.phase, clean(&now.status.message));
         if !now.status.phase.is_empty() && line != told {
@@ -250,25 +251,6 @@ async fn lead(
     Ok(())
 }
 
-/// Whether a terminal looks after a release now: it renews its lease all the time.
-async fn is_attended(cluster: &Cluster, carried: &Carried) -> anyhow::Result<bool> {
-    let holder = || cluster.holder(&carried.target.namespace, &carried.name);
-    let Some(first) = holder().await.map_err(HomeError::from)? else {
-        return Ok(false);
-    };
-    // Twice as long as it takes between two renewals.
-    let end = Instant::now() + LOOK * 2;
-    while Instant::now() < end {
-        time::sleep(LOOK / 4).await;
-        match holder().await.map_err(HomeError::from)? {
-            Some(now) if now == first => {}
-            Some(_) => return Ok(true),
-            None => return Ok(false),
-        }
-    }
-    Ok(false)
-}
-
 /// Returns what keeps a rollout from beginning that does not pass by itself.
 fn hindrance(status: &Status) -> Option<String> {
     let stalled = status
@@ -326,12 +308,10 @@ impl Enough {
     }
 
     /// Waits until it is said once more.
-    fn said(&mut self) -> impl Future<Output = ()> + '_ {
-        async {
-            tokio::select! {
-                _ = self.interrupt.recv() => {}
-                _ = self.terminate.recv() => {}
-            }
+    async fn said(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
     }
 }

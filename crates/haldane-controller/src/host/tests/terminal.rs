@@ -41,6 +41,8 @@ fn terminal(spec: &Value, image: Option<(&str, &str)>) -> String {
             container: container.to_owned(),
             image: image.to_owned(),
         }),
+        by: "ann".to_owned(),
+        reason: None,
         stage: Stage::Holding,
     };
     serde_json::to_string(&terminal).unwrap()
@@ -147,6 +149,7 @@ fn a_good_version_is_promoted_and_the_deployment_is_its_owners_again() {
     let (_, status) = kept(&world, &DEPLOYMENT, "shop");
     assert_eq!(status["history"][0]["rollout"], "shop-1");
     assert_eq!(status["history"][0]["stable"], "v1");
+    assert_eq!(status["history"][0]["by"], "ann");
     let writes = world.log.len();
     world.pass(3_600);
     assert_eq!(world.log.len(), writes, "{:#?}", &world.log[writes..]);

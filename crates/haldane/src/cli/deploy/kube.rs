@@ -40,7 +40,7 @@ pub(super) async fn run(
     let cluster = terminal::connect(access).await?;
     let named = args.name.namespace.as_deref();
     let namespace = named.unwrap_or_else(|| cluster.namespace());
-    let wanted = args.wanted()?;
+    let wanted = args.wanted(&globals.actor)?;
     let prepared = cluster.prepare(namespace, &wanted).await;
     let Some(carried) = prepared.map_err(terminal::usage)? else {
         talk(&format!(
@@ -74,7 +74,7 @@ impl Args {
         }
     }
 
-    fn wanted(&self) -> anyhow::Result<Wanted> {
+    fn wanted(&self, by: &str) -> anyhow::Result<Wanted> {
         let spec = match (&self.file, self.route.as_slice()) {
             (Some(path), _) => Some(spec(path, &self.name.name)?),
             (None, []) => None,
@@ -85,6 +85,8 @@ impl Args {
             spec,
             rollout: self.plan.rollout(),
             image: self.image.clone(),
+            by: by.to_owned(),
+            reason: self.reason.clone(),
             container: self.container.clone(),
         })
     }
