@@ -20,12 +20,20 @@ const GENERATED: &[Generated] = &[
     },
     Generated {
         path: "deploy/crds/haldane.dev_releases.yaml",
-        argv: &["generate", "crds"],
+        argv: &["generate", "crds", "release"],
+    },
+    Generated {
+        path: "deploy/crds/haldane.dev_releasegroups.yaml",
+        argv: &["generate", "crds", "release-group"],
     },
     // A chart can't take a file from outside of its directory.
     Generated {
         path: "deploy/helm/haldane/files/haldane.dev_releases.yaml",
-        argv: &["generate", "crds"],
+        argv: &["generate", "crds", "release"],
+    },
+    Generated {
+        path: "deploy/helm/haldane/files/haldane.dev_releasegroups.yaml",
+        argv: &["generate", "crds", "release-group"],
     },
     Generated {
         path: "deploy/argocd/argocd-cm.yaml",

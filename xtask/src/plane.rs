@@ -102,6 +102,8 @@ pub(crate) fn stages(workspace: &Workspace) -> Vec<Stage> {
         "--",
         "--test-threads",
         "8",
+        "--skip",
+        "on_request",
     ];
     let line = ["test", "-p", "haldane", "--test", "kube", "--no-fail-fast"];
     vec![

@@ -20,6 +20,7 @@
 pub mod address;
 mod calendar;
 mod guard;
+mod hooks;
 mod judged;
 mod metric;
 mod rollout;

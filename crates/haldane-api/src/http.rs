@@ -237,6 +237,9 @@ pub struct JudgementView {
     /// The samples' time.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub to: Option<Timestamp>,
+    /// How many requests it is made of, where requests are judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<RequestsView>,
     /// Each guard.
     pub guards: Vec<GuardView>,
     /// How the canary compares with stable, where the plan has the sequential judge.
@@ -244,6 +247,18 @@ pub struct JudgementView {
     /// How each metric compares with what is usual at this hour; nothing is decided by it but whether a person is asked.
     #[serde(default)]
     pub bands: Vec<BandView>,
+}
+
+/// How many requests of both versions a verdict is made of.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, schemars::JsonSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestsView {
+    /// Stable's.
+    pub stable: u64,
+    /// The canary's.
+    pub canary: u64,
 }
 
 /// How the canary compares with stable.

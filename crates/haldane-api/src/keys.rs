@@ -11,7 +11,7 @@ mod step;
 pub(crate) use self::{
     guard::{GUARD, GUARD_ITEM, GUARDS},
     metric::{AUTH, METRIC, REQUESTS, SECRET, SOURCE, TEMPLATES},
-    rollout::{DEADLINES, FREEZE, JUDGE, ROLLOUT, SAMPLING, WINDOW},
+    rollout::{DEADLINES, FREEZE, HOOKS, JUDGE, ROLLOUT, SAMPLING, WINDOW},
     service::{FILE, HEALTH, JUDGED_PLAN, LIMITS, NOTIFY, OVERRIDE, SERVICE, STABLE, TIMEOUTS},
     step::{ANALYSIS, ARM, EXPERIMENT, GATE, HEADER_MATCH, HEADER_ROUTE, HOLD, STEP},
 };
@@ -138,7 +138,7 @@ const fn default(name: &'static str, form: Form, value: &'static str, doc: &'sta
 }
 
 /// Every table, in the order in which a file has them.
-pub(crate) static TABLES: [&Table; 29] = [
+pub(crate) static TABLES: [&Table; 30] = [
     &FILE,
     &NOTIFY,
     &SOURCE,
@@ -167,5 +167,6 @@ pub(crate) static TABLES: [&Table; 29] = [
     &DEADLINES,
     &WINDOW,
     &FREEZE,
+    &HOOKS,
     &GUARDS,
 ];

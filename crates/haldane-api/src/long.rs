@@ -48,6 +48,7 @@ pub fn plan_long(plan: &Plan) -> Value {
         deadlines,
         windows,
         freezes,
+        after_rollback,
     } = plan.rules();
     json!({
         "steps": plan.steps().iter().map(step).collect::<Value>(),
@@ -73,6 +74,8 @@ pub fn plan_long(plan: &Plan) -> Value {
         "deadlines": deadlines_long(deadlines),
         "windows": windows.iter().map(window).collect::<Value>(),
         "freezes": freezes.iter().map(freeze).collect::<Value>(),
+        // Those of the other moments are steps.
+        "hooks": { "afterRollback": after_rollback.iter().map(gate).collect::<Value>() },
     })
 }
 
@@ -265,6 +268,7 @@ fn gate(gate: &Gate) -> Value {
         Ask::Approval => json!({ "name": name, "approval": true, "timeout": timeout }),
         Ask::Webhook { url } => json!({ "name": name, "webhook": url, "timeout": timeout }),
         Ask::Run { argv } => json!({ "name": name, "run": argv, "timeout": timeout }),
+        Ask::Job { cron_job } => json!({ "name": name, "job": cron_job, "timeout": timeout }),
     }
 }
 

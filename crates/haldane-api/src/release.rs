@@ -5,6 +5,8 @@
 
 pub mod argocd;
 mod command;
+mod decision;
+pub mod group;
 mod plan;
 mod requests;
 pub mod schema;
@@ -18,6 +20,7 @@ use serde_json::Value;
 
 pub use self::{
     command::{COMMAND_ANNOTATION, CommandError, CommandNote, typed},
+    decision::{Decision, Judged, JudgedGuard, JudgedMetric},
     requests::{CountedBy, JudgedPlan, Requests, SECRETS_DIR},
     terminal::{
         Image, Stage, TERMINAL_ANNOTATION, TERMINAL_STATUS_ANNOTATION, Terminal, TerminalError,
@@ -58,6 +61,10 @@ pub struct Spec {
     /// Metric systems by name, as under `sources:` in the release file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sources: Option<Value>,
+    /// The ReleaseGroup of this namespace that the release goes together with; none means that it goes alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 50))]
+    pub group: Option<String>,
     /// Whether Haldane leaves everything as it is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
@@ -211,6 +218,12 @@ pub struct Status {
     /// The last command and what became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<CommandAnswer>,
+    /// What the judges of the rollout that goes on said last, or those of the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged: Option<Judged>,
+    /// Decisions of the last rollouts, oldest first: at most twenty, and of a rollout always the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<Decision>,
     /// Past rollouts, latest first, at most ten.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Past>,
@@ -275,6 +288,9 @@ pub struct Past {
     pub phase: String,
     /// Why, in one sentence.
     pub message: String,
+    /// Whether the objects asked for another version before this one was judged.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withdrawn: bool,
     /// Who began it.
     pub by: String,
     /// When it began.
@@ -293,6 +309,8 @@ pub mod mark {
     pub const ROLE: &str = "haldane.dev/role";
     /// The annotation of objects that a release uses: its name; so that two releases do not claim one.
     pub const CLAIM: &str = "haldane.dev/claimed-by";
+    /// The annotation of a Job that is asked: the name of its gate.
+    pub const GATE: &str = "haldane.dev/gate";
     /// The annotation of a StatefulSet that a release uses: the partition that it had before.
     pub const BEFORE: &str = "haldane.dev/before";
 }

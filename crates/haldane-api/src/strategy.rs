@@ -223,6 +223,7 @@ fn gate() -> impl Strategy<Value = Gate> {
             argv.insert(0, program);
             Ask::Run { argv }
         }),
+        "[a-z]{1,9}(-[a-z0-9]{1,9}){0,2}".prop_map(|cron_job| Ask::Job { cron_job }),
     ];
     (name(), ask, wait()).prop_map(|(name, ask, timeout)| Gate { name, ask, timeout })
 }
@@ -360,6 +361,8 @@ fn rules() -> impl Strategy<Value = Rules> {
     let doubt = || select(&[OnDoubt::Advance, OnDoubt::Hold, OnDoubt::Rollback][..]);
     let mode = || select(&[Mode::Auto, Mode::Manual, Mode::Hybrid][..]);
     let failure = select(&[OnFailure::Rollback, OnFailure::Hold, OnFailure::PauseAtZero][..]);
+    let can_answer = |hook: &Gate| hook.ask != Ask::Approval;
+    let after_rollback = vec(gate().prop_filter("nobody approves", can_answer), 0..3);
     let choices = (failure, doubt(), doubt(), mode(), mode());
     (
         (
@@ -373,7 +376,7 @@ fn rules() -> impl Strategy<Value = Rules> {
         choices,
         time(),
         deadlines(),
-        calendar(),
+        (calendar(), after_rollback),
     )
         .prop_map(
             |(
@@ -384,7 +387,7 @@ fn rules() -> impl Strategy<Value = Rules> {
                 choices,
                 bake,
                 deadlines,
-                (windows, freezes),
+                ((windows, freezes), after_rollback),
             )| {
                 let (on_failure, on_inconclusive, on_no_data, advance, promote) = choices;
                 Rules {
@@ -404,6 +407,7 @@ fn rules() -> impl Strategy<Value = Rules> {
                     deadlines,
                     windows,
                     freezes,
+                    after_rollback,
                 }
             },
         )

@@ -42,4 +42,6 @@ pub struct Subject {
     pub stable_url: Option<String>,
     /// The URL of the canary's Service, where that is ready.
     pub canary_url: Option<String>,
+    /// Why the rollout was rolled back, where that is what is told.
+    pub why: Option<String>,
 }

@@ -270,6 +270,22 @@ impl Sight for View<'_> {
             }
         }
     }
+
+    fn count_in(&self, kind: &'static Kind, namespace: &str) -> usize {
+        let shelf = self.contents.shelves.get(kind);
+        shelf.map_or(0, |shelf| shelf.count_in(namespace))
+    }
+
+    fn names_in(&self, kind: &'static Kind, namespace: &str) -> Vec<String> {
+        match self.readiness(kind, namespace) {
+            Readiness::Unknown | Readiness::Unavailable(_) => Vec::new(),
+            Readiness::Synced => {
+                let shelf = self.contents.shelves.get(kind).into_iter();
+                let names = shelf.flat_map(|shelf| shelf.names_until(namespace, u64::MAX));
+                names.map(|(_, name)| name.into()).collect()
+            }
+        }
+    }
 }
 
 fn touched(

@@ -1,20 +1,22 @@
 //! A person's way into a cluster: reading releases, following them, giving them commands, and looking at what keeps them from working.
 //!
 //! It has the rights of the person's kubeconfig and no others, and works whether a controller runs or not. **Invariants:** of the
-//! cluster nothing is changed but annotations of one release, or of the workload that carries it; every call has a deadline; nothing is followed by polling.
+//! cluster nothing is changed but annotations of one release, or of the workload that carries it; every call has a deadline; nothing is
+//! followed by polling that can be watched.
 
 mod doctor;
 mod error;
 mod follow;
+mod reach;
 mod steer;
 mod terminal;
 mod tree;
 
 use std::{path::PathBuf, time::Duration};
 
-use haldane_api::http::{ObjectView, RecomputationView, RolloutHistory, ServiceView};
+use haldane_api::http::{RecomputationView, RolloutHistory, ServiceView};
 use haldane_core::{RolloutId, ServiceName};
-use haldane_router::Kind;
+use haldane_router::{Kind, ObjectRef};
 pub use haldane_router::Route;
 use jiff::Timestamp;
 use kube::{
@@ -31,12 +33,16 @@ pub use self::{
     doctor::{Check, Health},
     error::ClusterError,
     follow::Sighting,
+    reach::{InCluster, Usage},
     terminal::{Carried, Holder, TerminalError, Wanted},
 };
 use crate::{
     carrier::Carrier,
+    host::glance,
     kinds::{DAEMON_SET, DEPLOYMENT, POD, RELEASE, REPLICA_SET, STATEFUL_SET},
+    meter::Watch,
     release::Release,
+    turn::{Seen, Sight},
     view,
 };
 
@@ -60,6 +66,17 @@ pub struct Access {
     pub context: Option<String>,
     /// The namespace; none means the context's own.
     pub namespace: Option<String>,
+}
+
+/// How a release looks, and how its versions are measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Looked {
+    /// How it looks; without figures of requests, which only metric systems have.
+    pub view: ServiceView,
+    /// How the versions of the rollout that goes on are measured, if one does and requests are counted.
+    pub watch: Option<Watch>,
+    /// Since when the canary's weight is what it is, as far as its decisions tell.
+    pub since: Option<Timestamp>,
 }
 
 /// A cluster, as a person sees it.
@@ -155,21 +172,20 @@ impl Cluster {
     ///
     /// # Errors
     /// When it can't be read.
-    pub async fn service(&self, namespace: &str, name: &ServiceName) -> Result<ServiceView> {
+    pub async fn service(&self, namespace: &str, name: &ServiceName) -> Result<Looked> {
         let release = self.release(namespace, name).await?;
-        let mut view = view::service(&release, (self.clock)());
-        let objects = self.objects(&release).await;
-        match objects {
-            Ok(objects) => {
-                view::add_objects(&mut view, &objects);
-                view.objects = objects;
-            }
+        let now = (self.clock)();
+        let found = self.found(&release).await;
+        Ok(match found {
+            Ok(found) => looked(&release, &found.inventory(), now),
             // What the release says is worth telling without them.
-            Err(error) => view
-                .notices
-                .push(format!("its objects can't be told: {error}")),
-        }
-        Ok(view)
+            Err(error) => {
+                let mut looked = looked(&release, &Inventory::default(), now);
+                let said = format!("its objects can't be told: {error}");
+                looked.view.notices.push(said);
+                looked
+            }
+        })
     }
 
     /// Tells the releases of a namespace, or of all of them.
@@ -252,19 +268,18 @@ impl Cluster {
         }
     }
 
-    async fn objects(&self, release: &Release) -> Result<Vec<ObjectView>> {
+    async fn found(&self, release: &Release) -> Result<Found> {
         let namespace = Some(release.namespace.as_str());
         let (workloads, replica_sets, pods) = tokio::try_join!(
             self.workloads(namespace, std::slice::from_ref(release)),
             self.list(&REPLICA_SET, namespace),
             self.list(&POD, namespace),
         )?;
-        let inventory = Inventory {
-            workloads: workloads.iter().collect(),
-            replica_sets: replica_sets.iter().collect(),
-            pods: pods.iter().collect(),
-        };
-        Ok(tree::tree(release, &inventory))
+        Ok(Found {
+            workloads,
+            replica_sets,
+            pods,
+        })
     }
 
     /// Reads the workloads that releases can be made of; kinds that none of them has are not asked for.
@@ -315,6 +330,75 @@ const fn is_without(error: &ClusterError) -> bool {
         error,
         ClusterError::NoDefinition | ClusterError::Forbidden(_)
     )
+}
+
+/// The objects of a release's namespace.
+struct Found {
+    workloads: Vec<Value>,
+    replica_sets: Vec<Value>,
+    pods: Vec<Value>,
+}
+
+impl Found {
+    fn inventory(&self) -> Inventory<'_> {
+        Inventory {
+            workloads: self.workloads.iter().collect(),
+            replica_sets: self.replica_sets.iter().collect(),
+            pods: self.pods.iter().collect(),
+        }
+    }
+}
+
+/// Returns how a release looks among its objects.
+fn looked(release: &Release, inventory: &Inventory<'_>, now: Timestamp) -> Looked {
+    let objects = tree::tree(release, inventory);
+    let mut view = view::service(release, now);
+    view::add_objects(&mut view, &objects);
+    view.objects = objects;
+    let watch = glance::watch(release, inventory, now);
+    let watch = watch.unwrap_or_else(|why| {
+        view.notices.push(format!("no figures of requests: {why}"));
+        None
+    });
+    Looked {
+        view,
+        watch,
+        since: weighed_since(release),
+    }
+}
+
+/// Returns when the rollout's last change of weight was decided.
+fn weighed_since(release: &Release) -> Option<Timestamp> {
+    let status = &release.status;
+    let own = status.decisions.iter().rev();
+    let own = own.filter(|one| Some(&one.rollout) == status.rollout.as_ref());
+    let same = own.take_while(|one| Some(&one.weight) == status.weight.as_ref());
+    same.last().map(|one| one.at)
+}
+
+impl Sight for Inventory<'_> {
+    fn get(&self, target: &ObjectRef) -> Seen {
+        let is_it = |object: &&&Value| {
+            let text = |path| object.pointer(path).and_then(Value::as_str);
+            text("/kind") == Some(target.kind.kind)
+                && text("/metadata/name") == Some(target.name.as_str())
+                && text("/metadata/namespace") == Some(target.namespace.as_str())
+        };
+        let found = self.workloads.iter().find(is_it);
+        found.map_or(Seen::Missing, |object| Seen::Found((*object).clone()))
+    }
+
+    fn owned(&self, _: &'static Kind, _: &str, _: &str) -> Vec<Value> {
+        Vec::new()
+    }
+
+    fn count_in(&self, _: &'static Kind, _: &str) -> usize {
+        0
+    }
+
+    fn names_in(&self, _: &'static Kind, _: &str) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Returns the kinds of workloads that releases name.

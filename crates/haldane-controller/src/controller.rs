@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use haldane_router::Kind;
+use haldane_router::{Kind, ObjectRef};
 use kube::{
     Client,
     config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError},
@@ -38,7 +38,7 @@ use crate::{
     metrics::Metrics,
     queue::Outcome,
     shadow::Shadow,
-    turn::{Host, Key},
+    turn::Host,
     watch::Watches,
     worker::Worker,
     writer::Writer,
@@ -127,7 +127,7 @@ pub(crate) struct State {
 #[derive(Default)]
 struct Turns {
     tasks: JoinSet<()>,
-    keys: BTreeMap<Id, Key>,
+    keys: BTreeMap<Id, ObjectRef>,
 }
 
 /// Runs a controller until `stop`.
@@ -135,10 +135,10 @@ struct Turns {
 /// Nothing is written any more when this returns, and the lease is given back.
 pub async fn run(
     config: Config,
-    host: Arc<dyn Host>,
+    hosts: Vec<Arc<dyn Host>>,
     stop: CancellationToken,
 ) -> Result<(), ControllerError> {
-    Controller::connect(config, host).await?.run(stop).await;
+    Controller::connect(config, hosts).await?.run(stop).await;
     Ok(())
 }
 
@@ -151,8 +151,12 @@ impl fmt::Debug for Controller {
 }
 
 impl Controller {
-    /// Prepares a controller. The API server need not be there yet.
-    pub async fn connect(config: Config, host: Arc<dyn Host>) -> Result<Self, ControllerError> {
+    /// Prepares a controller with a host for each kind that it reconciles; without the first kind it is not ready. The API server need
+    /// not be there yet.
+    pub async fn connect(
+        config: Config,
+        hosts: Vec<Arc<dyn Host>>,
+    ) -> Result<Self, ControllerError> {
         let mut cluster = cluster(&config).await?;
         cluster.connect_timeout = Some(CONNECT_TIMEOUT);
         // Whether something is tried again is decided here.
@@ -176,14 +180,15 @@ impl Controller {
             .map_or_else(|| watch::channel(true).1, Elector::leading);
         let namespaces: BTreeSet<String> = config.namespaces.into_iter().collect();
         let cache = Arc::new(Cache::new(namespaces.clone()));
-        let hub = Arc::new(Hub::new(Arc::clone(&cache), host.kind(), random()));
+        let own: Vec<&'static Kind> = hosts.iter().map(|host| host.kind()).collect();
+        let hub = Arc::new(Hub::new(Arc::clone(&cache), own, random()));
         let writer = Arc::new(Writer {
             api: api.clone(),
             cache,
             gate: Gate::new(config.qps, config.burst),
             fence,
         });
-        let (events, teller) = events(host.kind(), Arc::clone(&writer), Arc::clone(&metrics));
+        let (events, teller) = events(Arc::clone(&writer), Arc::clone(&metrics));
         let (watching, stopping) = (CancellationToken::new(), CancellationToken::new());
         let watches = Watches {
             api,
@@ -194,10 +199,9 @@ impl Controller {
             tasks: TaskTracker::new(),
             started: std::sync::Mutex::default(),
         };
-        let mut kinds = host.kinds();
-        kinds.insert(0, host.kind());
+        let kinds = kinds(&hosts);
         let worker = Worker {
-            host,
+            hosts,
             hub,
             watches,
             writer,
@@ -347,7 +351,7 @@ impl State {
         let key = turns.keys.remove(&id);
         if let (Some(key), Err(error)) = (key, ended) {
             // One release that can't be handled takes nothing from the others.
-            error!(release = %key, %error, "Turn broke");
+            error!(about = %key, %error, "Turn broke");
             self.metrics.count_turn("broken");
             self.worker.hub.done(&key, Outcome::Failed);
         }
@@ -365,6 +369,19 @@ impl State {
             turns.tasks.shutdown().await;
         }
     }
+}
+
+/// Returns what is watched from the beginning, each kind once; the first one is the first host's own.
+fn kinds(hosts: &[Arc<dyn Host>]) -> Vec<&'static Kind> {
+    let mut kinds = Vec::new();
+    for host in hosts {
+        for kind in std::iter::once(host.kind()).chain(host.kinds()) {
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+    }
+    kinds
 }
 
 async fn until(next: Option<Instant>) {

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use haldane_router::Kind;
+use haldane_router::{Kind, ObjectRef};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::Instant};
@@ -20,7 +20,7 @@ use crate::{
     events::limit::{Limit, Verdict},
     lease::random,
     metrics::Metrics,
-    turn::{Event, FIELD_MANAGER, Key, Seen, Sight as _, Urgency, What, Write},
+    turn::{Event, FIELD_MANAGER, Seen, Sight as _, Urgency, What, Write},
     writer::{Stop, Writer},
 };
 
@@ -53,24 +53,18 @@ pub(crate) struct Teller {
     rx: mpsc::Receiver<Notice>,
     metrics: Arc<Metrics>,
     writer: Arc<Writer>,
-    /// What the events are about.
-    kind: &'static Kind,
 }
 
 /// An event that is to be told.
 struct Notice {
-    key: Key,
+    about: ObjectRef,
     event: Event,
     count: u32,
     lasted: Duration,
 }
 
 /// Makes both ends.
-pub(crate) fn events(
-    kind: &'static Kind,
-    writer: Arc<Writer>,
-    metrics: Arc<Metrics>,
-) -> (Events, Teller) {
+pub(crate) fn events(writer: Arc<Writer>, metrics: Arc<Metrics>) -> (Events, Teller) {
     let (tx, rx) = mpsc::channel(WAITING_MAX);
     let events = Events {
         tx,
@@ -81,23 +75,22 @@ pub(crate) fn events(
         rx,
         metrics,
         writer,
-        kind,
     };
     (events, teller)
 }
 
 impl Events {
-    /// Tells people something about a release, if there is room.
-    pub(crate) fn tell(&self, key: &Key, event: Event) {
+    /// Tells people something about an object, if there is room.
+    pub(crate) fn tell(&self, about: &ObjectRef, event: Event) {
         let verdict = {
             // Nothing panics while it holds the lock.
             let mut limit = self.limit.lock().unwrap_or_else(PoisonError::into_inner);
-            limit.judge(key, &event, Instant::now())
+            limit.judge(about, &event, Instant::now())
         };
         match verdict {
             Verdict::Tell { count, lasted } => {
                 let notice = Notice {
-                    key: key.clone(),
+                    about: about.clone(),
                     event,
                     count,
                     lasted,
@@ -137,26 +130,25 @@ impl Teller {
     /// Returns the write of an event, if what it is about is still there.
     fn write(&self, notice: &Notice) -> Option<Write> {
         let Notice {
-            key,
+            about,
             event,
             count,
             lasted,
         } = notice;
-        let about = self.kind.named(&key.namespace, &key.name);
-        let Seen::Found(object) = self.writer.cache.view().get(&about) else {
+        let Seen::Found(object) = self.writer.cache.view().get(about) else {
             return None;
         };
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
-        let stem: String = key.name.chars().take(NAME_BYTES_MAX).collect();
+        let stem: String = about.name.chars().take(NAME_BYTES_MAX).collect();
         let name = format!("{}.{:016x}", stem.trim_end_matches(['.', '-']), random());
         let now = Timestamp::now();
         let first = now.checked_sub(*lasted).unwrap_or(now);
         let body = json!({
             "involvedObject": {
                 "apiVersion": text("/apiVersion"),
-                "kind": self.kind.kind,
-                "namespace": key.namespace,
-                "name": key.name,
+                "kind": about.kind.kind,
+                "namespace": about.namespace,
+                "name": about.name,
                 "uid": text("/metadata/uid"),
                 "resourceVersion": text("/metadata/resourceVersion"),
             },
@@ -170,7 +162,7 @@ impl Teller {
             "count": count,
         });
         Some(Write {
-            target: EVENT.named(&key.namespace, &name),
+            target: EVENT.named(&about.namespace, &name),
             what: What::Create(body),
             urgency: Urgency::Event,
         })

@@ -8,14 +8,22 @@
 //! taken from the canary first.
 
 mod act;
+mod ask;
 mod begin;
+mod bench;
+mod claims;
 mod command;
 mod deployment;
+mod fault;
 pub(crate) mod glance;
+mod group;
 mod hands;
+mod job;
+mod journal;
 mod json;
 mod judge;
 mod leave;
+mod membership;
 mod memory;
 mod pods;
 mod record;
@@ -40,14 +48,11 @@ use std::{
 use haldane_router::Kind;
 use jiff::Timestamp;
 
+pub use self::group::GroupHost;
 pub(crate) use self::release::FINALIZER;
 pub use self::terminal::{Progress, TerminalHost};
 pub(crate) use self::terminal::{first_record, is_live};
-use self::{
-    act::Act,
-    memory::Memory,
-    release::{Home, Release},
-};
+use self::{act::Act, claims::Claims, memory::Memory, release::Release, site::Blocked};
 use crate::{
     asker::Asker,
     kinds::{DEPLOYMENT, ENDPOINT_SLICE, RELEASE, REPLICA_SET, SERVICE},
@@ -59,6 +64,7 @@ use crate::{
 pub struct ReleaseHost {
     ports: Ports,
     memories: Mutex<BTreeMap<Key, Memory>>,
+    claims: Mutex<Claims>,
 }
 
 /// Whom the host hears of the world beside the API server; none of them is ever waited for.
@@ -73,10 +79,11 @@ pub struct Ports {
 impl ReleaseHost {
     /// Returns a host that knows nothing yet.
     #[must_use]
-    pub const fn new(ports: Ports) -> Self {
+    pub fn new(ports: Ports) -> Self {
         Self {
             ports,
-            memories: Mutex::new(BTreeMap::new()),
+            memories: Mutex::default(),
+            claims: Mutex::default(),
         }
     }
 }
@@ -97,26 +104,42 @@ impl Host for ReleaseHost {
     }
 
     fn turn(&self, key: &Key, sight: &dyn Sight, now: Timestamp) -> Turn {
-        let target = RELEASE.named(&key.namespace, &key.name);
-        let Seen::Found(object) = sight.get(&target) else {
+        let Seen::Found(object) = sight.get(&claims::target(key)) else {
             return Turn::default();
         };
-        self.turn_of(key, &Release::read(object, Home::Own), sight, now)
+        let release = Release::read(object, key);
+        let others = self.claims().take_in(key, &release, sight);
+        let refusal = claims::check(key, &release, sight, &others).err();
+        let mut turn = self.turn_of(key, release, refusal, sight, now);
+        // What others have may be let go.
+        turn.reads.extend(others.iter().map(claims::target));
+        turn
     }
 
     fn forget(&self, key: &Key) {
         self.memories().remove(key);
-        self.ports.meter.watch(key, None);
+        self.claims().remove(key);
+        judge::unwatch(&self.ports, key);
         self.ports.asker.remove(key);
     }
 }
 
 impl ReleaseHost {
-    /// Returns what to write now for a release that was read.
-    fn turn_of(&self, key: &Key, release: &Release, sight: &dyn Sight, now: Timestamp) -> Turn {
+    /// Returns what to write now for a release that was read; where it must not have what it names, it goes on with what it had.
+    fn turn_of(
+        &self,
+        key: &Key,
+        mut release: Release,
+        refusal: Option<Blocked>,
+        sight: &dyn Sight,
+        now: Timestamp,
+    ) -> Turn {
+        if let Some(fault) = release.spec.as_ref().err().cloned().or(refusal) {
+            release.fall_back(fault);
+        }
         // No two turns of one release run at the same time, so its memory can be taken out meanwhile.
         let memory = self.memories().remove(key).unwrap_or_default();
-        let (turn, memory) = Act::new((key, release), memory, &self.ports, sight, now).run();
+        let (turn, memory) = Act::new((key, &release), memory, &self.ports, sight, now).run();
         self.memories().insert(key.clone(), memory);
         turn
     }
@@ -124,5 +147,10 @@ impl ReleaseHost {
     fn memories(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Memory>> {
         // A turn that panicked took its memory along; the others are whole.
         self.memories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn claims(&self) -> std::sync::MutexGuard<'_, Claims> {
+        // They only tell whom to ask, and each turn takes its own in anew.
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,14 +5,13 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use haldane_router::Kind;
+use haldane_router::{Kind, ObjectRef};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     cache::{Cache, Readiness, Touched},
     interest::{Interest, Looks},
     queue::{Outcome, Queue},
-    turn::Key,
 };
 
 /// What watches fill and workers empty.
@@ -24,19 +23,19 @@ pub(crate) struct Hub {
     queue: Mutex<Queue>,
     changed: Notify,
     /// What is reconciled.
-    kind: &'static Kind,
+    kinds: Vec<&'static Kind>,
     /// Whether turns are given. Otherwise nobody waits for one: those who stand by for months keep no list of what has changed.
     is_awake: AtomicBool,
 }
 
 impl Hub {
-    pub(crate) fn new(cache: Arc<Cache>, kind: &'static Kind, seed: u64) -> Self {
+    pub(crate) fn new(cache: Arc<Cache>, kinds: Vec<&'static Kind>, seed: u64) -> Self {
         Self {
             cache,
             interest: Mutex::default(),
             queue: Mutex::new(Queue::new(seed)),
             changed: Notify::new(),
-            kind,
+            kinds,
             is_awake: AtomicBool::new(false),
         }
     }
@@ -45,7 +44,9 @@ impl Hub {
     pub(crate) fn wake_up(&self) {
         self.is_awake.store(true, Ordering::SeqCst);
         lock(&self.queue).wake_known(Instant::now());
-        self.wake_all();
+        for kind in &self.kinds {
+            self.wake_kind(kind);
+        }
     }
 
     /// Gives no turns any more.
@@ -56,11 +57,9 @@ impl Hub {
     /// Wakes those whom a change concerns.
     pub(crate) fn touched(&self, touched: &Touched) {
         let keys = lock(&self.interest).of(touched);
-        let own = (touched.target.kind == self.kind).then(|| Key {
-            namespace: touched.target.namespace.clone(),
-            name: touched.target.name.clone(),
-        });
-        self.wake(keys.iter().map(Arc::as_ref).chain(&own));
+        let own = self.kinds.contains(&touched.target.kind);
+        let own = own.then_some(&touched.target);
+        self.wake(keys.iter().map(Arc::as_ref).chain(own));
     }
 
     /// Takes in how far a watch is, and wakes those who look at its kind if that is new.
@@ -68,27 +67,25 @@ impl Hub {
         if !self.cache.settle(kind, namespace, readiness) {
             return;
         }
-        if kind == self.kind {
-            self.wake_all();
-        } else {
-            let keys = lock(&self.interest).of_kind(kind);
-            self.wake(keys.iter().map(Arc::as_ref));
+        if self.kinds.contains(&kind) {
+            self.wake_kind(kind);
         }
+        let keys = lock(&self.interest).of_kind(kind);
+        self.wake(keys.iter().map(Arc::as_ref));
         // Whether all watches have told everything may be new, too.
         self.changed.notify_one();
     }
 
-    fn wake_all(&self) {
-        let names = self.cache.view().names(self.kind);
-        let keys = names.into_iter().map(|(namespace, name)| Key {
-            namespace: namespace.into_string(),
-            name: name.into_string(),
-        });
-        let keys: Vec<Key> = keys.collect();
+    fn wake_kind(&self, kind: &'static Kind) {
+        let names = self.cache.view().names(kind);
+        let keys = names
+            .into_iter()
+            .map(|(namespace, name)| kind.named(&namespace, &name));
+        let keys: Vec<ObjectRef> = keys.collect();
         self.wake(keys.iter());
     }
 
-    fn wake<'a>(&self, keys: impl Iterator<Item = &'a Key>) {
+    fn wake<'a>(&self, keys: impl Iterator<Item = &'a ObjectRef>) {
         if !self.is_awake.load(Ordering::SeqCst) {
             return;
         }
@@ -107,7 +104,7 @@ impl Hub {
     }
 
     /// Sets what a release looks at; nothing once it is gone. The view that it looked at is still held, so that no change is missed.
-    pub(crate) fn look(&self, key: &Key, looks: Option<Looks>) {
+    pub(crate) fn look(&self, key: &ObjectRef, looks: Option<Looks>) {
         let mut interest = lock(&self.interest);
         match looks {
             Some(looks) => interest.set(key, looks),
@@ -115,11 +112,11 @@ impl Hub {
         }
     }
 
-    pub(crate) fn take(&self) -> Option<Key> {
+    pub(crate) fn take(&self) -> Option<ObjectRef> {
         lock(&self.queue).take(Instant::now())
     }
 
-    pub(crate) fn done(&self, key: &Key, outcome: Outcome) {
+    pub(crate) fn done(&self, key: &ObjectRef, outcome: Outcome) {
         lock(&self.queue).done(key, outcome, Instant::now());
         self.changed.notify_one();
     }
@@ -133,7 +130,7 @@ impl Hub {
         lock(&self.queue).depth()
     }
 
-    pub(crate) fn failures(&self, key: &Key) -> u32 {
+    pub(crate) fn failures(&self, key: &ObjectRef) -> u32 {
         lock(&self.queue).failures(key)
     }
 }
@@ -157,7 +154,7 @@ mod tests {
     };
 
     fn hub() -> Hub {
-        Hub::new(Arc::new(Cache::new([].into())), &MAP, 1)
+        Hub::new(Arc::new(Cache::new([].into())), vec![&MAP], 1)
     }
 
     fn change(hub: &Hub, name: &str, version: u32) {
@@ -169,7 +166,7 @@ mod tests {
     }
 
     fn taken(hub: &Hub) -> Vec<String> {
-        let taken: Vec<Key> = std::iter::from_fn(|| hub.take()).collect();
+        let taken: Vec<ObjectRef> = std::iter::from_fn(|| hub.take()).collect();
         for key in &taken {
             hub.done(key, Outcome::Rest);
         }
@@ -200,10 +197,7 @@ mod tests {
         hub.wake_up();
         change(&hub, "a", 1);
         assert_eq!(taken(&hub), ["a"]);
-        let key = Key {
-            namespace: "shop".to_owned(),
-            name: "a".to_owned(),
-        };
+        let key = MAP.named("shop", "a");
         let looks = Looks {
             reads: [MAP.named("shop", "b")].into(),
             owned: [].into(),

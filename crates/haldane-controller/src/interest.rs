@@ -7,7 +7,7 @@ use std::{
 
 use haldane_router::{Kind, ObjectRef};
 
-use crate::{cache::Touched, turn::Key};
+use crate::cache::Touched;
 
 /// The objects of one kind that the object with this uid controls.
 pub(crate) type Owned = (&'static Kind, Box<str>);
@@ -15,9 +15,9 @@ pub(crate) type Owned = (&'static Kind, Box<str>);
 /// Who looks at what.
 #[derive(Debug, Default)]
 pub(crate) struct Interest {
-    keys: BTreeMap<Arc<Key>, Looks>,
-    readers: BTreeMap<ObjectRef, Vec<Arc<Key>>>,
-    guardians: BTreeMap<Owned, Vec<Arc<Key>>>,
+    keys: BTreeMap<Arc<ObjectRef>, Looks>,
+    readers: BTreeMap<ObjectRef, Vec<Arc<ObjectRef>>>,
+    guardians: BTreeMap<Owned, Vec<Arc<ObjectRef>>>,
 }
 
 /// What one release looks at.
@@ -29,7 +29,7 @@ pub(crate) struct Looks {
 
 impl Interest {
     /// Sets what a release looks at.
-    pub(crate) fn set(&mut self, key: &Key, looks: Looks) {
+    pub(crate) fn set(&mut self, key: &ObjectRef, looks: Looks) {
         if self.keys.get(key) == Some(&looks) {
             return;
         }
@@ -46,7 +46,7 @@ impl Interest {
         self.keys.insert(key, looks);
     }
 
-    pub(crate) fn remove(&mut self, key: &Key) {
+    pub(crate) fn remove(&mut self, key: &ObjectRef) {
         let Some(looks) = self.keys.remove(key) else {
             return;
         };
@@ -59,7 +59,7 @@ impl Interest {
     }
 
     /// Returns whom a change concerns.
-    pub(crate) fn of(&self, touched: &Touched) -> BTreeSet<Arc<Key>> {
+    pub(crate) fn of(&self, touched: &Touched) -> BTreeSet<Arc<ObjectRef>> {
         let readers = self.readers.get(&touched.target).into_iter();
         let controllers = touched.controllers.iter();
         let guardians = controllers.filter_map(|uid| {
@@ -70,7 +70,7 @@ impl Interest {
     }
 
     /// Returns who looks at objects of a kind.
-    pub(crate) fn of_kind(&self, kind: &'static Kind) -> BTreeSet<Arc<Key>> {
+    pub(crate) fn of_kind(&self, kind: &'static Kind) -> BTreeSet<Arc<ObjectRef>> {
         let looks = self.keys.iter().filter(|(_, looks)| {
             looks.reads.iter().any(|target| target.kind == kind)
                 || looks.owned.iter().any(|(owned, _)| *owned == kind)
@@ -88,7 +88,7 @@ impl Looks {
     }
 }
 
-fn drop_key<T: Ord>(of: &mut BTreeMap<T, Vec<Arc<Key>>>, what: &T, key: &Key) {
+fn drop_key<T: Ord>(of: &mut BTreeMap<T, Vec<Arc<ObjectRef>>>, what: &T, key: &ObjectRef) {
     if let Some(keys) = of.get_mut(what) {
         keys.retain(|other| **other != *key);
         if keys.is_empty() {
@@ -100,6 +100,7 @@ fn drop_key<T: Ord>(of: &mut BTreeMap<T, Vec<Arc<Key>>>, what: &T, key: &Key) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kinds::RELEASE;
 
     static MAP: Kind = Kind {
         group: "",
@@ -114,11 +115,8 @@ mod tests {
         versions: &["v1"],
     };
 
-    fn key(name: &str) -> Key {
-        Key {
-            namespace: "shop".to_owned(),
-            name: name.to_owned(),
-        }
+    fn key(name: &str) -> ObjectRef {
+        RELEASE.named("shop", name)
     }
 
     fn looks(reads: &[&str], owned: &[&str]) -> Looks {
@@ -128,7 +126,7 @@ mod tests {
         }
     }
 
-    fn names(keys: &BTreeSet<Arc<Key>>) -> Vec<&str> {
+    fn names(keys: &BTreeSet<Arc<ObjectRef>>) -> Vec<&str> {
         keys.iter().map(|key| key.name.as_str()).collect()
     }
 

@@ -11,6 +11,14 @@ pub const RELEASE: Kind = Kind {
     versions: &[VERSION],
 };
 
+/// Releases that go together.
+pub const RELEASE_GROUP: Kind = Kind {
+    group: GROUP,
+    kind: "ReleaseGroup",
+    plural: "releasegroups",
+    versions: &[VERSION],
+};
+
 /// What runs the versions.
 pub const DEPLOYMENT: Kind = Kind {
     group: "apps",
@@ -51,11 +59,35 @@ pub const POD: Kind = Kind {
     versions: &["v1"],
 };
 
+/// What pods use, where the cluster measures it.
+pub const POD_METRICS: Kind = Kind {
+    group: "metrics.k8s.io",
+    kind: "PodMetrics",
+    plural: "pods",
+    versions: &["v1beta1"],
+};
+
 /// What selects the pods of a version.
 pub const SERVICE: Kind = Kind {
     group: "",
     kind: "Service",
     plural: "services",
+    versions: &["v1"],
+};
+
+/// What runs a pod to its end.
+pub const JOB: Kind = Kind {
+    group: "batch",
+    kind: "Job",
+    plural: "jobs",
+    versions: &["v1"],
+};
+
+/// What Jobs are made of.
+pub const CRON_JOB: Kind = Kind {
+    group: "batch",
+    kind: "CronJob",
+    plural: "cronjobs",
     versions: &["v1"],
 };
 

@@ -10,9 +10,8 @@ use std::{
     time::Duration,
 };
 
+use haldane_router::ObjectRef;
 use tokio::time::Instant;
-
-use crate::turn::Key;
 
 /// Turns that may follow each other at once.
 const BURST: u32 = 30;
@@ -24,14 +23,17 @@ const PACE: Duration = Duration::from_millis(200);
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
+/// How long it waits at most when others wrote what it was about to write: the server is well, and an abort may be what waits.
+const CONFLICT_MAX: Duration = Duration::from_secs(1);
+
 /// Who waits for a turn.
 #[derive(Debug)]
 pub(crate) struct Queue {
     seed: u64,
-    entries: BTreeMap<Key, Entry>,
-    ready: VecDeque<Key>,
+    entries: BTreeMap<ObjectRef, Entry>,
+    ready: VecDeque<ObjectRef>,
     /// When those come back that wait for a time.
-    alarms: BTreeSet<(Instant, Key)>,
+    alarms: BTreeSet<(Instant, ObjectRef)>,
 }
 
 /// How a turn went.
@@ -82,7 +84,7 @@ impl Queue {
     }
 
     /// Gives a release a turn as soon as its pace allows.
-    pub(crate) fn wake(&mut self, key: &Key, now: Instant) {
+    pub(crate) fn wake(&mut self, key: &ObjectRef, now: Instant) {
         let entry = match self.entries.get_mut(key) {
             Some(entry) => entry,
             None => self.entries.entry(key.clone()).or_default(),
@@ -103,12 +105,12 @@ impl Queue {
 
     /// Gives a turn to each release that ever had one.
     pub(crate) fn wake_known(&mut self, now: Instant) {
-        let keys: Vec<Key> = self.entries.keys().cloned().collect();
+        let keys: Vec<ObjectRef> = self.entries.keys().cloned().collect();
         keys.iter().for_each(|key| self.wake(key, now));
     }
 
     /// Returns who has its turn now.
-    pub(crate) fn take(&mut self, now: Instant) -> Option<Key> {
+    pub(crate) fn take(&mut self, now: Instant) -> Option<ObjectRef> {
         self.ring(now);
         let key = self.ready.pop_front()?;
         if let Some(entry) = self.entries.get_mut(&key) {
@@ -119,7 +121,7 @@ impl Queue {
     }
 
     /// Takes in how a turn went.
-    pub(crate) fn done(&mut self, key: &Key, outcome: Outcome, now: Instant) {
+    pub(crate) fn done(&mut self, key: &ObjectRef, outcome: Outcome, now: Instant) {
         let seed = self.seed;
         let Some(entry) = self.entries.get_mut(key) else {
             return;
@@ -132,9 +134,11 @@ impl Queue {
             Outcome::After(wait) => Some(wait),
             Outcome::Conflict => {
                 let later = failures.checked_sub(1);
-                Some(later.map_or(Duration::ZERO, |failures| backoff(seed, key, failures)))
+                Some(later.map_or(Duration::ZERO, |failures| {
+                    backoff(seed, key, failures, CONFLICT_MAX)
+                }))
             }
-            Outcome::Failed => Some(backoff(seed, key, failures)),
+            Outcome::Failed => Some(backoff(seed, key, failures, BACKOFF_MAX)),
         };
         let is_failure = matches!(outcome, Outcome::Conflict | Outcome::Failed);
         entry.failures = if is_failure {
@@ -165,7 +169,7 @@ impl Queue {
     }
 
     /// Returns how often the turns of a release have failed since the last that did not.
-    pub(crate) fn failures(&self, key: &Key) -> u32 {
+    pub(crate) fn failures(&self, key: &ObjectRef) -> u32 {
         self.entries.get(key).map_or(0, |entry| entry.failures)
     }
 
@@ -179,7 +183,7 @@ impl Queue {
         }
     }
 
-    fn make_ready(&mut self, key: &Key) {
+    fn make_ready(&mut self, key: &ObjectRef) {
         self.clear_alarm(key);
         if let Some(entry) = self.entries.get_mut(key) {
             entry.phase = Phase::Ready;
@@ -187,7 +191,7 @@ impl Queue {
         }
     }
 
-    fn set_alarm(&mut self, key: &Key, at: Instant) {
+    fn set_alarm(&mut self, key: &ObjectRef, at: Instant) {
         self.clear_alarm(key);
         if let Some(entry) = self.entries.get_mut(key) {
             entry.alarm = Some(at);
@@ -195,7 +199,7 @@ impl Queue {
         }
     }
 
-    fn clear_alarm(&mut self, key: &Key) {
+    fn clear_alarm(&mut self, key: &ObjectRef) {
         let entry = self.entries.get_mut(key);
         if let Some(at) = entry.and_then(|entry| entry.alarm.take()) {
             self.alarms.remove(&(at, key.clone()));
@@ -231,10 +235,10 @@ impl Entry {
     }
 }
 
-/// Returns how long to wait after this many failures: twice as long each time, and a quarter more or less by chance.
-fn backoff(seed: u64, key: &Key, failures: u32) -> Duration {
+/// Returns how long to wait after this many failures: twice as long each time up to `max`, and a quarter more or less by chance.
+fn backoff(seed: u64, key: &ObjectRef, failures: u32, max: Duration) -> Duration {
     let doubled = 2_u32.saturating_pow(failures.min(16));
-    let wait = BACKOFF_MIN.saturating_mul(doubled).min(BACKOFF_MAX);
+    let wait = BACKOFF_MIN.saturating_mul(doubled).min(max);
     let bytes = key.namespace.bytes().chain(key.name.bytes());
     let mixed = bytes.fold(seed ^ u64::from(failures), |mixed, byte| {
         mix(mixed ^ u64::from(byte))
@@ -254,14 +258,12 @@ pub(crate) const fn mix(number: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kinds::RELEASE;
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn key(name: &str) -> Key {
-        Key {
-            namespace: "shop".to_owned(),
-            name: name.to_owned(),
-        }
+    fn key(name: &str) -> ObjectRef {
+        RELEASE.named("shop", name)
     }
 
     /// Runs one turn and returns how long it took until it came.
@@ -346,7 +348,7 @@ mod tests {
             .collect();
         assert_eq!(waits[..2], [Duration::ZERO, Duration::ZERO]);
         assert!(waits[2] >= MS * 150 && waits[2] <= MS * 250);
-        assert!(waits[49] >= MS * 22_500);
+        assert!(waits[49] >= MS * 750 && waits[49] <= MS * 1_250);
     }
 
     #[test]
@@ -397,9 +399,10 @@ mod tests {
     #[test]
     fn each_waits_a_little_differently() {
         let waits: BTreeSet<Duration> = (0..20)
-            .map(|number| backoff(7, &key(&number.to_string()), 3))
+            .map(|number| backoff(7, &key(&number.to_string()), 3, BACKOFF_MAX))
             .collect();
         assert!(waits.len() > 15, "{waits:?}");
-        assert_eq!(backoff(7, &key("a"), 3), backoff(7, &key("a"), 3));
+        let again = || backoff(7, &key("a"), 3, BACKOFF_MAX);
+        assert_eq!(again(), again());
     }
 }

@@ -6,26 +6,27 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use haldane_router::ObjectRef;
 use tracing::info;
 
 use crate::{
     metrics::Metrics,
-    turn::{Key, What, Write},
+    turn::{What, Write},
 };
 
-/// Remembers what was told. It holds as much as the last turn of each release wanted to write.
+/// Remembers what was told. It holds as much as the last turn of each object wanted to write.
 #[derive(Debug, Default)]
 pub(crate) struct Shadow {
-    told: Mutex<BTreeMap<Key, BTreeSet<u64>>>,
+    told: Mutex<BTreeMap<ObjectRef, BTreeSet<u64>>>,
 }
 
 impl Shadow {
     /// Tells what a turn would have written and the last one would not.
-    pub(crate) fn report(&self, key: &Key, writes: &[Write], metrics: &Metrics) {
+    pub(crate) fn report(&self, about: &ObjectRef, writes: &[Write], metrics: &Metrics) {
         let prints: BTreeSet<u64> = writes.iter().map(print).collect();
         let before = {
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            told.insert(key.clone(), prints).unwrap_or_default()
+            told.insert(about.clone(), prints).unwrap_or_default()
         };
         for write in writes {
             if before.contains(&print(write)) {
@@ -34,7 +35,7 @@ impl Shadow {
             let verb = write.verb();
             metrics.count_shadow(write.target.kind.kind, verb);
             info!(
-                release = %key,
+                about = %about,
                 target = %write.target,
                 verb = verb.as_str(),
                 body = body(write),
@@ -43,9 +44,9 @@ impl Shadow {
         }
     }
 
-    pub(crate) fn forget(&self, key: &Key) {
+    pub(crate) fn forget(&self, about: &ObjectRef) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.remove(key);
+        told.remove(about);
     }
 }
 
@@ -84,10 +85,7 @@ mod tests {
     #[test]
     fn the_same_write_is_told_once_and_another_one_anew() {
         let (shadow, metrics) = (Shadow::default(), Metrics::default());
-        let key = Key {
-            namespace: "shop".to_owned(),
-            name: "a".to_owned(),
-        };
+        let key = MAP.named("shop", "a");
         let write = |value: u32, version: &str| Write {
             target: MAP.named("shop", "a"),
             what: What::Merge {

@@ -48,7 +48,7 @@ impl Terminal {
             lease_namespace: Some(namespace),
             listen: None,
         };
-        let controller = Controller::connect(config, Arc::new(host)).await?;
+        let controller = Controller::connect(config, vec![Arc::new(host)]).await?;
         Ok(Self {
             controller,
             progress,

@@ -40,6 +40,12 @@ pub trait Sight {
 
     /// Returns the objects of a kind that have the object with this uid as their controller, oldest first.
     fn owned(&self, kind: &'static Kind, namespace: &str, uid: &str) -> Vec<Value>;
+
+    /// Returns how many objects of a kind there are in a namespace; costs nothing.
+    fn count_in(&self, kind: &'static Kind, namespace: &str) -> usize;
+
+    /// Returns the names of all objects of a kind in a namespace.
+    fn names_in(&self, kind: &'static Kind, namespace: &str) -> Vec<String>;
 }
 
 /// What is known of one object.
@@ -51,7 +57,7 @@ pub enum Seen {
     Unavailable(String),
     /// It does not exist.
     Missing,
-    /// It is this, of `metadata.managedFields` only who wrote it last, and when.
+    /// It is this, of `metadata.managedFields` only who wrote it last, and when, and who scaled it last.
     Found(Value),
 }
 

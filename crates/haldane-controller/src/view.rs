@@ -5,10 +5,10 @@
 
 use haldane_api::{
     http::{
-        FiguresView, ObjectView, RolloutHistory, RolloutView, ServiceView, StepState, StepView,
-        VersionView,
+        EntryView, FiguresView, JudgementView, ObjectView, RolloutHistory, RolloutView,
+        ServiceView, StepState, StepView, VersionView,
     },
-    release::{Condition, Past, Status},
+    release::{Condition, Decision, Past, Status},
     text::parse_weight,
 };
 use haldane_core::{
@@ -99,9 +99,30 @@ pub fn history(release: &Release, now: Timestamp) -> Vec<RolloutHistory> {
         ended_at: rollout.ended_at,
         entries: Vec::new(),
     });
-    live.into_iter()
+    let mut all: Vec<RolloutHistory> = live
+        .into_iter()
         .chain(past.iter().filter_map(of_past))
-        .collect()
+        .collect();
+    for one in &mut all {
+        let decisions = release.status.decisions.iter();
+        let own = decisions.filter(|decision| decision.rollout == one.id.as_str());
+        one.entries = own.cloned().map(entry).collect();
+    }
+    all
+}
+
+fn entry(decision: Decision) -> EntryView {
+    EntryView {
+        number: decision.number.into(),
+        at: decision.at,
+        phase: decision.phase,
+        step: decision.step,
+        weight_bps: parse_weight(&decision.weight).unwrap_or(Weight::ZERO),
+        text: decision.text,
+        cause: decision.cause,
+        by: decision.by,
+        judgement: decision.judged.map(JudgementView::from),
+    }
 }
 
 /// Returns the objects that have a role: those with one of their own, else what they own.
@@ -234,7 +255,7 @@ fn told(release: &Release, now: Timestamp) -> Option<RolloutView> {
         next_at: None,
         started_at: past.map_or_else(|| began(status, now), |past| past.started_at),
         ended_at: past.map(|past| past.ended_at),
-        judgement: None,
+        judgement: status.judged.clone().map(JudgementView::from),
         recommendation: recommendation(release),
         id,
     })

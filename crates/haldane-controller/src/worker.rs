@@ -1,4 +1,4 @@
-//! One turn of one release: look, decide, write.
+//! One turn of one object: look, decide, write.
 //!
 //! The host looks at the cache as it is at one moment. Before anything in it can change, it is noted what the host looked at: so a
 //! change after the look brings the next turn, however the two are timed.
@@ -24,15 +24,15 @@ use crate::{
     writer::{Refusal, Writer},
 };
 
-/// The longest time until a release with a deadline has its next turn: clocks on walls are set while it waits.
+/// The longest time until an object with a deadline has its next turn: clocks on walls are set while it waits.
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
 /// After how many turns without an answer people are told.
 const SILENT_FAILURES: u32 = 3;
 
-/// Works for all releases.
+/// Works for everything that is reconciled.
 pub(crate) struct Worker {
-    pub host: Arc<dyn Host>,
+    pub hosts: Vec<Arc<dyn Host>>,
     pub hub: Arc<Hub>,
     pub watches: Watches,
     pub writer: Arc<Writer>,
@@ -50,14 +50,14 @@ struct Look<'a> {
 }
 
 impl Worker {
-    /// Gives a release its turn.
-    pub(crate) async fn turn(&self, key: &Key) -> Outcome {
-        let Some(turn) = self.look(key) else {
+    /// Gives an object its turn.
+    pub(crate) async fn turn(&self, about: &ObjectRef) -> Outcome {
+        let Some(turn) = self.look(about) else {
             return Outcome::Gone;
         };
         if let Some(shadow) = &self.shadow {
             let is_done = turn.writes.is_empty();
-            shadow.report(key, &turn.writes, &self.metrics);
+            shadow.report(about, &turn.writes, &self.metrics);
             return if is_done || turn.then != Then::Again {
                 after(turn.then)
             } else {
@@ -73,25 +73,30 @@ impl Worker {
                 self.hub.touched(touched);
             }
             if let Some(refusal) = written.refusal {
-                return self.fail(key, write, &refusal);
+                return self.fail(about, write, &refusal);
             }
         }
         for event in turn.events {
-            self.events.tell(key, event);
+            self.events.tell(about, event);
         }
         after(turn.then)
     }
 
-    /// Lets the host decide; nothing once the release is gone.
-    fn look(&self, key: &Key) -> Option<Turn> {
+    /// Lets the host of its kind decide; nothing once the object is gone.
+    fn look(&self, about: &ObjectRef) -> Option<Turn> {
+        let mut hosts = self.hosts.iter();
+        let host = hosts.find(|host| host.kind() == about.kind)?;
+        let key = Key {
+            namespace: about.namespace.clone(),
+            name: about.name.clone(),
+        };
         let view = self.hub.cache.view();
-        let target = self.host.kind().named(&key.namespace, &key.name);
-        match view.get(&target) {
+        match view.get(about) {
             Seen::Missing => {
-                self.host.forget(key);
-                self.hub.look(key, None);
+                host.forget(&key);
+                self.hub.look(about, None);
                 if let Some(shadow) = &self.shadow {
-                    shadow.forget(key);
+                    shadow.forget(about);
                 }
                 return None;
             }
@@ -103,13 +108,13 @@ impl Worker {
             view: &view,
             owned: RefCell::default(),
         };
-        let mut turn = self.host.turn(key, &look, Timestamp::now());
+        let mut turn = host.turn(&key, &look, Timestamp::now());
         let looks = Looks {
             reads: std::mem::take(&mut turn.reads),
             owned: look.owned.into_inner(),
         };
         let kinds = looks.kinds();
-        self.hub.look(key, Some(looks));
+        self.hub.look(about, Some(looks));
         drop(view);
         for kind in kinds {
             self.watches.ensure(kind);
@@ -117,7 +122,7 @@ impl Worker {
         Some(turn)
     }
 
-    fn fail(&self, key: &Key, write: &Write, refusal: &Refusal) -> Outcome {
+    fn fail(&self, about: &ObjectRef, write: &Write, refusal: &Refusal) -> Outcome {
         let verb = write.verb().as_str();
         let warn = |text: &str| {
             let event = Event {
@@ -125,12 +130,12 @@ impl Worker {
                 reason: "WriteFailed",
                 message: format!("{verb} of {}: {text}", write.target),
             };
-            self.events.tell(key, event);
+            self.events.tell(about, event);
         };
         match refusal {
             // If we lead again, this comes back.
             Refusal::Fenced => {
-                info!(release = %key, target = %write.target, "Not written: not leading");
+                info!(%about, target = %write.target, "Not written: not leading");
                 Outcome::Failed
             }
             Refusal::Conflict => Outcome::Conflict,
@@ -140,7 +145,7 @@ impl Worker {
                 Outcome::Failed
             }
             Refusal::Unclear(text) => {
-                if self.hub.failures(key) >= SILENT_FAILURES {
+                if self.hub.failures(about) >= SILENT_FAILURES {
                     warn(text);
                 }
                 Outcome::Failed
@@ -157,6 +162,14 @@ impl Sight for Look<'_> {
     fn owned(&self, kind: &'static Kind, namespace: &str, uid: &str) -> Vec<Value> {
         self.owned.borrow_mut().insert((kind, uid.into()));
         self.view.owned(kind, namespace, uid)
+    }
+
+    fn count_in(&self, kind: &'static Kind, namespace: &str) -> usize {
+        self.view.count_in(kind, namespace)
+    }
+
+    fn names_in(&self, kind: &'static Kind, namespace: &str) -> Vec<String> {
+        self.view.names_in(kind, namespace)
     }
 }
 

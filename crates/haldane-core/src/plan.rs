@@ -187,6 +187,11 @@ pub enum Ask {
         /// Program and arguments, with `$CANARY_URL`, `$STABLE_URL` and `$VERSION` replaced.
         argv: Vec<String>,
     },
+    /// A Kubernetes Job made of a suspended CronJob: that it completes goes on, that it fails ends it.
+    Job {
+        /// The CronJob's name.
+        cron_job: String,
+    },
 }
 
 /// The rules that hold during all steps of a plan.
@@ -227,6 +232,9 @@ pub struct Rules {
     pub windows: Vec<Window>,
     /// When weight may not rise.
     pub freezes: Vec<Freeze>,
+    /// Whom the host tells after the rollout was rolled back, one after another; what they answer changes nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after_rollback: Vec<Gate>,
 }
 
 /// How the sequential judge compares the canary with stable.
@@ -585,6 +593,7 @@ impl Default for Rules {
             deadlines: Deadlines::default(),
             windows: Vec::new(),
             freezes: Vec::new(),
+            after_rollback: Vec::new(),
         }
     }
 }

@@ -26,7 +26,7 @@ mod tests;
 use jiff::Timestamp;
 
 pub use self::{
-    effect::{CanarySize, CanaryWish, Effect, Traffic, WorkloadWish, describe, effects},
+    effect::{CanarySize, CanaryWish, Effect, Traffic, WorkloadWish, decided, describe, effects},
     input::{
         Action, Calendar, Command, Facts, GateAnswer, GateKey, Input, Refusal, Replicas,
         TrafficSeen, Trouble, TroubleKind, Workloads,

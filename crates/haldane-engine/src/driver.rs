@@ -8,6 +8,7 @@
 //! not durable, nothing follows for its rollout but what takes traffic away; a rollout whose stored state makes no sense gets no traffic;
 //! without a store nothing is decided, and what a release file says serves alone.
 
+mod aftermath;
 mod apply;
 mod bands;
 mod beginning;

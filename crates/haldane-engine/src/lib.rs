@@ -6,6 +6,7 @@
 
 pub mod calendar;
 pub mod driver;
+pub mod evidence;
 pub mod handle;
 pub mod port;
 mod record;

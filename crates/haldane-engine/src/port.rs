@@ -187,6 +187,8 @@ pub struct GateSubject {
     pub canary_url: Option<String>,
     /// The directory that a command is run in, where one is known.
     pub dir: Option<String>,
+    /// Why the rollout was rolled back, where that is what is told.
+    pub why: Option<String>,
 }
 
 /// Tells people what happens.

@@ -88,6 +88,18 @@ pub(crate) struct RolloutRecord {
     /// What is recorded of it.
     #[serde(default)]
     pub(crate) recorded: Recorded,
+    /// Who was told that it was rolled back.
+    #[serde(default)]
+    pub(crate) told: Told,
+}
+
+/// Who was told that a rollout was rolled back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Told {
+    /// How many of those that the plan names.
+    pub(crate) count: u32,
+    /// When the last of them answered.
+    pub(crate) since: Option<Timestamp>,
 }
 
 /// How much is recorded of what the judges of a rollout saw.

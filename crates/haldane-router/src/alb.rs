@@ -4,7 +4,8 @@
 //! directly, its paths are made to name an action for as long as a rollout goes on. A weight of zero is written: without it the load
 //! balancer refuses the rule.
 //!
-//! **Invariant:** with weight zero no stickiness of ours is left, for its cookie would outlive the weight.
+//! **Invariant:** while the canary has weight zero the rule has no stickiness, ours or the user's: its cookie would outlive the weight. The
+//! user's is turned off, not removed, and comes back with a weight or when the canary is not in the rule any more.
 
 use haldane_core::plan::{HeaderMatch, ValueMatch};
 use schemars::JsonSchema;
@@ -77,6 +78,15 @@ struct Before {
     /// The actions of header rules.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     heads: Vec<String>,
+    /// Whether the user's stickiness is turned off.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_unstuck: bool,
+}
+
+/// What is kept of an Ingress at rest: the canary is in a rule of the user's own, without stickiness.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Resting {
+    is_unstuck_at_rest: bool,
 }
 
 impl Alb {
@@ -96,7 +106,8 @@ impl Alb {
         let key = self.key("actions", self.action(split));
         let place = annotation(at, &key);
         let before = before::read::<Before>(object, &split.release);
-        let mut next = object.clone();
+        self.check_targets(object, split, at)?;
+        let mut next = self.awake(object, split, at)?;
         if let Some(before) = &before {
             self.remove_heads(&mut next, before, at)?;
             if let Some(port) = &before.port {
@@ -113,7 +124,11 @@ impl Alb {
             None => Some(self.take_port(&mut next, split, at)?),
         };
         let mut action = match (&now, &port) {
-            (Some(now), _) => unstuck(parsed(now, &place)?, raw.as_deref(), &place)?,
+            (Some(now), _) => {
+                let mut action = unstuck(parsed(now, &place)?, raw.as_deref(), &place)?;
+                restick(&mut action, before.as_ref().is_some_and(|it| it.is_unstuck));
+                action
+            }
             (None, port) => {
                 let port = port.as_ref().map(port_text).unwrap_or_default();
                 forward(&split.stable.service, &port)
@@ -132,6 +147,7 @@ impl Alb {
         let canary = groups.find(|group| members.side(group) == Side::Canary);
         let canary = canary.cloned().unwrap_or_default();
         *list = wanted;
+        let is_unstuck = weight.is_zero() && turn_off(&mut action);
         self.stick(&mut action, split, &place)?;
         edit::annotate(&mut next, &key, Some(action.to_string()), at)?;
         let heads = self.add_heads(&mut next, split, &canary, at)?;
@@ -140,6 +156,7 @@ impl Alb {
             action: raw,
             port,
             heads,
+            is_unstuck,
         };
         before::write(&mut next, &split.release, Some(&before), at)?;
         Ok(next)
@@ -163,18 +180,42 @@ impl Alb {
 
     /// Returns the Ingress as the user has it, with nothing for a canary of his own.
     fn rested(&self, object: &Value, split: &Split, at: &Place<'_>) -> Result<Value> {
-        let mut next = self.strip(object, split, at)?;
+        let stripped = self.strip(object, split, at)?;
+        let mut next = self.awake(&stripped, split, at)?;
         let key = self.key("actions", self.action(split));
         let place = annotation(at, &key);
         if let Some(raw) = edit::annotation(&next, &key) {
             let mut action = parsed(raw, &place)?;
+            let (own, members) = (action.clone(), members(split));
             let list = groups(&mut action, &place)?;
-            let rested = weighted::restore(&members(split), list, None, &place.keys(&GROUPS))?;
-            if rested != *list {
-                *list = rested;
+            *list = weighted::restore(&members, list, None, &place.keys(&GROUPS))?;
+            let has_canary = list.iter().any(|group| members.side(group) == Side::Canary);
+            if has_canary && turn_off(&mut action) {
+                let resting = Resting {
+                    is_unstuck_at_rest: true,
+                };
+                before::write(&mut next, &split.release, Some(&resting), at)?;
+            }
+            if action != own {
                 edit::annotate(&mut next, &key, Some(action.to_string()), at)?;
             }
         }
+        Ok(next)
+    }
+
+    /// Returns an Ingress at rest with the user's stickiness as he has it.
+    fn awake(&self, object: &Value, split: &Split, at: &Place<'_>) -> Result<Value> {
+        let mut next = object.clone();
+        if before::read::<Resting>(object, &split.release).is_none() {
+            return Ok(next);
+        }
+        let key = self.key("actions", self.action(split));
+        if let Some(raw) = edit::annotation(object, &key) {
+            let mut action = parsed(raw, &annotation(at, &key))?;
+            restick(&mut action, true);
+            edit::annotate(&mut next, &key, Some(action.to_string()), at)?;
+        }
+        before::write::<Resting>(&mut next, &split.release, None, at)?;
         Ok(next)
     }
 
@@ -194,9 +235,25 @@ impl Alb {
         let (Some(was), Some(now)) = (&before.action, edit::annotation(&next, &key)) else {
             return Ok(next);
         };
-        let restored = restored(now, was, &before.record, split, &annotation(at, &key))?;
+        let restored = restored(now, was, &before, split, &annotation(at, &key))?;
         edit::annotate(&mut next, &key, Some(restored), at)?;
         Ok(next)
+    }
+
+    /// Refuses to begin where targets are sticky: AWS takes no rule with several target groups then that has no stickiness of its own,
+    /// and with it nobody would be taken from the canary at weight zero.
+    fn check_targets(&self, object: &Value, split: &Split, at: &Place<'_>) -> Result<()> {
+        let key = format!("{}/target-group-attributes", self.annotation_prefix);
+        let is_sticky = edit::annotation(object, &key).is_some_and(|all| {
+            let mut all = all.split(',').map(str::trim);
+            all.any(|one| one == "stickiness.enabled=true")
+        });
+        if !is_sticky || before::read::<Before>(object, &split.release).is_some() {
+            return Ok(());
+        }
+        Err(annotation(at, &key).refused(
+            "expected no stickiness.enabled=true: AWS then keeps users on the canary at weight 0",
+        ))
     }
 
     /// Makes the paths to the Service name an action, and returns the port that they had.
@@ -344,6 +401,7 @@ impl Router for Alb {
         let target = INGRESS.named(&split.namespace, &self.ingress);
         let at = Place::of(&target);
         let object = edit::object(objects, &target)?;
+        self.check_targets(object, split, &at)?;
         let key = self.key("actions", self.action(split));
         let place = annotation(&at, &key);
         let share = match edit::annotation(object, &key) {
@@ -438,18 +496,48 @@ fn unstuck(mut action: Value, original: Option<&str>, at: &Place<'_>) -> Result<
     Ok(action)
 }
 
+/// Turns stickiness off, and returns whether it was on.
+fn turn_off(action: &mut Value) -> bool {
+    switch(action, true)
+}
+
+/// Turns stickiness on again, if it was turned off.
+fn restick(action: &mut Value, is_unstuck: bool) {
+    if is_unstuck {
+        switch(action, false);
+    }
+}
+
+/// Turns stickiness to the other side of what it is, and returns whether it was this.
+fn switch(action: &mut Value, is_on: bool) -> bool {
+    let config = edit::get_mut(action, &STICKY);
+    match config.and_then(|config| config.get_mut("enabled")) {
+        Some(enabled) if *enabled == json!(is_on) => {
+            *enabled = json!(!is_on);
+            true
+        }
+        Some(_) | None => false,
+    }
+}
+
 fn restored(
     now: &str,
     was: &str,
-    record: &Record,
+    before: &Before,
     split: &Split,
     at: &Place<'_>,
 ) -> Result<String> {
     let mut action = parsed(now, at)?;
     let list = groups(&mut action, at)?;
-    *list = weighted::restore(&members(split), list, Some(record), &at.keys(&GROUPS))?;
+    *list = weighted::restore(
+        &members(split),
+        list,
+        Some(&before.record),
+        &at.keys(&GROUPS),
+    )?;
     let original = parsed(was, at)?;
-    let action = unstuck(action, Some(was), at)?;
+    let mut action = unstuck(action, Some(was), at)?;
+    restick(&mut action, before.is_unstuck);
     Ok(if original == action {
         was.to_owned()
     } else {

@@ -37,7 +37,7 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     mirror: true,
     mirror_share: true,
     sticky: false,
-    proof: Proof::Objects,
+    proof: Proof::Traffic,
 };
 
 impl Contour {

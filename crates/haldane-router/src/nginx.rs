@@ -309,6 +309,10 @@ impl Router for Nginx {
             .collect()
     }
 
+    fn undivided(&self, namespace: &str) -> Vec<ObjectRef> {
+        self.canary(namespace).into_iter().collect()
+    }
+
     fn desired(&self, split: &Split, objects: &Objects) -> Result<Vec<Change>> {
         if !split.traffic.mirror.is_zero() {
             return Err(RouteError::Cannot {

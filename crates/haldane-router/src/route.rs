@@ -83,6 +83,11 @@ pub trait Router {
     /// Returns the objects that must be seen before anything else is asked.
     fn objects(&self, namespace: &str) -> Vec<ObjectRef>;
 
+    /// Returns those of its objects that split all their requests alike, whatever Services they lead to: two splits can't share one.
+    fn undivided(&self, _namespace: &str) -> Vec<ObjectRef> {
+        Vec::new()
+    }
+
     /// Returns what must change so that requests are split like this; nothing if all is as it should be.
     ///
     /// # Errors
@@ -106,6 +111,11 @@ pub trait Router {
 
     /// Returns what this router can do.
     fn capabilities(&self) -> Capabilities;
+
+    /// Whether it refuses a whole route in which one Service has no endpoints, be its weight zero.
+    fn needs_endpoints(&self) -> bool {
+        false
+    }
 }
 
 /// What the objects of a router say.

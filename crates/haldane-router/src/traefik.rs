@@ -46,7 +46,7 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     mirror: true,
     mirror_share: true,
     sticky: true,
-    proof: Proof::Objects,
+    proof: Proof::Traffic,
 };
 
 const STICKY: &str = "sticky";
@@ -244,6 +244,12 @@ impl Router for Traefik {
 
     fn capabilities(&self) -> Capabilities {
         CAPABILITIES
+    }
+
+    /// Traefik drops what leads to a Service without endpoints, and so the whole IngressRoute, unless it runs with
+    /// `providers.kubernetesCRD.allowEmptyServices`.
+    fn needs_endpoints(&self) -> bool {
+        true
     }
 }
 

@@ -139,13 +139,16 @@ fn header_route(chance: &mut Chance) -> HeaderRoute {
 }
 
 fn gate(chance: &mut Chance) -> Gate {
-    let ask = match chance.below(3) {
+    let ask = match chance.below(4) {
         0 => Ask::Approval,
         1 => Ask::Webhook {
             url: "http://127.0.0.1/gate".to_owned(),
         },
-        _ => Ask::Run {
+        2 => Ask::Run {
             argv: vec!["smoke-test".to_owned()],
+        },
+        _ => Ask::Job {
+            cron_job: "smoke-test".to_owned(),
         },
     };
     let timeout = chance.below(30).saturating_add(40);
@@ -154,7 +157,7 @@ fn gate(chance: &mut Chance) -> Gate {
         // A person who was not answered, because the host died, asks again; a good canary must have time for that.
         timeout: Duration::from_secs(match ask {
             Ask::Approval => timeout.saturating_mul(2),
-            Ask::Webhook { .. } | Ask::Run { .. } => timeout,
+            Ask::Webhook { .. } | Ask::Run { .. } | Ask::Job { .. } => timeout,
         }),
         ask,
     }
@@ -204,6 +207,7 @@ fn rules(chance: &mut Chance) -> Rules {
             Vec::new()
         },
         freezes: Vec::new(),
+        after_rollback: Vec::new(),
     }
 }
 

@@ -205,7 +205,8 @@ Examples:
   haldane explain auth -o json
 
 Each decision is made again from what the judges saw and from the state before it, and compared
-to the last bit.")]
+to the last bit. A Release's status has no room for what they saw: on Kubernetes its decisions are
+told with what is kept of it, and not made again.")]
     Explain(explain::Args),
     /// Show what the processes of a version write
     #[command(after_help = "\
@@ -217,6 +218,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   haldane monitor auth
+  haldane monitor -n web shop   from the Prometheus of the release, asked from here
   haldane monitor auth --interval 10 --duration 30 --export-metrics out.csv")]
     Monitor(monitor::Args),
     /// End the current wait and go on
@@ -422,6 +424,14 @@ impl Command {
 fn of_machine(name: &str) -> UsageError {
     let instead = match name {
         "apply" => "; there `kubectl apply -f release.yaml` says what a release should be",
+        "up" => "; there `haldane controller` does that",
+        "down" => {
+            "; there deleting a Release leaves its workload as it was, with stable serving alone"
+        }
+        "replay" => {
+            "; a Release's past is in its Prometheus: `haldane replay NAME -f FILE --prometheus URL --from TIME --to TIME`, \
+             without --kube"
+        }
         "logs" => "; there `kubectl logs` shows them, for the pods that `haldane get NAME` names",
         _ => "",
     };
@@ -446,8 +456,8 @@ mod tests {
     async fn what_is_about_this_machine_alone_refuses_a_cluster() {
         let dir = tempfile::tempdir().unwrap();
         for (line, expected) in [
-            ("up", "up is about this machine's daemon"),
-            ("down", "down is about this machine's daemon"),
+            ("up", "there `haldane controller` does that"),
+            ("down", "there deleting a Release"),
             ("demo", "demo is about this machine's daemon"),
             ("apply", "there `kubectl apply -f release.yaml`"),
             (
@@ -455,7 +465,7 @@ mod tests {
                 "--version is a matter of this machine's daemon",
             ),
             ("logs a", "there `kubectl logs` shows them"),
-            ("replay a", "replay is about this machine's daemon"),
+            ("replay a", "--prometheus URL --from TIME"),
         ] {
             let words = ["haldane"].into_iter().chain(line.split(' '));
             let cli = <Cli as clap::Parser>::try_parse_from(words).unwrap();

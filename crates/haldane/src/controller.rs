@@ -7,7 +7,7 @@ use haldane_api::release::SECRETS_DIR;
 use haldane_controller::{
     Config, Controller,
     client::Access,
-    host::{Ports, ReleaseHost},
+    host::{GroupHost, Ports, ReleaseHost},
 };
 use tokio::{
     runtime::Handle,
@@ -84,12 +84,12 @@ pub(crate) async fn run(args: ControllerArgs, globals: &Globals) -> anyhow::Resu
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let runtime = Handle::current();
-    let host = Arc::new(ReleaseHost::new(Ports {
+    let releases = Arc::new(ReleaseHost::new(Ports {
         meter: Arc::new(ClusterMeter::new(&runtime, args.secrets_dir.clone())),
         asker: Arc::new(ClusterAsker::new(&runtime)),
     }));
     let config = args.into_config(globals.access.as_ref());
-    let controller = Controller::connect(config, host).await?;
+    let controller = Controller::connect(config, vec![releases, Arc::new(GroupHost)]).await?;
     if let Some(address) = controller.address() {
         talk(&format!(
             "the controller is up; it tells how it is at http://{address}"

@@ -43,6 +43,8 @@ pub(crate) const ABILITIES: Abilities = Abilities {
     experiment: false,
     header_route: true,
     header_regex: false,
+    command: true,
+    job: false,
 };
 
 /// How often the daemon looks whether its driver is still there.

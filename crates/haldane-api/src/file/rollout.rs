@@ -17,6 +17,7 @@ use haldane_core::{
 use super::{
     calendar::{read_freeze, read_window},
     guard::{default_guards, read_guards},
+    hooks::Hooks,
     step::{read_hold, read_scale, read_step},
 };
 use crate::{
@@ -50,17 +51,21 @@ pub fn default_rules() -> Rules {
 
 /// The steps of a plan, and the place in the file of each.
 #[derive(Default)]
-struct Steps<'a> {
-    steps: Vec<Step>,
-    places: Vec<At<'a>>,
+pub(super) struct Steps<'a> {
+    pub(super) steps: Vec<Step>,
+    pub(super) places: Vec<At<'a>>,
     /// For each entry of the file's list, the first step made of it.
-    firsts: Vec<u32>,
+    pub(super) firsts: Vec<u32>,
 }
 
 /// Reads a rollout. What cannot be read is replaced by something harmless, so that the rest is checked as well.
 pub(super) fn read_plan(at: &At<'_>, out: &mut Problems) -> Option<Plan> {
     let fields = at.fields(&keys::ROLLOUT, out)?;
-    let rules = read_rules(&fields, out);
+    let hooks = Hooks::read(&fields, out);
+    let rules = Rules {
+        after_rollback: hooks.after_rollback.clone(),
+        ..read_rules(&fields, out)
+    };
     let own_hold = fields.get("hold");
     let hold = own_hold
         .as_ref()
@@ -75,21 +80,18 @@ pub(super) fn read_plan(at: &At<'_>, out: &mut Problems) -> Option<Plan> {
             );
         }
         let judge_from_step = fields.or("judgeFromStep", 0, |at| at.count(0, u32::MAX, out));
-        return read_preset(
-            &fields,
-            &name,
-            &Rules {
-                judge_from_step,
-                ..rules
-            },
-            out,
-        );
+        let rules = &Rules {
+            judge_from_step,
+            ..rules
+        };
+        return read_preset(&fields, &name, (rules, &hooks), out);
     }
     let hold = (hold, own_hold.as_ref());
     let steps = match &listed {
         Some(list) => read_steps(list, hold, out),
         None => Some(default_steps(at, hold)),
     };
+    let steps = steps.map(|steps| hooks.woven(steps));
     let firsts = steps.as_ref().map_or(&[][..], |steps| &steps.firsts);
     let judge_from_step = fields.or("judgeFromStep", 0, |at| read_judge_from(at, firsts, out));
     let steps = steps.unwrap_or_else(|| default_steps(at, hold));
@@ -129,7 +131,7 @@ fn check(parts: PlanParts, at: &At<'_>, places: &[At<'_>], out: &mut Problems) -
 fn read_preset(
     fields: &Fields<'_>,
     name: &At<'_>,
-    rules: &Rules,
+    (rules, hooks): (&Rules, &Hooks<'_>),
     out: &mut Problems,
 ) -> Option<Plan> {
     let names = || {
@@ -181,7 +183,27 @@ fn read_preset(
             out.add(&at, format!("the preset {text} sets {key} itself; expected it to be left out, or steps instead of the preset"));
         }
     }
-    Some(plan)
+    hooked(plan, name, hooks, out)
+}
+
+/// Returns the plan of a preset with hooks between its steps.
+fn hooked(plan: Plan, name: &At<'_>, hooks: &Hooks<'_>, out: &mut Problems) -> Option<Plan> {
+    let PlanParts { steps, rules } = PlanParts::from(plan);
+    let woven = hooks.woven(Steps {
+        places: vec![name.clone(); steps.len()],
+        firsts: (0..).zip(&steps).map(|(index, _)| index).collect(),
+        steps,
+    });
+    let from = usize::try_from(rules.judge_from_step).ok();
+    let from = from.and_then(|index| woven.firsts.get(index));
+    let parts = PlanParts {
+        steps: woven.steps,
+        rules: Rules {
+            judge_from_step: from.copied().unwrap_or_default(),
+            ..rules
+        },
+    };
+    check(parts, name, &woven.places, out)
 }
 
 /// A hold and its place in the file, where it has one.
@@ -298,6 +320,7 @@ fn read_rules(fields: &Fields<'_>, out: &mut Problems) -> Rules {
         deadlines: fields.or("deadlines", default.deadlines, |at| read_deadlines(at, out)),
         windows: fields.or("windows", Vec::new(), |at| read_list(at, out, read_window)),
         freezes: fields.or("freezes", Vec::new(), |at| read_list(at, out, read_freeze)),
+        after_rollback: default.after_rollback,
     }
 }
 
@@ -424,12 +447,12 @@ fn read_deadlines(at: &At<'_>, out: &mut Problems) -> Option<Deadlines> {
 
 impl<'a> Steps<'a> {
     /// Begins the next entry of the file's list.
-    fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.firsts
             .push(u32::try_from(self.steps.len()).unwrap_or(u32::MAX));
     }
 
-    fn push(&mut self, step: Step, place: &At<'a>) {
+    pub(super) fn push(&mut self, step: Step, place: &At<'a>) {
         self.steps.push(step);
         self.places.push(place.clone());
     }

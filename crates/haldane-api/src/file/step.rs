@@ -42,7 +42,7 @@ pub(super) fn read_step<'a>(at: &At<'a>, out: &mut Problems) -> Option<(Step, At
         "experiment" => Step::Experiment(read_experiment(&at, out)?),
         "headerRoute" => Step::HeaderRoute(read_header_route(&at, out)?),
         "mirror" => Step::Mirror(at.weight(out)?),
-        _ => Step::Gate(read_gate(&at, out)?),
+        _ => Step::Gate(read_gate(&at, None, out)?),
     };
     Some((step, at))
 }
@@ -185,14 +185,16 @@ fn read_match(at: &At<'_>, out: &mut Problems) -> Option<HeaderMatch> {
     })
 }
 
-fn read_gate(at: &At<'_>, out: &mut Problems) -> Option<Gate> {
+/// Reads a question; without a name it is called by its kind and, where one is given, the moment at which it is asked.
+pub(super) fn read_gate(at: &At<'_>, moment: Option<&str>, out: &mut Problems) -> Option<Gate> {
     let fields = at.fields(&keys::GATE, out)?;
     let asked = read_ask(&fields, out);
     let name = fields.get("name").map(|at| read_name(&at, out));
     let timeout = fields.get("timeout").map(|at| at.wait(out));
     let (ask, kind, patience) = asked?;
+    let usual = || moment.map_or_else(|| kind.to_owned(), |moment| format!("{kind} {moment}"));
     Some(Gate {
-        name: name.unwrap_or_else(|| Some(kind.to_owned()))?,
+        name: name.unwrap_or_else(|| Some(usual()))?,
         ask,
         timeout: timeout.unwrap_or(Some(patience))?,
     })
@@ -206,6 +208,11 @@ fn read_ask(fields: &Fields<'_>, out: &mut Problems) -> Option<(Ask, &'static st
         "webhook" => at
             .web_url(out)
             .map(|url| (Ask::Webhook { url }, key, ANSWER_TIMEOUT)),
+        "job" => {
+            let name = at.text("the name of a CronJob", out)?;
+            let cron_job = name.to_owned();
+            Some((Ask::Job { cron_job }, key, ANSWER_TIMEOUT))
+        }
         _ => at
             .command(out)
             .map(|argv| (Ask::Run { argv }, key, ANSWER_TIMEOUT)),

@@ -1,7 +1,7 @@
 //! Keys of a rollout: its rules, sampling, deadlines, windows and freezes.
 
 use super::{
-    Form, STEP, Table, default,
+    Form, GATE, STEP, Table, default,
     guard::GUARDS_FORM,
     optional, required,
     step::{HOLD_FORM, SCALE_FORM},
@@ -121,6 +121,47 @@ pub(crate) static ROLLOUT: Table = Table {
             Form::List(&Form::Map(&FREEZE)),
             "[]",
             "When weight may not rise.",
+        ),
+        default(
+            "hooks",
+            Form::Map(&HOOKS),
+            "{}",
+            "Who is asked at certain moments of every rollout.",
+        ),
+    ],
+    exactly_one_of: &[],
+};
+
+const QUESTIONS: Form = Form::List(&Form::Map(&GATE));
+
+/// Questions at certain moments.
+pub(crate) static HOOKS: Table = Table {
+    name: "Hooks",
+    doc: "Who is asked at certain moments of a rollout, one after another; each entry has the keys of a gate.",
+    keys: &[
+        default(
+            "beforeRollout",
+            QUESTIONS,
+            "[]",
+            "Asked before the canary gets its first request; it runs by then.",
+        ),
+        default(
+            "eachStep",
+            QUESTIONS,
+            "[]",
+            "Asked after the steps of each weight, and of test traffic, before the weight rises again.",
+        ),
+        default(
+            "beforePromotion",
+            QUESTIONS,
+            "[]",
+            "Asked after the last step, before a person who is to promote.",
+        ),
+        default(
+            "afterRollback",
+            QUESTIONS,
+            "[]",
+            "Told after the rollout was rolled back; the answers are kept and change nothing.",
         ),
     ],
     exactly_one_of: &[],

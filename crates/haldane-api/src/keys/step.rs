@@ -198,10 +198,15 @@ pub(crate) static GATE: Table = Table {
             "A command is asked: exit code 0 goes on. `$CANARY_URL`, `$STABLE_URL` and `$VERSION` are replaced.",
         ),
         optional(
+            "job",
+            Form::Text,
+            "On Kubernetes: a Job made of the suspended CronJob of this name is asked; when it completes, the rollout goes on.",
+        ),
+        optional(
             "timeout",
             Form::Duration,
             "How long to wait; no answer by then is a no. Without it, 168h for a person and 5m for the others.",
         ),
     ],
-    exactly_one_of: &["approval", "webhook", "run"],
+    exactly_one_of: &["approval", "webhook", "run", "job"],
 };

@@ -98,6 +98,8 @@ deadlines:
   drain: 30s
 windows: []
 freezes: []
+hooks:
+  afterRollback: []
 ";
     assert_eq!(to_yaml(&plan_long(&default_plan())), expected);
 }

@@ -1,4 +1,4 @@
-//! What Argo CD must be told about releases: how healthy one is, and the commands that it offers. The scripts are those under
+//! What Argo CD must be told about releases and groups: how healthy one is, and the commands that it offers. The scripts are those under
 //! `deploy/argocd`; Argo CD runs them without Lua's libraries but `table` and a small `os`.
 
 macro_rules! script {
@@ -37,6 +37,7 @@ pub fn config_map() -> String {
     let (health, discovery) = (indented(HEALTH, 4), indented(DISCOVERY, 6));
     format!(
         "data:\n  resource.customizations.health.haldane.dev_Release: |\n{health}  \
+         resource.customizations.health.haldane.dev_ReleaseGroup: |\n{health}  \
          resource.customizations.actions.haldane.dev_Release: |\n    discovery.lua: |\n{discovery}    definitions:\n{definitions}"
     )
 }

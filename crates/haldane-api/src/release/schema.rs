@@ -1,23 +1,25 @@
-//! The definition of the kind `Release` for the API server: what `kubectl apply -f deploy/crds` installs.
+//! The definitions of the kinds `Release` and `ReleaseGroup` for the API server: what `kubectl apply -f deploy/crds` installs.
 //!
 //! The form of the spec and of the status comes from the types beside this module, that of `rollout`, `metrics` and `sources` from
 //! the tables that their reader follows. The API server wants *structural* schemas: each value has one type. Where a short form
 //! gives a key several, the schema lets through what it can't tell, and the controller's reader, which is stricter in any case,
 //! reports it in the condition `Valid`.
 
+mod group;
 mod keys;
 mod types;
 
 use schemars::schema_for;
 use serde_json::{Map, Value, json};
 
+pub use self::group::group_definition;
 use super::{GROUP, Spec, Status, VERSION};
 use crate::keys::JUDGED_PLAN;
 
 /// The name of a release is the beginning of other names and a label's value: this is what they leave of 63 characters.
 const NAME_CHARS_MAX: usize = 50;
 
-/// Returns the CustomResourceDefinition.
+/// Returns the CustomResourceDefinition of releases.
 #[must_use]
 pub fn definition() -> Value {
     json!({

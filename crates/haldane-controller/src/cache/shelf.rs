@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cache::{Name, Readiness, Size},
-    kinds::POD,
+    kinds::{JOB, POD},
     turn::FIELD_MANAGER,
 };
 
@@ -54,16 +54,14 @@ impl Object {
         fields
             .entry("apiVersion")
             .or_insert_with(|| Value::from(kind.api_version()));
-        if *kind == POD {
+        if [&POD, &JOB].contains(&kind) {
             // Thousands of them come by, and only how they are is ever asked.
             fields.remove("spec");
         }
         let metadata = fields.get_mut("metadata")?.as_object_mut()?;
-        let last = metadata
-            .remove("managedFields")
-            .as_ref()
-            .and_then(last_writer);
-        metadata.extend(last.map(|last| ("managedFields".to_owned(), last)));
+        let writers = metadata.remove("managedFields");
+        let writers = writers.as_ref().and_then(writers_of);
+        metadata.extend(writers.map(|writers| ("managedFields".to_owned(), writers)));
         if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
             annotations.remove(LAST_APPLIED);
         }
@@ -100,19 +98,26 @@ fn is_pod(kind: &Kind) -> bool {
     kind.group.is_empty() && kind.kind == "Pod"
 }
 
-/// Returns who wrote an object last, its status aside, in the form of `managedFields` without the fields. Times are whole seconds:
-/// within the same one it is somebody else rather than us.
-fn last_writer(fields: &Value) -> Option<Value> {
+/// Returns who wrote an object last, its status aside, and who scaled it last, in the form of `managedFields` without the fields. Times
+/// are whole seconds: within the same one it is somebody else rather than us. The API server keeps no time of who scaled an object; but
+/// it forgets that when somebody else sets the number.
+fn writers_of(fields: &Value) -> Option<Value> {
     let text = |one: &Value, key: &str| one.get(key).and_then(Value::as_str).map(str::to_owned);
     let own = fields.as_array()?.iter();
-    let own = own.filter(|one| text(one, "subresource").as_deref() != Some("status"));
-    let last = own.max_by_key(|one| {
+    let (scaled, own): (Vec<&Value>, Vec<&Value>) = own
+        .filter(|one| text(one, "subresource").as_deref() != Some("status"))
+        .partition(|one| text(one, "subresource").as_deref() == Some("scale"));
+    let last = own.into_iter().max_by_key(|one| {
         (
             text(one, "time"),
             text(one, "manager") != Some(FIELD_MANAGER.to_owned()),
         )
-    })?;
-    Some(json!([{"manager": text(last, "manager"), "time": text(last, "time")}]))
+    });
+    let last = last.map(|one| json!({"manager": text(one, "manager"), "time": text(one, "time")}));
+    let scaled = scaled.last();
+    let scaled = scaled.map(|one| json!({"manager": text(one, "manager"), "subresource": "scale"}));
+    let writers: Vec<Value> = last.into_iter().chain(scaled).collect();
+    (!writers.is_empty()).then_some(Value::Array(writers))
 }
 
 impl Shelf {
@@ -199,6 +204,11 @@ impl Shelf {
         // Names are in order already, and sorting keeps that among those of one second.
         objects.sort_by(|one, other| created(one).cmp(created(other)));
         objects
+    }
+
+    /// Returns how many there are in a namespace.
+    pub(super) fn count_in(&self, namespace: &str) -> usize {
+        self.objects.get(namespace).map_or(0, BTreeMap::len)
     }
 
     /// Returns the names of what is no newer than `version`; an empty namespace stands for all.

@@ -116,13 +116,12 @@ fn what_nobody_reads_is_dropped_and_what_a_list_leaves_out_is_added() {
     let by = |manager: &str, time: &str| json!({"manager": manager, "time": time, "fieldsV1": {}});
     let mut status = by("kubelet", "2026-11-21T12:00:00Z");
     status["subresource"] = json!("status");
-    // `kubectl scale` writes by a subresource, too.
-    let mut scale = by("kubectl", "2026-11-21T10:00:00Z");
-    scale["subresource"] = json!("scale");
+    // Of who scales an object the server keeps no time.
+    let scale = json!({"manager": "kubectl", "subresource": "scale", "fieldsV1": {}});
     fat["metadata"]["managedFields"] = json!([
         scale,
         by("haldane-controller", "2026-11-21T10:00:00Z"),
-        by("helm", "2026-11-21T09:00:00Z"),
+        by("helm", "2026-11-21T10:00:00Z"),
         status,
     ]);
     fat["metadata"]["annotations"] =
@@ -130,8 +129,10 @@ fn what_nobody_reads_is_dropped_and_what_a_list_leaves_out_is_added() {
     cache.put(&MAP, fat);
     let mut expected = object("a", "1", 1, "x");
     expected["metadata"]["annotations"] = json!({"keep": "me"});
-    expected["metadata"]["managedFields"] =
-        json!([{"manager": "kubectl", "time": "2026-11-21T10:00:00Z"}]);
+    expected["metadata"]["managedFields"] = json!([
+        {"manager": "helm", "time": "2026-11-21T10:00:00Z"},
+        {"manager": "kubectl", "subresource": "scale"},
+    ]);
     expected["kind"] = json!("ConfigMap");
     expected["apiVersion"] = json!("v1");
     assert_eq!(

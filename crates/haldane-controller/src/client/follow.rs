@@ -12,7 +12,7 @@ use futures_util::{
     StreamExt as _,
     stream::{BoxStream, SelectAll},
 };
-use haldane_api::{http::ServiceView, release::TERMINAL_ANNOTATION};
+use haldane_api::release::TERMINAL_ANNOTATION;
 use haldane_core::ServiceName;
 use haldane_router::Kind;
 use jiff::Timestamp;
@@ -31,14 +31,13 @@ use tokio::{
 };
 
 use super::{
-    Cluster, ClusterError, is_without, to_value,
+    Cluster, ClusterError, Looked, is_without, looked, to_value,
     tree::{self, Inventory},
 };
 use crate::{
     carrier::{Carrier, annotation},
     kinds::{DAEMON_SET, DEPLOYMENT, POD, RELEASE, REPLICA_SET, STATEFUL_SET},
     release::Release,
-    view,
 };
 
 /// How long changes are collected: a rollout changes many objects at once.
@@ -51,7 +50,7 @@ const QUEUE_LEN: usize = 16;
 #[derive(Debug)]
 pub enum Sighting {
     /// A release looks like this now.
-    Service(Box<ServiceView>),
+    Service(Box<Looked>),
     /// The cluster can't be heard; it is tried again.
     Lost(ClusterError),
 }
@@ -174,7 +173,7 @@ struct Scene {
     listed: BTreeMap<&'static Kind, BTreeMap<Name, Value>>,
     /// Releases that may look different.
     dirty: BTreeSet<Name>,
-    told: BTreeMap<Name, ServiceView>,
+    told: BTreeMap<Name, Looked>,
 }
 
 impl Scene {
@@ -332,7 +331,7 @@ impl Scene {
         changes
     }
 
-    fn view(&self, name: &Name, now: Timestamp) -> Option<ServiceView> {
+    fn view(&self, name: &Name, now: Timestamp) -> Option<Looked> {
         let own = self.objects.get(&RELEASE).and_then(|all| all.get(name));
         let release = own.or_else(|| self.carried.values().find_map(|all| all.get(name)))?;
         let release = Release::read(release).ok()?;
@@ -348,20 +347,20 @@ impl Scene {
             replica_sets: of(&REPLICA_SET).collect(),
             pods: of(&POD).collect(),
         };
-        let objects = tree::tree(&release, &inventory);
-        let mut view = view::service(&release, now);
-        view::add_objects(&mut view, &objects);
-        if self.one.is_some() {
-            view.objects = objects;
+        let mut looked = looked(&release, &inventory, now);
+        if self.one.is_none() {
+            // Who looks at many looks at none of them closely.
+            looked.view.objects = Vec::new();
+            looked.watch = None;
         }
-        Some(view)
+        Some(looked)
     }
 }
 
 /// Whether two views differ in more than the time.
-fn is_news(before: &ServiceView, now: &ServiceView) -> bool {
+fn is_news(before: &Looked, now: &Looked) -> bool {
     let mut before = before.clone();
-    before.at = now.at;
+    before.view.at = now.view.at;
     before != *now
 }
 

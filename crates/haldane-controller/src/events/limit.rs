@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use haldane_router::ObjectRef;
 use tokio::time::Instant;
 
-use crate::turn::{Event, Key};
+use crate::turn::Event;
 
 /// Events of one object that are told at once, and what lies between them after that: ten in five minutes.
 const BURST: u32 = 10;
@@ -21,7 +22,7 @@ const OBJECTS_MAX: usize = 10_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Limit {
-    objects: BTreeMap<Key, Recent>,
+    objects: BTreeMap<ObjectRef, Recent>,
 }
 
 /// What becomes of an event.
@@ -54,7 +55,7 @@ struct Told {
 }
 
 impl Limit {
-    pub(super) fn judge(&mut self, key: &Key, event: &Event, now: Instant) -> Verdict {
+    pub(super) fn judge(&mut self, key: &ObjectRef, event: &Event, now: Instant) -> Verdict {
         if self.objects.len() >= OBJECTS_MAX && !self.objects.contains_key(key) {
             self.forget(now);
         }
@@ -123,6 +124,7 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kinds::RELEASE;
 
     const SECOND: Duration = Duration::from_secs(1);
     const ONCE: Verdict = Verdict::Tell {
@@ -130,11 +132,8 @@ mod tests {
         lasted: Duration::ZERO,
     };
 
-    fn key(name: &str) -> Key {
-        Key {
-            namespace: "shop".to_owned(),
-            name: name.to_owned(),
-        }
+    fn key(name: &str) -> ObjectRef {
+        RELEASE.named("shop", name)
     }
 
     fn event(message: &str) -> Event {

@@ -11,22 +11,27 @@ use haldane_core::{
         TrafficSeen, Workloads, effect, invariants,
     },
 };
-use haldane_engine::calendar;
 use haldane_router::ObjectRef;
 use jiff::{SignedDuration, Timestamp};
 use tracing::error;
 
 use super::{
-    Ports, judge,
+    Ports, bench,
+    journal::Why,
+    membership,
     memory::{Memory, Save},
     record::{Live, Record},
-    release::Release,
+    release::{self, Release},
     routes::{Looked, Routes},
     share,
     site::{Blocked, CanaryReplicas, Rest, Scene, Site, View},
     status,
 };
-use crate::turn::{Event, Key, Sight, Then, Turn, Write};
+
+use crate::{
+    kinds::RELEASE_GROUP,
+    turn::{Event, Key, Sight, Then, Turn, Write},
+};
 
 /// How many moves a rollout may make in one turn.
 const MOVES_MAX: u32 = 64;
@@ -48,9 +53,11 @@ pub(super) struct Act<'a> {
     before: Record,
     pub(super) record: Record,
     pub(super) events: Vec<Event>,
-    reads: BTreeSet<ObjectRef>,
+    pub(super) reads: BTreeSet<ObjectRef>,
     /// What is there to do while no rollout goes on.
     pub(super) rest: Option<Rest>,
+    /// Whether where stable runs must be kept before anything else is done.
+    is_to_be_kept: bool,
     /// Whether the objects of a new release must be held before it is taken over.
     pub(super) is_taking_over: bool,
     /// Whether the routers must hear of the canary before it can get its share.
@@ -61,6 +68,12 @@ pub(super) struct Act<'a> {
     pub(super) share: Option<Weight>,
     /// Why what is decided is not in force.
     pub(super) not_applied: Option<String>,
+    /// Whether that is so for longer than routers usually take.
+    pub(super) is_late: bool,
+    /// What a question that is open waits for.
+    pub(super) waits: Option<String>,
+    /// When to look again at the questions that are open.
+    pub(super) asked_at: Option<Timestamp>,
     /// While no rollout goes on: the canary's weight that somebody set by hand, and who.
     pub(super) left: Option<(Weight, String)>,
 }
@@ -100,11 +113,15 @@ impl<'a> Act<'a> {
             events: Vec::new(),
             reads: BTreeSet::new(),
             rest: None,
+            is_to_be_kept: false,
             is_taking_over: false,
             is_unknown: false,
             is_canary_gone: false,
             share: None,
             not_applied: None,
+            is_late: false,
+            waits: None,
+            asked_at: None,
             left: None,
         }
     }
@@ -122,6 +139,9 @@ impl<'a> Act<'a> {
         };
         self.reads = setting.site.reads(self.view.key, &self.record);
         self.reads.extend(setting.routes.reads());
+        let group = setting.spec.group.as_deref();
+        self.reads
+            .extend(group.map(|name| self.view.name(&RELEASE_GROUP, name)));
         if setting.spec.suspend && !self.release.is_deleted() {
             let blocked = Blocked {
                 reason: "Suspended",
@@ -129,7 +149,11 @@ impl<'a> Act<'a> {
             };
             return self.end(None, Some(&blocked));
         }
+        self.memory.hear(self.ports.asker.answers(self.view.key));
         let blocked = self.play(&setting).err();
+        self.hear_aftermath();
+        self.note_questions();
+        self.keep(&setting);
         self.end(Some(&setting), blocked.as_ref())
     }
 
@@ -145,6 +169,9 @@ impl<'a> Act<'a> {
             turn.reads = setting.routes.reads();
             let withdrawn = setting.routes.toward(&self.view, &Traffic::STABLE_ONLY);
             turn.writes = withdrawn.unwrap_or_default();
+            if self.release.is_deleted() && turn.writes.is_empty() {
+                turn.writes = self.leave_unread(&setting);
+            }
         }
         turn.writes.extend(status::write_blocked(self, &blocked));
         if !turn.writes.is_empty() {
@@ -154,12 +181,8 @@ impl<'a> Act<'a> {
     }
 
     fn setting(&self) -> Result<Setting<'a>, Blocked> {
-        let spec = self.release.spec.as_ref().map_err(|message| Blocked {
-            reason: "Invalid",
-            message: message.clone(),
-        })?;
-        let site = Site::of(spec)?;
-        let routes = Routes::of(spec, self.view.key, site.backends())?;
+        let spec = self.release.spec.as_ref().map_err(Blocked::clone)?;
+        let (site, routes) = release::parts(spec, self.view.key)?;
         Ok(Setting { spec, site, routes })
     }
 
@@ -180,8 +203,14 @@ impl<'a> Act<'a> {
         self.gather(setting, &scene)?;
         self.give_up();
         self.obey(&scene);
+        self.heed_group(setting, &scene);
         if blocked.is_none() {
             self.notice_hands(setting)?;
+        }
+        if let Some(fault) = self.frozen() {
+            return Err(fault);
+        }
+        if blocked.is_none() && self.release.fault.is_none() {
             self.judge(setting)?;
             self.follow(&scene);
         }
@@ -201,7 +230,9 @@ impl<'a> Act<'a> {
         let (Some(live), Some(plan)) = (&mut self.record.live, self.memory.plan.clone()) else {
             return Ok(());
         };
+        let calendar = membership::calendar(&self.view, setting.spec, live, &plan)?;
         let mut canary = scene.canary.unwrap_or_default();
+        live.grow(scene.full, &scene.sizes);
         live.is_started |= canary.wanted > 0 && !matches!(live.state.phase, Phase::Pending(_));
         self.is_canary_gone = canary.wanted == 0;
         let wanted = effect::traffic(&plan, &live.state);
@@ -233,8 +264,13 @@ impl<'a> Act<'a> {
                 Err(blocked) if !blocked.is_passing() => false,
                 introduced => introduced?.is_empty(),
             };
-            if !self.memory.introduce(is_named, &self.view) {
+            let refused = setting.routes.refused(&self.view).unwrap_or_default();
+            let is_known = is_named && refused.is_none();
+            if !self.memory.introduce(is_known, &self.view) {
                 canary.ready = 0;
+                let said = "the routers do not know the canary yet".to_owned();
+                self.not_applied
+                    .get_or_insert_with(|| refused.unwrap_or(said));
             }
         } else if !wanted.is_stable_only() {
             // Somebody may have written a route without the canary.
@@ -248,7 +284,7 @@ impl<'a> Act<'a> {
                 canary_full: scene.full,
                 canary_trouble: scene.trouble.clone(),
             }),
-            Input::Calendar(calendar::look(plan.rules(), self.view.now)),
+            Input::Calendar(calendar),
             Input::Traffic(TrafficSeen {
                 applied: looked.applied,
                 stable_in_flight: 0,
@@ -256,7 +292,9 @@ impl<'a> Act<'a> {
                 canary_in_flight: u64::MAX,
             }),
         ];
-        hear(&plan, &mut live.state, &inputs, self.view.now);
+        if let Some(cause) = hear(&plan, &mut live.state, &inputs, self.view.now) {
+            self.note(cause, None);
+        }
         Ok(())
     }
 
@@ -265,10 +303,24 @@ impl<'a> Act<'a> {
         let (Some(live), Some(plan)) = (&mut self.record.live, self.memory.plan.clone()) else {
             return Err(Refusal::Over("there is none".to_owned()));
         };
+        let by = actor.clone();
         let input = Input::Command(Command { action, actor });
         match feed(&plan, &mut live.state, &input, self.view.now) {
             Some(refusal) => Err(refusal),
-            None => Ok(()),
+            None => {
+                self.note(input.cause(), Some(&by));
+                Ok(())
+            }
+        }
+    }
+
+    /// Notes what was decided, if something was.
+    pub(super) fn note(&mut self, cause: &'static str, by: Option<&Actor>) {
+        if let (Some(live), Some(plan)) = (&self.record.live, &self.memory.plan) {
+            let bench = self.memory.bench.as_ref();
+            let judged = bench.and_then(|bench| bench.judged.as_ref());
+            let why = Why { cause, by, judged };
+            self.memory.journal.note(plan, &live.state, &why);
         }
     }
 
@@ -286,6 +338,7 @@ impl<'a> Act<'a> {
             if live.state.is_same_decision(&before) {
                 break;
             }
+            self.note(Input::Tick.cause(), None);
             // What is wanted is another thing now, and so is whether it is in force.
             self.gather(setting, scene)?;
         }
@@ -312,28 +365,32 @@ impl<'a> Act<'a> {
             .memory
             .cleared
             .and_then(|at| at.checked_add(SPREAD).ok());
-        let is_drained = spread.is_some_and(|at| at <= self.view.now);
+        let is_spread = spread.is_some_and(|at| at <= self.view.now);
+        // What stable ran on before may only go when it is kept that it runs elsewhere.
+        let is_kept = self.memory.is_kept(&self.record);
+        self.is_to_be_kept = is_spread && !is_kept;
+        let is_drained = is_spread && is_kept;
         let mut rest = setting
             .site
             .rest(&self.view, &self.record, &stable, is_drained)?;
         if let Some(moved) = rest.stable.take() {
             self.record.stable = Some(moved);
-            // What is left to do is seen when this is kept; it still goes on.
-            self.rest = Some(Rest {
-                goes_on: rest.goes_on,
-                ..Rest::default()
-            });
-            return Ok(());
+            return self.rest(setting, scene);
         }
         if is_drained && rest.is_stopped && self.record.stop {
             self.record.stop = false;
         }
-        if is_clear && !is_drained {
+        if !left.is_empty() || !(is_kept || is_spread) {
+            let said = "the routes are set back".to_owned();
+            rest.goes_on.get_or_insert(said);
+        }
+        if is_clear && !is_spread {
             rest.at = rest.at.into_iter().chain(spread).min();
         }
         if rest.is_stable_reached {
             let forgotten = self.memory.calm.and_then(|at| at.checked_add(SPREAD).ok());
-            if forgotten.is_some_and(|at| at <= self.view.now) {
+            let is_forgotten = forgotten.is_some_and(|at| at <= self.view.now);
+            if is_forgotten || setting.routes.keeps_canary(&self.view)? {
                 rest.writes.extend(left);
             } else if !left.is_empty() {
                 rest.writes.extend(withdrawn);
@@ -346,7 +403,7 @@ impl<'a> Act<'a> {
             rest.writes.push(self.deletion());
         }
         self.rest = Some(rest);
-        if is_ready && !self.release.is_deleted() {
+        if is_ready && !self.release.is_deleted() && self.release.fault.is_none() {
             self.begin(setting, scene)?;
         }
         Ok(())
@@ -355,7 +412,12 @@ impl<'a> Act<'a> {
     /// Ends the turn: with the write that makes the decision durable, or with those that follow from it.
     fn end(mut self, setting: Option<&Setting<'_>>, blocked: Option<&Blocked>) -> (Turn, Memory) {
         self.memory.put(self.record.clone());
-        let save = self.memory.save(self.view.now);
+        self.is_late = self
+            .memory
+            .is_late(self.not_applied.is_none(), self.view.now);
+        let is_untold = self.not_applied.is_none() && !status::is_applied(&self.release.status);
+        let save = self.memory.save(is_untold, self.view.now);
+        let save = if self.is_to_be_kept { Save::Now } else { save };
         let follows = match setting {
             Some(setting) if self.is_leaving(blocked) => self.leave(setting, blocked),
             Some(setting) if blocked.is_none() => self.follow_up(setting),
@@ -364,7 +426,8 @@ impl<'a> Act<'a> {
             Some(_) | None => Ok(Vec::new()),
         };
         let stuck = follows.as_ref().err();
-        let status = status::write(&self, blocked.or(stuck), save == Save::Now);
+        let told = blocked.or(stuck).or(self.release.fault.as_ref());
+        let status = status::write(&self, told, save == Save::Now);
         // What is not seen yet is not told: each start of a controller would write it, and take it back.
         let is_blind = blocked.is_some_and(|blocked| blocked.reason == "Watching");
         let is_early = self.is_taking_over || (is_blind && save != Save::Now);
@@ -409,19 +472,31 @@ impl<'a> Act<'a> {
         };
         let rest = self.rest.as_ref().and_then(|rest| rest.at);
         let look = self.memory.bench.as_ref().filter(|_| live.is_some());
-        let look = look.and_then(|_| self.view.now.checked_add(judge::LOOK).ok());
+        let look = look.and_then(|_| self.view.now.checked_add(bench::LOOK).ok());
         let known = self
             .memory
             .introduced
             .and_then(|at| at.checked_add(SPREAD).ok());
         let known = known.filter(|at| live.is_some() && *at > self.view.now);
+        let slow = self.memory.slow().filter(|at| *at > self.view.now);
         // Why pods are not ready they tell without anything else changing.
         let unready = live.is_some_and(|live| {
             let seen = live.state.facts.workloads.as_ref();
             seen.is_some_and(|seen| seen.canary.ready < seen.canary.wanted)
         });
         let unready = unready.then(|| self.view.now.checked_add(UNREADY_LOOK).ok());
-        let next = [deadline, flush, rest, look, known, unready.flatten()]
+        let asked = self.asked_at.filter(|at| *at > self.view.now);
+        let times = [
+            deadline,
+            flush,
+            rest,
+            look,
+            known,
+            slow,
+            unready.flatten(),
+            asked,
+        ];
+        let next = times
             .into_iter()
             .flatten()
             .min();
@@ -454,9 +529,11 @@ impl<'a> Act<'a> {
     /// Returns the writes that follow from what is decided and durable.
     fn follow_up(&mut self, setting: &Setting<'_>) -> Result<Vec<Write>, Blocked> {
         if let (Some(live), Some(plan)) = (&self.record.live, &self.memory.plan) {
-            self.ask(setting, plan, live);
             let wanted = effect::traffic(plan, &live.state);
-            let mut writes = if self.is_unknown {
+            let can_name = setting.routes.can_name(&self.view);
+            let mut writes = if !can_name {
+                setting.routes.cleared(&self.view)?
+            } else if self.is_unknown {
                 setting.routes.introduced(&self.view)?
             } else {
                 setting.routes.toward(&self.view, &wanted)?
@@ -464,12 +541,18 @@ impl<'a> Act<'a> {
             // Where that can't be told, the rest goes on.
             let pinned = setting.site.pinned(&self.view, &self.record);
             writes.extend(pinned.unwrap_or_default());
-            if matches!(live.state.phase, Phase::Preparing(_)) && live.is_started {
+            if matches!(live.state.phase, Phase::RollingBack(_)) {
+                let grown = setting.site.grown(&self.view, &self.record, live);
+                writes.extend(grown.unwrap_or_default());
+            }
+            let is_preparing = matches!(live.state.phase, Phase::Preparing(_));
+            if is_preparing && live.is_started && can_name {
                 writes.extend(setting.routes.introduced(&self.view)?);
             }
             if let Some(size) = self.canary_size(setting, live, plan) {
                 writes.extend(setting.site.canary(&self.view, &self.record, live, &size)?);
             }
+            writes.extend(self.ask(setting));
             return Ok(writes);
         }
         let mut writes = Vec::new();
@@ -480,6 +563,7 @@ impl<'a> Act<'a> {
         if let Some(rest) = &mut self.rest {
             writes.append(&mut rest.writes);
         }
+        writes.extend(self.ask(setting));
         Ok(writes)
     }
 
@@ -549,16 +633,23 @@ fn knowing_traffic(state: &State, wanted: &Traffic) -> State {
     known
 }
 
-/// Tells a rollout what was seen, all facts first, so that none is judged beside something older than itself.
-fn hear(plan: &Plan, state: &mut State, seen: &[Input], now: Timestamp) {
+/// Tells a rollout what was seen, all facts first, so that none is judged beside something older than itself; returns what a decision
+/// followed from, if one did.
+fn hear(plan: &Plan, state: &mut State, seen: &[Input], now: Timestamp) -> Option<&'static str> {
     let known = state.facts.clone();
     let heard = seen
         .iter()
         .fold(known.clone(), |facts: Facts, input| facts.with(input));
     state.facts = heard;
+    let mut cause = None;
     for input in seen.iter().filter(|input| known.with(input) != known) {
+        let before = state.clone();
         feed(plan, state, input, now);
+        if !state.is_same_decision(&before) {
+            cause = Some(input.cause());
+        }
     }
+    cause
 }
 
 /// Tells a rollout one thing; what breaks an invariant is not taken.

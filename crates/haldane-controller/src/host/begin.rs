@@ -83,12 +83,17 @@ impl Act<'_> {
             actor: asked.map_or_else(|| self.who_deploys(), |asked| asked.actor),
             started_at: self.view.now,
             full: scene.full,
+            sizes: scene.sizes.clone(),
             is_started: false,
             routed: 0,
             judges: haldane_analysis::panel::Memory::default(),
+            more_judges: Vec::new(),
         });
         self.memory.bench = None;
+        self.memory.judged = None;
         self.memory.plan = Some(Arc::new(plan));
+        let by = self.record.live.as_ref().map(|live| live.actor.clone());
+        self.note("begin", by.as_ref());
         self.memory.cleared = None;
         self.memory.introduced = None;
         self.rest = None;
@@ -96,7 +101,9 @@ impl Act<'_> {
         self.tell(false, "RolloutBegins", said);
         // One that need not wait for a window does not wait for a write of that either.
         self.gather(setting, scene)?;
-        self.settle(setting, scene)
+        self.settle(setting, scene)?;
+        // What the routers do is looked at for what is wanted now.
+        self.gather(setting, scene)
     }
 
     /// Returns who begins a rollout by changing a template.
@@ -200,12 +207,18 @@ impl Act<'_> {
             | Phase::RollingBack(_) => return Ok(()),
         };
         // Who was replaced by a newer one before it was judged may be tried again.
-        let is_judged = !matches!(ended.why, Reason::Superseded(_) | Reason::BackToStable);
-        if is_judged {
+        if !is_withdrawn(&ended.why) {
             self.record.judged = Some(live.canary.hash.clone());
+        }
+        if live.kind == Kind::Recall && matches!(live.state.phase, Phase::Completed(_)) {
+            let previous = self.record.previous.as_ref();
+            self.record.judged = previous.map(|version| version.hash.clone());
         }
         self.record.stop = setting.site.is_kept();
         self.record.live = None;
+        if !matches!(live.state.phase, Phase::Completed(_)) {
+            self.begin_aftermath(&live, &ended);
+        }
         self.memory.plan = None;
         self.let_go(&live);
         self.tell_end(&live, &ended);
@@ -272,6 +285,11 @@ fn somebody() -> Actor {
     }
 }
 
+/// Whether the objects asked for another version before this one was judged.
+const fn is_withdrawn(why: &Reason) -> bool {
+    matches!(why, Reason::Superseded(_) | Reason::BackToStable)
+}
+
 fn past(live: &Live, ended: &Ended) -> Past {
     Past {
         rollout: live.state.id.to_string(),
@@ -279,6 +297,7 @@ fn past(live: &Live, ended: &Ended) -> Past {
         canary: live.canary.name.to_string(),
         phase: live.state.phase.name().to_owned(),
         message: ended.why.to_string(),
+        withdrawn: is_withdrawn(&ended.why),
         by: live.actor.name.clone(),
         started_at: live.started_at,
         ended_at: ended.at,

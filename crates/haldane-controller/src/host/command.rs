@@ -43,6 +43,15 @@ impl Act<'_> {
                 (id, String::new(), String::new(), Err(error.to_string()))
             }
         };
+        self.answer((id, name, by), result);
+    }
+
+    /// Tells what became of a command, and remembers that it was given.
+    pub(super) fn answer(
+        &mut self,
+        (id, name, by): (String, String, String),
+        result: Result<String, String>,
+    ) {
         let (result, message) = match result {
             Ok(message) => ("Done", message),
             Err(why) => ("Refused", why),
@@ -63,7 +72,11 @@ impl Act<'_> {
         });
     }
 
-    fn carry_out(&mut self, note: &CommandNote, scene: &Scene) -> Result<String, String> {
+    pub(super) fn carry_out(
+        &mut self,
+        note: &CommandNote,
+        scene: &Scene,
+    ) -> Result<String, String> {
         let command = note.command().map_err(|error| error.to_string())?;
         let step = note.step.map(|step| step.saturating_sub(1));
         let action = match command {

@@ -1,10 +1,12 @@
 //! Reading Deployments.
 
 use haldane_core::rollout::{Replicas, Trouble, TroubleKind};
+use haldane_router::ObjectRef;
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::json;
+use crate::turn::{Urgency, Write};
 
 /// The annotation by which a template is made another one without being changed.
 const RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
@@ -12,6 +14,12 @@ const RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
 /// A Deployment whose progress deadline is over counts as this many failed starts in a row: the core gives up at five, which the
 /// Deployment controller has waited out already.
 const GIVEN_UP_STARTS: u32 = 5;
+
+/// Who scales for a HorizontalPodAutoscaler.
+const HORIZONTAL: &str = "kube-controller-manager";
+
+/// How the names begin by which KEDA writes.
+const KEDA: &str = "keda";
 
 /// A Deployment as it is seen.
 #[derive(Clone, Debug)]
@@ -29,6 +37,23 @@ impl Deployment {
             Some(_) => json::count(&self.0, "/spec/replicas"),
             None => 1,
         }
+    }
+
+    /// Whether its number of replicas was set by an autoscaler. A ScaledObject acts by a HorizontalPodAutoscaler of its own, and sets none
+    /// and one itself.
+    pub(super) fn is_autoscaled(&self) -> bool {
+        let by = json::last_scaler(&self.0).unwrap_or_default();
+        by == HORIZONTAL || by.starts_with(KEDA)
+    }
+
+    /// Returns the write that gives it at least so many replicas again, where an autoscaler took them.
+    pub(super) fn grown(&self, target: &ObjectRef, least: u32) -> Option<Write> {
+        if !self.is_autoscaled() || self.replicas() >= least {
+            return None;
+        }
+        let mut wanted = self.0.clone();
+        json::set(&mut wanted, &["spec", "replicas"], Value::from(least));
+        json::put(target, Some(&self.0), &wanted, Urgency::Rest)
     }
 
     /// Returns the template of its pods.

@@ -62,25 +62,43 @@ pub(super) fn resource_version(object: &Value) -> Option<String> {
 
 /// Returns ` by MANAGER` for who wrote an object last, as far as it tells.
 pub(super) fn by_whom(object: &Value) -> String {
-    last_manager(object).map_or_else(String::new, |manager| format!(" by {manager}"))
+    by(last_manager(object))
 }
 
-/// Returns who wrote an object last other than its status, as far as it tells.
+/// Returns ` by MANAGER` for who gave an object its size, as far as it tells.
+pub(super) fn scaled_by_whom(object: &Value) -> String {
+    by(last_scaler(object).or_else(|| last_manager(object)))
+}
+
+fn by(manager: Option<&str>) -> String {
+    manager.map_or_else(String::new, |manager| format!(" by {manager}"))
+}
+
+/// Returns who set an object's number of replicas, if that was done by scaling it.
+pub(super) fn last_scaler(object: &Value) -> Option<&str> {
+    let fields = object.pointer("/metadata/managedFields")?.as_array()?;
+    let scaled = fields
+        .iter()
+        .find(|one| text(one, "/subresource") == Some("scale"))?;
+    text(scaled, "/manager")
+}
+
+/// Returns who wrote an object last other than its status and its size, as far as it tells.
 pub(super) fn last_manager(object: &Value) -> Option<&str> {
     let fields = object.pointer("/metadata/managedFields")?.as_array()?;
     let own = fields
         .iter()
-        .filter(|one| text(one, "/subresource") != Some("status"));
+        .filter(|one| text(one, "/subresource").is_none());
     let last = own.max_by_key(|one| text(one, "/time"))?;
     text(last, "/manager")
 }
 
-/// Returns when an object was written last other than its status, as far as it tells.
+/// Returns when an object was written last other than its status and its size, as far as it tells.
 pub(super) fn last_written(object: &Value) -> Option<Timestamp> {
     let fields = object.pointer("/metadata/managedFields")?.as_array()?;
     let own = fields
         .iter()
-        .filter(|one| text(one, "/subresource") != Some("status"));
+        .filter(|one| text(one, "/subresource").is_none());
     own.filter_map(|one| text(one, "/time")?.parse().ok()).max()
 }
 

@@ -1,63 +1,30 @@
-//! How a rollout is judged and its gates are asked: what was measured goes to the judges, what they say goes to the rollout.
+//! How a rollout is judged: what was measured goes to the judges, what they say goes to the rollout.
 
 use std::sync::Arc;
 
-use haldane_analysis::{
-    Evidence, Series,
-    looks::{self, Asked, Knowledge},
-};
+use haldane_analysis::looks::{self, Asked};
 use haldane_api::release::JudgedPlan;
 use haldane_core::{
-    ServiceName,
-    plan::{Plan, Step},
+    Weight,
+    plan::Plan,
     rollout::{self, Effect, Input, effect},
-    verdict::Judgement,
 };
-use jiff::{SignedDuration, Timestamp};
-use tracing::debug;
 
 use super::{
+    Ports,
     act::{Act, Setting, feed},
-    record::Live,
-    site::Blocked,
+    bench::Bench,
+    record::{Live, Record},
+    routes::Routes,
+    site::{Blocked, Site, View},
 };
-use crate::{asker::Subject, meter::Watch};
+use crate::{
+    meter::{Places, Watch},
+    turn::Key,
+};
 
-/// The time between two looks of the judges.
-pub(super) const LOOK: SignedDuration = SignedDuration::from_secs(1);
-
-/// What the judges of one rollout know.
-#[derive(Debug)]
-pub(super) struct Bench {
-    series: Series,
-    known: Knowledge,
-    /// What they said last.
-    pub judged: Option<(Judgement, Evidence)>,
-    /// When they looked last.
-    looked: Option<Timestamp>,
-    /// Why something gives no data at present.
-    pub faults: Vec<String>,
-}
-
-impl Bench {
-    /// Returns judges that know what the rollout's record says.
-    pub(super) fn of(live: &Live) -> Self {
-        Self {
-            series: looks::series(),
-            known: Knowledge {
-                background: live.judges.clone(),
-                ..Knowledge::default()
-            },
-            judged: None,
-            looked: None,
-            faults: Vec::new(),
-        }
-    }
-
-    fn is_due(&self, now: Timestamp) -> bool {
-        self.looked.is_none_or(|at| now.duration_since(at) >= LOOK)
-    }
-}
+/// How many pairs a release may have; its schema says so, too.
+const PAIRS_MAX: usize = 32;
 
 impl Act<'_> {
     /// Lets the judges look at what was measured, and tells the rollout what they and its gates say.
@@ -66,71 +33,59 @@ impl Act<'_> {
         else {
             return Ok(());
         };
-        let mut inputs: Vec<Input> = self
-            .ports
-            .asker
-            .answers(self.view.key)
-            .into_iter()
-            .map(Input::Gate)
-            .collect();
+        let answers = self.hear_answers().into_iter();
+        let mut inputs: Vec<Input> = answers.map(Input::Gate).collect();
         let asked = questions(&plan, &live);
         if !asked.is_empty() {
             let judged = self.judged_plan(setting)?;
-            let watch = self.watch(setting, &live, &judged);
-            self.ports.meter.watch(self.view.key, Some(&watch));
-            inputs.extend(self.look(&plan, &live, asked));
+            let Setting { site, routes, .. } = setting;
+            let watches = measured((site, routes), &self.view, &self.record, &live, &judged);
+            for (index, watch) in watches.iter().enumerate() {
+                let key = key_of(self.view.key, index);
+                self.ports.meter.watch(&key, Some(watch));
+            }
+            inputs.extend(self.look(setting, &plan, &live, asked));
         }
-        if let Some(live) = &mut self.record.live {
-            for input in inputs {
+        for input in inputs {
+            if let Some(live) = &mut self.record.live {
                 feed(&plan, &mut live.state, &input, self.view.now);
             }
+            self.note(input.cause(), None);
         }
         Ok(())
     }
 
-    fn look(&mut self, plan: &Plan, live: &Live, asked: Vec<Asked>) -> Vec<Input> {
-        let now = self.view.now;
-        let bench = self.memory.bench.get_or_insert_with(|| Bench::of(live));
-        if !bench.is_due(now) {
-            return Vec::new();
-        }
-        bench.looked = Some(now);
-        let measured = self.ports.meter.take(self.view.key);
-        for batch in measured.batches {
-            if let Err(why) = bench.series.push(batch) {
-                debug!(release = %self.view.key, %why, "Batch left out");
-            }
-        }
-        bench.known.hear(measured.told);
-        bench.faults = measured.faults;
-        let routing = effect::traffic(plan, &live.state);
-        let is_split = !routing.weight.is_zero() && routing.header_routes.is_empty();
+    fn look(
+        &mut self,
+        setting: &Setting<'_>,
+        plan: &Plan,
+        live: &Live,
+        asked: Vec<Asked>,
+    ) -> Vec<Input> {
+        let (key, now) = (self.view.key, self.view.now);
+        let backends = setting.site.backends().into_iter();
+        let names: Vec<String> = backends.map(|(stable, _)| stable.service).collect();
+        let known = self.memory.bench.take().filter(|known| known.is_of(&names));
+        let mut bench = known.unwrap_or_else(|| Bench::of(live, &names));
         let mut inputs = Vec::new();
-        for asked in asked {
-            let answer = bench.known.look(plan, asked, &bench.series, now);
-            if looks::is_shown(plan, asked.subject) {
-                bench.judged = Some((answer.judgement.clone(), answer.evidence));
+        if bench.is_due(now) {
+            for index in 0..names.len() {
+                let measured = self.ports.meter.take(&key_of(key, index));
+                bench.hear(key, index, measured);
             }
-            inputs.push(Input::Judged(looks::told(answer.judgement, is_split)));
+            let routing = effect::traffic(plan, &live.state);
+            let is_split = !routing.weight.is_zero() && routing.header_routes.is_empty();
+            for asked in asked {
+                let judgement = bench.look(plan, asked, now);
+                let told = judgement.map(|judgement| looks::told(judgement, is_split));
+                inputs.extend(told.map(Input::Judged));
+            }
+            if let Some(live) = &mut self.record.live {
+                bench.note(live);
+            }
         }
-        if let Some(live) = &mut self.record.live {
-            live.judges = bench.known.background.clone();
-        }
+        self.memory.bench = Some(bench);
         inputs
-    }
-
-    fn watch(&self, setting: &Setting<'_>, live: &Live, judged: &JudgedPlan) -> Watch {
-        let mut places = setting.site.places(&self.view, &self.record, live);
-        setting.routes.name(&mut places);
-        Watch {
-            rollout: live.state.id.clone(),
-            stable: live.state.stable.clone(),
-            canary: live.state.canary.clone(),
-            weight: haldane_core::Weight::try_from_bps(live.routed).unwrap_or_default(),
-            metrics: judged.plan.rules().metrics.clone(),
-            requests: judged.requests.clone(),
-            places,
-        }
     }
 
     /// Returns the plan of the spec with what it is judged by; read once for each spec.
@@ -159,43 +114,55 @@ impl Act<'_> {
         Ok(judged)
     }
 
-    /// Asks the gate that a rollout stands at, if it stands at one.
-    pub(super) fn ask(&self, setting: &Setting<'_>, plan: &Plan, live: &Live) {
-        for wish in rollout::effects(plan, &live.state) {
-            let Effect::EnsureAsked(gate_key) = wish else {
-                continue;
-            };
-            let Some(Step::Gate(gate)) = plan.step(gate_key.step) else {
-                continue;
-            };
-            let Ok(service) = self.view.key.name.parse::<ServiceName>() else {
-                continue;
-            };
-            let backends = setting.site.backends();
-            let Some((stable, canary)) = backends.first() else {
-                continue;
-            };
-            let namespace = &self.view.key.namespace;
-            let url = |service: &str| Some(format!("http://{service}.{namespace}.svc"));
-            let subject = Subject {
-                service,
-                stable: live.state.stable.clone(),
-                canary: live.state.canary.clone(),
-                stable_url: url(&stable.service),
-                canary_url: url(&canary.service),
-            };
-            self.ports
-                .asker
-                .ask(self.view.key, &gate_key, gate, &subject);
-        }
-    }
-
     /// Measures and asks nothing more for a rollout that is over.
     pub(super) fn let_go(&mut self, live: &Live) {
+        self.memory.judged = self.memory.judged();
         self.memory.bench = None;
-        self.ports.meter.watch(self.view.key, None);
+        unwatch(self.ports, self.view.key);
         self.ports.asker.forget(self.view.key, &live.state.id);
     }
+}
+
+/// Measures nothing of a release any more.
+pub(super) fn unwatch(ports: &Ports, key: &Key) {
+    for index in 0..PAIRS_MAX {
+        ports.meter.watch(&key_of(key, index), None);
+    }
+}
+
+/// Returns the key by which a pair is measured: of the first that of the release, of others one that no release can have.
+fn key_of(key: &Key, index: usize) -> Key {
+    Key {
+        namespace: key.namespace.clone(),
+        name: match index {
+            0 => key.name.clone(),
+            _ => format!("{}/{index}", key.name),
+        },
+    }
+}
+
+/// Returns how the versions of a rollout are measured, of each pair.
+pub(super) fn measured(
+    (site, routes): (&Site, &Routes<'_>),
+    view: &View<'_>,
+    record: &Record,
+    live: &Live,
+    judged: &JudgedPlan,
+) -> Vec<Watch> {
+    let watch = |(index, mut places): (usize, Places)| {
+        routes.name(view, index, &mut places);
+        Watch {
+            rollout: live.state.id.clone(),
+            stable: live.state.stable.clone(),
+            canary: live.state.canary.clone(),
+            weight: Weight::try_from_bps(live.routed).unwrap_or_default(),
+            metrics: judged.plan.rules().metrics.clone(),
+            requests: judged.requests.clone(),
+            places,
+        }
+    };
+    let places = site.places(view, record, live);
+    places.into_iter().enumerate().map(watch).collect()
 }
 
 /// Returns what the rollout that goes on wants to be judged.

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use haldane_api::release::{CommandAnswer, JudgedPlan, Past, Status};
+use haldane_api::release::{CommandAnswer, Judged, JudgedPlan, Past, Status};
 use haldane_core::{
+    RolloutId,
     plan::Plan,
-    rollout::{Effect, State, effects},
+    rollout::{Effect, GateAnswer, GateKey, State, effects},
 };
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
     act::SPREAD,
-    judge::Bench,
+    bench::Bench,
+    journal::{self, Journal},
     record::{Live, Record},
     site::View,
 };
@@ -19,8 +21,19 @@ use super::{
 /// How long a change from which nothing follows may wait for the next one, so that both are one write.
 const DEFER: SignedDuration = SignedDuration::from_secs(30);
 
+/// How long the news that what was decided is in force may wait for the next decision.
+const APPLIED_DEFER: SignedDuration = SignedDuration::from_secs(12);
+
+/// How long routers may take without a word about it.
+const SLOW: SignedDuration = SignedDuration::from_secs(5);
+/// Longest message of a past rollout to which something is added.
+const MESSAGE_CHARS_MAX: usize = 1_000;
+
 /// How many past rollouts are kept.
 const HISTORY_MAX: usize = 10;
+
+/// How many answers of gates wait to be taken; what nobody takes is of a question that was given up.
+const ANSWERS_MAX: usize = 16;
 
 /// What is known of a release between two turns.
 #[derive(Debug, Default)]
@@ -35,14 +48,24 @@ pub(super) struct Memory {
     pub plan: Option<Arc<Plan>>,
     /// Past rollouts, latest first.
     pub history: Vec<Past>,
+    /// Decisions of the last rollouts.
+    pub journal: Journal,
+    /// What the judges of the last rollout said last, if none goes on.
+    pub judged: Option<Judged>,
     /// The last command and what became of it.
     pub answer: Option<CommandAnswer>,
+    /// Answers of gates that nobody took yet.
+    answers: Vec<GateAnswer>,
     /// What the judges of the rollout that goes on know.
     pub bench: Option<Bench>,
     /// The plan of the spec of this generation, with what it is judged by.
     pub judged_plan: Option<(Option<i64>, Arc<JudgedPlan>)>,
     /// Since when something waits to be saved.
     dirty: Option<Timestamp>,
+    /// Since when what is decided is not in force.
+    pub unapplied: Option<Timestamp>,
+    /// Since when it is in force and the status says that it is not.
+    untold: Option<Timestamp>,
     /// Since when the routers know of a canary that gets nothing yet.
     pub introduced: Option<Timestamp>,
     /// Since when the routers' objects give the canary nothing any more.
@@ -51,7 +74,7 @@ pub(super) struct Memory {
     pub cleared: Option<Timestamp>,
 }
 
-/// Whether the record must be saved.
+/// Whether the status must be written for what is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Save {
     /// It is saved.
@@ -90,6 +113,9 @@ impl Memory {
         };
         self.bench = None;
         self.history.clone_from(&status.history);
+        let state = record.live.as_ref().map(|live| &live.state);
+        self.journal = Journal::of(&status.decisions, state);
+        self.judged.clone_from(&status.judged);
         self.answer.clone_from(&status.command);
         self.now = Some(record);
         Ok(())
@@ -111,10 +137,44 @@ impl Memory {
         self.now = Some(record);
     }
 
+    /// Whether it is kept where stable runs.
+    pub(super) fn is_kept(&self, record: &Record) -> bool {
+        let saved = self.saved.as_ref();
+        saved.is_some_and(|saved| saved.stable == record.stable)
+    }
+
+    /// Returns what the judges said last, and what they saw.
+    pub(super) fn judged(&self) -> Option<Judged> {
+        let now = self.bench.as_ref().and_then(|bench| bench.judged.as_ref());
+        now.map(journal::seen).or_else(|| self.judged.clone())
+    }
+
     /// Adds a rollout that is over.
     pub(super) fn remember(&mut self, past: Past) {
         self.history.insert(0, past);
         self.history.truncate(HISTORY_MAX);
+    }
+
+    /// Adds what somebody said after a rollout was over to what is kept of it.
+    pub(super) fn add_to(&mut self, rollout: &RolloutId, said: &str) {
+        let mut past = self.history.iter_mut();
+        if let Some(past) = past.find(|past| past.rollout == rollout.as_str()) {
+            let all = format!("{}; {said}", past.message);
+            past.message = all.chars().take(MESSAGE_CHARS_MAX).collect();
+        }
+    }
+
+    /// Takes in answers of gates.
+    pub(super) fn hear(&mut self, answers: Vec<GateAnswer>) {
+        self.answers.extend(answers);
+        let surplus = self.answers.len().saturating_sub(ANSWERS_MAX);
+        self.answers.drain(..surplus);
+    }
+
+    /// Takes the answer of one gate out of what was said.
+    pub(super) fn said(&mut self, key: &GateKey) -> Option<GateAnswer> {
+        let index = self.answers.iter().position(|answer| answer.key == *key)?;
+        Some(self.answers.remove(index))
     }
 
     /// Whether the routers have known of the canary for long enough to send it requests.
@@ -127,8 +187,34 @@ impl Memory {
         spread.is_some_and(|at| at <= view.now)
     }
 
-    /// Returns whether the record must be saved.
-    pub(super) fn save(&mut self, now: Timestamp) -> Save {
+    /// Takes in whether what is decided is in force; returns whether it is not for longer than routers usually take.
+    pub(super) fn is_late(&mut self, is_applied: bool, now: Timestamp) -> bool {
+        self.unapplied = (!is_applied).then(|| self.unapplied.unwrap_or(now));
+        self.slow().is_some_and(|at| at <= now)
+    }
+
+    /// Returns when what is not in force is worth a word.
+    pub(super) fn slow(&self) -> Option<Timestamp> {
+        self.unapplied.and_then(|at| at.checked_add(SLOW).ok())
+    }
+
+    /// Returns whether the status must be written for what is remembered, or because it says for too long that something is not in
+    /// force which is.
+    pub(super) fn save(&mut self, is_untold: bool, now: Timestamp) -> Save {
+        self.untold = is_untold.then(|| self.untold.unwrap_or(now));
+        let tell = self
+            .untold
+            .and_then(|at| at.checked_add(APPLIED_DEFER).ok());
+        match (self.save_record(now), tell) {
+            (Save::Now, _) => Save::Now,
+            (_, Some(at)) if at <= now => Save::Now,
+            (Save::By(by), Some(at)) => Save::By(by.min(at)),
+            (Save::Done, Some(at)) => Save::By(at),
+            (save, None) => save,
+        }
+    }
+
+    fn save_record(&mut self, now: Timestamp) -> Save {
         let (Some(saved), Some(record)) = (&self.saved, &self.now) else {
             return Save::Done;
         };
@@ -162,14 +248,28 @@ fn change(saved: &Record, record: &Record, plan: Option<&Plan>) -> Change {
         live: None,
         ..record.clone()
     };
-    if without_live(saved) != without_live(record) {
+    let others = |record: &Record| Record {
+        stable: None,
+        ..without_live(record)
+    };
+    let is_same = saved.stable == record.stable;
+    if others(saved) != others(record) || !(is_same || is_moved(saved, record)) {
         return Change::Outer;
     }
     match (&saved.live, &record.live, plan) {
-        (None, None, _) => Change::None,
+        (None, None, _) if is_same => Change::None,
+        (None, None, _) => Change::Inner,
         (Some(old), Some(new), Some(plan)) => live_change(old, new, plan),
         (Some(_) | None, Some(_) | None, _) => Change::Outer,
     }
+}
+
+/// Whether a version that was promoted has come to where it stays. The objects tell that again to whoever does not remember it.
+fn is_moved(saved: &Record, record: &Record) -> bool {
+    let (Some(was), Some(is)) = (&saved.stable, &record.stable) else {
+        return false;
+    };
+    was.version == is.version && was.beside.is_some() && is.beside.is_none()
 }
 
 /// Returns what is written or asked because of a state; what is judged and told depends on no write of it.
@@ -200,8 +300,9 @@ fn live_change(old: &Live, new: &Live, plan: &Plan) -> Change {
         ..live.state.clone()
     };
     let (was, is) = (heard(old), heard(new));
-    let is_same_effect =
-        asked_for(plan, &was) == asked_for(plan, &is) && was.phase.name() == is.phase.name();
+    let is_same_effect = asked_for(plan, &was) == asked_for(plan, &is)
+        && was.phase.name() == is.phase.name()
+        && was.is_held_back() == is.is_held_back();
     if is_same_effect && old.state.id == new.state.id {
         Change::Inner
     } else {

@@ -3,9 +3,9 @@
 use haldane_analysis::panel::Memory;
 use haldane_core::rollout::{Actor, State};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
-use super::version::Version;
+use super::{ask::Aftermath, version::Version};
 
 /// The form in which records are written today.
 const FORM: u32 = 1;
@@ -38,9 +38,36 @@ pub(super) struct Record {
     /// Who asked for the rollout that begins next, and how, if it was a command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Asked>,
+    /// Rollouts that were rolled back, and who is still to be told of them, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<Aftermath>,
+    /// The names of Jobs that are asked, or were and may still run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<String>,
     /// The ids of the last commands.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<String>,
+    /// The part of the spec that says what is changed, as it was carried out last: by it everything is put back even if the spec can't be
+    /// read any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
+}
+
+/// What a record tells at one look, whatever else it holds.
+#[derive(Debug, Deserialize)]
+pub(super) struct Glance {
+    /// The version that serves, once it is known.
+    pub stable: Option<IgnoredAny>,
+    /// As in [`Record`].
+    #[serde(default)]
+    pub kept: Option<String>,
+}
+
+impl Glance {
+    /// Reads a record; `None` where it is none.
+    pub(super) fn of(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
 }
 
 /// The version that serves.
@@ -72,8 +99,11 @@ pub(super) struct Live {
     pub actor: Actor,
     /// When it began.
     pub started_at: Timestamp,
-    /// How many replicas stable had then: the canary's full size, if stable does not grow.
+    /// How many replicas the canary has at its full size: as many as stable had at most since then.
     pub full: u32,
+    /// How many replicas each Deployment of stable had at most since then: an autoscaler may shrink it while the canary has its traffic.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sizes: Vec<u32>,
     /// Whether the canary was started, so that one that is gone was taken away by somebody.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_started: bool,
@@ -83,6 +113,20 @@ pub(super) struct Live {
     /// What the judges of the whole rollout remember.
     #[serde(default)]
     pub judges: Memory,
+    /// Where there are several pairs: what the judges of the others remember, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_judges: Vec<Memory>,
+}
+
+impl Live {
+    /// Takes in how large everything is now.
+    pub(super) fn grow(&mut self, full: u32, sizes: &[u32]) {
+        self.full = self.full.max(full);
+        self.sizes.resize(self.sizes.len().max(sizes.len()), 0);
+        for (most, size) in self.sizes.iter_mut().zip(sizes) {
+            *most = (*most).max(*size);
+        }
+    }
 }
 
 /// How a rollout began.
@@ -94,6 +138,18 @@ pub(super) enum Kind {
     Retry,
     /// By `undo`.
     Undo,
+    /// By the release's group, which takes its round back.
+    Recall,
+}
+
+impl Kind {
+    /// Whether it goes back to the version before.
+    pub(super) const fn is_back(self) -> bool {
+        match self {
+            Self::Undo | Self::Recall => true,
+            Self::Deploy | Self::Retry => false,
+        }
+    }
 }
 
 /// A command that begins a rollout.
@@ -134,7 +190,10 @@ impl Record {
             live: None,
             stop: false,
             asked: None,
+            told: Vec::new(),
+            jobs: Vec::new(),
             commands: Vec::new(),
+            kept: None,
         }
     }
 

@@ -17,6 +17,7 @@ use super::{
     site::{Blocked, View},
 };
 use crate::{
+    kinds::SERVICE,
     meter::Places,
     turn::{Key, Seen, Urgency, What, Write},
 };
@@ -103,13 +104,24 @@ impl<'a> Routes<'a> {
             experiment: false,
             header_route: all(|router| router.capabilities().header),
             header_regex: all(|router| router.capabilities().header_regex),
+            // Who writes a release is not who runs the controller.
+            command: false,
+            job: true,
         }
     }
 
-    /// Names the first object of the first router as metric systems do.
-    pub(super) fn name(&self, places: &mut Places) {
-        let objects = self.routers.first();
-        let objects = objects.map(|router| router.objects(&self.namespace));
+    /// Names the first object of the first router that splits a pair, as metric systems do.
+    pub(super) fn name(&self, view: &View<'_>, index: usize, places: &mut Places) {
+        let objects = self.objects(view).unwrap_or_default();
+        let is_of = |router: &&&dyn Router| {
+            let own = router.objects(&self.namespace);
+            let mut own = own.iter().filter_map(|target| objects.get(target));
+            let split = self.splits.get(index);
+            split.is_some_and(|split| own.any(|object| names(object, split)))
+        };
+        let found = self.routers.iter().find(is_of);
+        let router = found.or_else(|| self.routers.first());
+        let objects = router.map(|router| router.objects(&self.namespace));
         let first = objects.into_iter().flatten().next();
         let Some(first) = first else { return };
         if first.kind.kind == "Ingress" {
@@ -124,6 +136,14 @@ impl<'a> Routes<'a> {
         let objects = self.routers.iter();
         objects
             .flat_map(|router| router.objects(&self.namespace))
+            .collect()
+    }
+
+    /// Returns the objects that split all their requests alike, so that they can't be shared.
+    pub(super) fn undivided(&self) -> BTreeSet<ObjectRef> {
+        let objects = self.routers.iter();
+        objects
+            .flat_map(|router| router.undivided(&self.namespace))
             .collect()
     }
 
@@ -181,6 +201,27 @@ impl<'a> Routes<'a> {
         Ok(changes.written())
     }
 
+    /// Returns why a router does not take its objects as they are. One that refuses the canary at weight zero, where that costs nothing,
+    /// would answer its share with errors.
+    pub(super) fn refused(&self, view: &View<'_>) -> Result<Option<String>, Blocked> {
+        let objects = self.objects(view)?;
+        let parts = self.parts(&objects, &Traffic::STABLE_ONLY)?;
+        let mut told = parts
+            .iter()
+            .map(|(router, split)| router.accepted(split, &objects));
+        Ok(told.find_map(|one| match one {
+            Accepted::Yes | Accepted::Unreported => None,
+            Accepted::Pending(why) | Accepted::No(why) => Some(why),
+        }))
+    }
+
+    /// Whether the routers may be told of the canary now: some refuse a whole route in which a Service leads nowhere.
+    pub(super) fn can_name(&self, view: &View<'_>) -> bool {
+        let is_needed = self.routers.iter().any(|router| router.needs_endpoints());
+        let mut splits = self.splits.iter();
+        !is_needed || splits.all(|split| view.has_endpoints(&split.canary.service))
+    }
+
     /// Returns what must be written so that nothing of ours is left.
     pub(super) fn cleared(&self, view: &View<'_>) -> Result<Vec<Write>, Blocked> {
         let seen = self.objects(view)?;
@@ -192,6 +233,29 @@ impl<'a> Routes<'a> {
             }
         }
         Ok(changes.written())
+    }
+
+    /// Whether the routers still know of the canary when nothing of ours is left, since the user's own objects name it; it gets nothing.
+    pub(super) fn keeps_canary(&self, view: &View<'_>) -> Result<bool, Blocked> {
+        let seen = self.objects(view)?;
+        let mut changes = Changes::new(&seen);
+        let parts = self.parts(&seen, &Traffic::STABLE_ONLY)?;
+        for (router, split) in &parts {
+            let made = router.cleared(split, &changes.objects);
+            changes.take(made.map_err(|error| blocked(&error))?);
+        }
+        let is_kept = |(router, split): &(&dyn Router, Split)| {
+            let canary = format!("\"{}\"", split.canary.service);
+            let own = router.objects(&self.namespace);
+            let mut own = own.iter().filter_map(|target| changes.objects.get(target));
+            let is_named = own.any(|object| {
+                let spec = object.get("spec").map(Value::to_string);
+                spec.unwrap_or_default().contains(&canary)
+            });
+            let shown = router.seen(split, &changes.objects);
+            is_named && shown.is_ok_and(|shown| shown.weight.is_zero())
+        };
+        Ok(!parts.is_empty() && parts.iter().all(is_kept))
     }
 
     /// Returns what the routers do, compared with what is wanted.
@@ -276,6 +340,15 @@ impl<'a> Routes<'a> {
         }
         Ok(parts)
     }
+}
+
+/// Returns the Services of backends.
+pub(super) fn services(backends: Vec<(Backend, Backend)>, key: &Key) -> BTreeSet<ObjectRef> {
+    let all = backends
+        .into_iter()
+        .flat_map(|(stable, canary)| [stable, canary]);
+    all.map(|backend| SERVICE.named(&key.namespace, &backend.service))
+        .collect()
 }
 
 /// Changes that follow each other, as the writes that they come to.

@@ -22,7 +22,7 @@ use super::{
     version::Version,
 };
 use crate::{
-    kinds::{DEPLOYMENT, RELEASE},
+    kinds::{DEPLOYMENT, ENDPOINT_SLICE, RELEASE, SERVICE},
     meter::Places,
     turn::{Key, Seen, Sight, Write},
 };
@@ -63,6 +63,8 @@ pub(super) struct Scene {
     pub canary: Option<Replicas>,
     /// How many replicas the canary has at its full size.
     pub full: u32,
+    /// How many replicas each Deployment of stable is to have, where they are the user's.
+    pub sizes: Vec<u32>,
     /// Why the canary is not ready, as far as is known.
     pub trouble: Option<Trouble>,
     /// The version that the user's objects ask for.
@@ -76,6 +78,7 @@ impl Scene {
             stable: Replicas::default(),
             canary: None,
             full: live.full,
+            sizes: Vec::new(),
             trouble: Some(Trouble {
                 kind: TroubleKind::NotReady,
                 said: blocked.message.clone(),
@@ -186,6 +189,15 @@ impl Site {
         }
     }
 
+    /// Returns the user's objects that run the versions.
+    pub(super) fn workloads(&self, key: &Key) -> Vec<ObjectRef> {
+        match self {
+            Self::Alone(site) => vec![site.workload(key)],
+            Self::Pairs(site) => site.workloads(key),
+            Self::Stateful(site) => vec![site.workload(key)],
+        }
+    }
+
     /// Returns who gets requests on both sides, of each pair.
     pub(super) fn backends(&self) -> Vec<(Backend, Backend)> {
         match self {
@@ -241,6 +253,20 @@ impl Site {
         match (self, &record.stable) {
             (Self::Alone(site), Some(stable)) if view.is_routed => site.pinned(view, stable),
             (Self::Alone(_) | Self::Pairs(_) | Self::Stateful(_), Some(_) | None) => Ok(Vec::new()),
+        }
+    }
+
+    /// Returns what gives stable the size again that it had, where an autoscaler shrank it while the canary had its traffic.
+    pub(super) fn grown(
+        &self,
+        view: &View<'_>,
+        record: &Record,
+        live: &Live,
+    ) -> Result<Vec<Write>, Blocked> {
+        match self {
+            Self::Alone(site) => site.grown(view, record, live),
+            Self::Pairs(site) => site.grown(view, live),
+            Self::Stateful(_) => Ok(Vec::new()),
         }
     }
 
@@ -323,20 +349,21 @@ impl Site {
         }
     }
 
-    /// Returns what metric systems call both sides.
-    pub(super) fn places(&self, view: &View<'_>, record: &Record, live: &Live) -> Places {
-        let (stable, canary) = match self {
-            Self::Alone(site) => site.places(record, live),
+    /// Returns what metric systems call both sides, of each pair.
+    pub(super) fn places(&self, view: &View<'_>, record: &Record, live: &Live) -> Vec<Places> {
+        let sides = match self {
+            Self::Alone(site) => vec![site.places(record, live)],
             Self::Pairs(site) => site.places(),
-            Self::Stateful(site) => site.places(view, record),
+            Self::Stateful(site) => vec![site.places(view, record)],
         };
-        Places {
+        let places = |(stable, canary)| Places {
             namespace: view.key.namespace.clone(),
             ingress: None,
             route: None,
             stable,
             canary,
-        }
+        };
+        sides.into_iter().map(places).collect()
     }
 
     /// Whether nothing of a canary runs that the user's own Service would lead to.
@@ -399,6 +426,23 @@ impl View<'_> {
         }
     }
 
+    /// Returns the endpoints of a Service.
+    pub(super) fn endpoints(&self, service: &Value) -> Vec<Value> {
+        let uid = json::uid(service);
+        let slices = self.sight.owned(&ENDPOINT_SLICE, &self.key.namespace, uid);
+        let all = slices
+            .iter()
+            .filter_map(|slice| slice.pointer("/endpoints")?.as_array());
+        all.flatten().cloned().collect()
+    }
+
+    /// Whether a Service leads to somebody who is ready.
+    pub(super) fn has_endpoints(&self, service: &str) -> bool {
+        let service = self.find(&SERVICE, service).ok().flatten();
+        let endpoints = service.map(|service| self.endpoints(&service));
+        endpoints.into_iter().flatten().any(|one| is_ready(&one))
+    }
+
     /// Refuses an object that another release has, or a terminal.
     pub(super) fn check_claim(&self, kind: &Kind, object: &Value) -> Result<(), Blocked> {
         if *self.home == Home::Own && is_carrying(object) {
@@ -450,4 +494,9 @@ impl View<'_> {
             "blockOwnerDeletion": true,
         })
     }
+}
+
+/// Whether an endpoint is ready; one that does not tell is.
+pub(super) fn is_ready(endpoint: &Value) -> bool {
+    endpoint.pointer("/conditions/ready") != Some(&Value::Bool(false))
 }

@@ -17,6 +17,9 @@ use crate::{
 /// Longest message in a status.
 const MESSAGE_CHARS_MAX: usize = 1_000;
 
+/// The condition that the routers do what is decided.
+const APPLIED: &str = "Applied";
+
 /// What a release stands at, for its conditions.
 struct Standing {
     phase: &'static str,
@@ -65,11 +68,16 @@ fn changed(act: &Act<'_>, new: &Status) -> Option<Write> {
     })
 }
 
-/// Whether the message alone is worth a write: where it says why a canary does not start. Else it changes with every count.
+/// Whether the message alone is worth a write: where it says why a canary does not start or a gate is not asked. Else it changes with
+/// every count.
 fn is_worth_telling(act: &Act<'_>) -> bool {
+    if act.waits.is_some() {
+        return true;
+    }
     let live = act.record.live();
     live.is_some_and(|live| {
-        live.state.lost.is_some() || matches!(live.state.phase, Phase::Preparing(_))
+        live.state.lost.is_some()
+            || matches!(live.state.phase, Phase::Pending(_) | Phase::Preparing(_))
     })
 }
 
@@ -91,12 +99,21 @@ impl Act<'_> {
     }
 }
 
+/// Whether a status says that what is decided is in force; a new one says nothing of it.
+pub(super) fn is_applied(status: &Status) -> bool {
+    let mut conditions = status.conditions.iter();
+    let said = conditions.find(|one| one.r#type == APPLIED);
+    said.is_none_or(|one| one.status == "True")
+}
+
 /// Whether two statuses tell people the same; what is remembered and counted may differ.
 fn is_alike(old: &Status, new: &Status) -> bool {
     let told = |status: &Status| {
         let conditions: Vec<_> = status
             .conditions
             .iter()
+            // That something is in force by now can wait for the next decision.
+            .filter(|one| one.r#type != APPLIED || is_applied(new) <= is_applied(old))
             .map(|one| (one.r#type.clone(), one.status.clone(), one.reason.clone()))
             .collect();
         (
@@ -140,6 +157,8 @@ fn status(act: &Act<'_>, blocked: Option<&Blocked>) -> Status {
         canary: canary.or_else(|| last.map(|past| past.canary.clone())),
         conditions: conditions(act, &standing, blocked),
         command: act.memory.answer.clone(),
+        judged: act.memory.judged(),
+        decisions: act.memory.journal.decisions().to_vec(),
         history: act.memory.history.clone(),
         record: is_known.then(|| record.to_text()),
         plan: plan.and_then(|plan| serde_json::to_string(plan).ok()),
@@ -159,11 +178,13 @@ fn standing(act: &Act<'_>, blocked: Option<&Blocked>) -> Standing {
         } else {
             standing.stalled = Some(blocked.reason);
         }
+    } else if let Some(waits) = &act.waits {
+        standing.message = format!("{}; {waits}", standing.message);
     } else if let Some(judged) = judged(act) {
         standing.message = format!("{}; {judged}", standing.message);
     } else if let Some(share) = act.share.filter(|_| act.record.live().is_some()) {
         standing.message = format!("{}; {share} of the pods are the canary's", standing.message);
-    } else if let Some(why) = &act.not_applied {
+    } else if let Some(why) = act.not_applied.as_ref().filter(|_| act.is_late) {
         standing.message = format!("{}; not in force yet: {why}", standing.message);
     } else if let Some((weight, by)) = &act.left {
         let said = format!("the canary has {weight}, set by {by}");
@@ -239,7 +260,8 @@ fn conditions(act: &Act<'_>, standing: &Standing, blocked: Option<&Blocked>) -> 
     });
     let reason = standing.stalled.unwrap_or(standing.phase);
     let is_ready = standing.stalled.is_none() && !standing.is_moving;
-    let invalid = blocked.filter(|blocked| blocked.reason == "Invalid");
+    let faults = ["Invalid", "Claimed"];
+    let invalid = blocked.filter(|blocked| faults.contains(&blocked.reason));
     let moving = match (standing.is_moving, waits_for_person) {
         (true, true) => (true, "Paused"),
         (is_moving, _) => (is_moving, standing.phase),
@@ -262,20 +284,16 @@ fn conditions(act: &Act<'_>, standing: &Standing, blocked: Option<&Blocked>) -> 
         (
             "Valid",
             invalid.is_none(),
-            if invalid.is_some() {
-                "Invalid"
-            } else {
-                "Valid"
-            },
+            invalid.map_or("Valid", |blocked| blocked.reason),
             invalid.map_or("", |blocked| blocked.message.as_str()),
         ),
         (
-            "Applied",
+            APPLIED,
             not_applied.is_none(),
-            if not_applied.is_some() {
-                "NotYet"
-            } else {
-                "Applied"
+            match (not_applied, act.is_late) {
+                (None, _) => "Applied",
+                (Some(_), false) => "NotYet",
+                (Some(_), true) => "Late",
             },
             not_applied.unwrap_or_default(),
         ),

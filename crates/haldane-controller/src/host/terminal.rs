@@ -11,9 +11,10 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::{
-    Home, Ports, Release, ReleaseHost,
+    Ports, ReleaseHost,
     command::{REASON_CHARS_MAX, WHO_CHARS_MAX},
     record::Record,
+    release::{Home, Release},
 };
 use crate::{
     carrier::{self, Carrier},
@@ -94,8 +95,9 @@ impl TerminalHost {
             is_offered: stage != Stage::Holding,
             is_put: trial.as_ref().is_some_and(|trial| trial.is_there),
         };
-        let release = Release::read(carrier.release(), home);
-        let mut turn = self.inner.turn_of(&self.key, &release, sight, now);
+        let release = Release::carried(carrier.release(), &self.key, home);
+        // What others have was looked at before it began; from then on they see that a terminal has it.
+        let mut turn = self.inner.turn_of(&self.key, release, None, sight, now);
         let is_held = record.is_some_and(|record| record.stable.is_some());
         let mut next = None;
         if stage == Stage::Holding && is_held && turn.writes.is_empty() {

@@ -5,6 +5,7 @@
 mod kube {
     mod copies;
     mod faults;
+    mod groups;
     mod lead;
     mod release;
     mod rig;

@@ -21,6 +21,12 @@ pub const GUARDS_MAX: usize = 100;
 /// The most windows or freezes a plan may have.
 const CALENDAR_MAX: usize = 100;
 
+/// The most hooks for one moment of a rollout.
+pub const HOOKS_MAX: usize = 10;
+
+/// The longest name of a CronJob: Kubernetes leaves room for what it adds to it.
+const CRON_JOB_CHARS_MAX: usize = 52;
+
 /// The longest time that any field may give: a year. It keeps every sum of times in range.
 const TIME_MAX: Duration = Duration::from_hours(366 * 24);
 
@@ -65,6 +71,10 @@ pub struct Abilities {
     pub header_route: bool,
     /// Matching headers by regular expression.
     pub header_regex: bool,
+    /// Asking commands.
+    pub command: bool,
+    /// Asking Jobs.
+    pub job: bool,
 }
 
 impl Plan {
@@ -101,16 +111,23 @@ impl Plan {
                         .any(|one| matches!(one.value, crate::plan::ValueMatch::Regex(_)));
                     !abilities.header_route || (has_regex && !abilities.header_regex)
                 }
+                Step::Gate(gate) => {
+                    check_asked(&format!("steps[{index}]"), gate, abilities, &mut found);
+                    false
+                }
                 Step::SetWeight(_)
                 | Step::TestTraffic
                 | Step::Hold(_)
                 | Step::ScaleCanary(_)
-                | Step::Analysis(_)
-                | Step::Gate(_) => false,
+                | Step::Analysis(_) => false,
             };
             if lacks {
                 found.add(format!("steps[{index}]"), "this home cannot do such a step");
             }
+        }
+        for (index, gate) in self.rules.after_rollback.iter().enumerate() {
+            let path = format!("hooks.afterRollback[{index}]");
+            check_asked(&path, gate, abilities, &mut found);
         }
         found.0
     }
@@ -290,6 +307,61 @@ fn check_gate(path: &str, gate: &Gate, found: &mut Problems) {
                 );
             }
         }
+        Ask::Job { cron_job } => {
+            if !is_cron_job(cron_job) {
+                found.add(
+                    format!("{path}.job"),
+                    format!(
+                        "expected the name of a CronJob, at most {CRON_JOB_CHARS_MAX} characters"
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// Whether this is the name of an object of Kubernetes that is short enough for a CronJob.
+fn is_cron_job(name: &str) -> bool {
+    let is_part = |part: &str| {
+        let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        !part.is_empty()
+            && part.chars().all(is_inner)
+            && !part.starts_with('-')
+            && !part.ends_with('-')
+    };
+    name.len() <= CRON_JOB_CHARS_MAX && name.split('.').all(is_part)
+}
+
+/// Tells where a home can't ask whom a gate asks.
+fn check_asked(path: &str, gate: &Gate, abilities: Abilities, found: &mut Problems) {
+    match &gate.ask {
+        Ask::Run { .. } if !abilities.command => found.add(
+            format!("{path}.run"),
+            "no commands are run here; expected a webhook or a job",
+        ),
+        Ask::Job { .. } if !abilities.job => found.add(
+            format!("{path}.job"),
+            "there are no Jobs but on Kubernetes; expected a webhook or a command (run)",
+        ),
+        Ask::Approval | Ask::Webhook { .. } | Ask::Run { .. } | Ask::Job { .. } => {}
+    }
+}
+
+fn check_after_rollback(gates: &[Gate], found: &mut Problems) {
+    let path = "hooks.afterRollback";
+    if gates.len() > HOOKS_MAX {
+        let count = gates.len();
+        found.add(path, format!("{count} hooks; expected at most {HOOKS_MAX}"));
+    }
+    for (index, gate) in gates.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        check_gate(&path, gate, found);
+        if gate.ask == Ask::Approval {
+            found.add(
+                format!("{path}.approval"),
+                "nothing is left to approve after a rollback; expected a webhook, a command or a job",
+            );
+        }
     }
 }
 
@@ -373,6 +445,7 @@ fn check_rules(rules: &Rules, steps: usize, found: &mut Problems) {
         found.check_wait(&format!("deadlines.{name}"), time);
     }
     check_calendar(rules, found);
+    check_after_rollback(&rules.after_rollback, found);
 }
 
 fn check_guards(path: &str, guards: &[Guard], found: &mut Problems) {

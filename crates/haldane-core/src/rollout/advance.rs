@@ -143,12 +143,13 @@ pub(super) fn enter_again(plan: &Plan, paused: &Paused, now: Timestamp) -> Phase
     }
 }
 
-/// Whether weight may rise now; otherwise why not.
-pub(super) fn may_rise(plan: &Plan, state: &State) -> Result<(), String> {
+/// Whether weight may rise to this one now, or the rollout begin where that is zero; otherwise why not.
+pub(super) fn may_rise(plan: &Plan, state: &State, to: Weight) -> Result<(), String> {
     let rules = plan.rules();
     match &state.facts.calendar {
         Some(Calendar::Open) => Ok(()),
-        Some(Calendar::Closed { why }) => Err(why.clone()),
+        Some(Calendar::UpTo { weight, .. }) if to <= *weight => Ok(()),
+        Some(Calendar::UpTo { why, .. } | Calendar::Closed { why }) => Err(why.clone()),
         None if rules.windows.is_empty() && rules.freezes.is_empty() => Ok(()),
         None => Err("waiting for the calendar".to_owned()),
     }
@@ -157,6 +158,17 @@ pub(super) fn may_rise(plan: &Plan, state: &State) -> Result<(), String> {
 /// Returns `now` plus a time, at most the end of time.
 pub(super) fn later(now: Timestamp, time: Duration) -> Timestamp {
     now.checked_add(time).unwrap_or(Timestamp::MAX)
+}
+
+impl Paused {
+    /// Returns the weight that it goes on to.
+    #[must_use]
+    pub fn wanted(&self, plan: &Plan) -> Weight {
+        match self.from {
+            Resume::Step(progress) => plan.weight_at(progress.step),
+            Resume::Promotion(_) => Weight::FULL,
+        }
+    }
 }
 
 impl Wait {
@@ -172,7 +184,7 @@ impl Wait {
 
 fn next_phase(plan: &Plan, state: &State, now: Timestamp) -> Phase {
     match &state.phase {
-        Phase::Pending(wait) => match may_rise(plan, state) {
+        Phase::Pending(wait) => match may_rise(plan, state, Weight::ZERO) {
             Ok(()) => Phase::Preparing(super::Preparing {
                 wait: Wait::of(plan.rules().deadlines.ready, now),
                 pause_asked: None,
@@ -294,7 +306,8 @@ fn progressing(plan: &Plan, state: &State, progress: &Progress, now: Timestamp) 
 
 /// Raises the weight to the step's, when the canary can carry it and the calendar lets it.
 fn rise(plan: &Plan, state: &State, progress: &Progress, now: Timestamp) -> Phase {
-    if let Err(why) = may_rise(plan, state) {
+    let wanted = plan.weight_at(progress.step);
+    if let Err(why) = may_rise(plan, state, wanted) {
         return pause(
             plan,
             Resume::Step(*progress),
@@ -306,7 +319,7 @@ fn rise(plan: &Plan, state: &State, progress: &Progress, now: Timestamp) -> Phas
     if is_canary_ready(plan, state) {
         // The step begins when its weight does: evidence and waits count from here.
         let raised = Progress {
-            weight: plan.weight_at(progress.step),
+            weight: wanted,
             ..*progress
         };
         return enter(plan, progress.step, &raised, now);
@@ -440,7 +453,8 @@ fn wait_paused(plan: &Plan, state: &State, paused: &Paused, now: Timestamp) -> P
     if let Some(bad) = judged_bad(plan, state).filter(|_| !is_answered) {
         return on_failure(plan, mode, paused.from, paused.weight, &bad.reason, now);
     }
-    if matches!(paused.why, Pause::Closed(_)) && may_rise(plan, state).is_ok() {
+    if matches!(paused.why, Pause::Closed(_)) && may_rise(plan, state, paused.wanted(plan)).is_ok()
+    {
         return enter_again(plan, paused, now);
     }
     if paused.wait.deadline > now {

@@ -288,7 +288,7 @@ fn set_weight(
     now: Timestamp,
 ) -> Result<Phase, Refusal> {
     if weight > state.weight()
-        && let Err(why) = may_rise(plan, state)
+        && let Err(why) = may_rise(plan, state, weight)
     {
         return Err(Refusal::NotNow {
             phase: state.phase.name().to_owned(),

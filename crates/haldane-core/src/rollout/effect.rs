@@ -30,7 +30,7 @@ pub enum Effect {
         /// Where samples begin.
         since: Timestamp,
     },
-    /// Ask this gate's web service or command, unless it was asked already.
+    /// Ask this gate's web service, command or Job, unless it was asked already.
     EnsureAsked(GateKey),
     /// Make this version the stable one, for good.
     EnsureStable(VersionName),
@@ -291,7 +291,7 @@ fn asking(plan: &Plan, state: &State) -> Option<Effect> {
     }
     match plan.step(progress.step) {
         Some(Step::Gate(Gate {
-            ask: Ask::Webhook { .. } | Ask::Run { .. },
+            ask: Ask::Webhook { .. } | Ask::Run { .. } | Ask::Job { .. },
             ..
         })) => Some(Effect::EnsureAsked(state.gate_key(progress))),
         Some(
@@ -360,6 +360,18 @@ fn news(plan: &Plan, state: &State) -> Effect {
     Effect::Notify {
         key: format!("{}/{}/{at}", state.id, state.phase.name()),
         text,
+    }
+}
+
+/// Returns what is decided, in one sentence: the news, and whether stable serves alone meanwhile.
+#[must_use]
+pub fn decided(plan: &Plan, state: &State) -> String {
+    let Effect::Notify { text, .. } = news(plan, state) else {
+        return state.phase.name().to_owned();
+    };
+    match state.lost {
+        Some(_) => format!("{text} (no replica of the canary is ready; stable serves alone)"),
+        None => text,
     }
 }
 

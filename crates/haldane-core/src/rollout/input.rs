@@ -134,6 +134,13 @@ pub struct GateAnswer {
 pub enum Calendar {
     /// It may.
     Open,
+    /// It may, as far as this weight.
+    UpTo {
+        /// The weight.
+        weight: Weight,
+        /// Why no further, for people.
+        why: String,
+    },
     /// It may not.
     Closed {
         /// Why, for people.
@@ -201,6 +208,22 @@ pub enum Refusal {
         /// What would be needed.
         why: String,
     },
+}
+
+impl Input {
+    /// Returns what a decision followed from: `time`, `workloads`, `traffic`, `judge`, `gate`, `calendar` or the command's name.
+    #[must_use]
+    pub const fn cause(&self) -> &'static str {
+        match self {
+            Self::Tick => "time",
+            Self::Workloads(_) => "workloads",
+            Self::Traffic(_) => "traffic",
+            Self::Judged(_) => "judge",
+            Self::Gate(_) => "gate",
+            Self::Calendar(_) => "calendar",
+            Self::Command(command) => command.action.name(),
+        }
+    }
 }
 
 impl Action {

@@ -7,6 +7,7 @@ use crate::{
     rollout::{
         effect::describe,
         evidence::{Evidence, evidence},
+        input::Calendar,
         state::{Pause, Paused, Phase, Progress, Promotion, Stage, State},
         world::{is_applied, is_canary_ready, trouble},
     },
@@ -65,7 +66,12 @@ pub fn message(state: &State) -> String {
         );
     }
     match &state.phase {
-        Phase::Pending(_) => "waits for its window".to_owned(),
+        Phase::Pending(_) => match &state.facts.calendar {
+            Some(Calendar::Closed { why }) => format!("waits: {why}"),
+            Some(Calendar::Open | Calendar::UpTo { .. }) | None => {
+                "waits for its window".to_owned()
+            }
+        },
         Phase::Preparing(_) => {
             with_trouble(&format!("{} starts, without traffic", state.canary), state)
         }

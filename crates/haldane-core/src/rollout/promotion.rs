@@ -64,7 +64,7 @@ pub(super) fn promoting(
     }
     let is_late = promotion.deadline <= now;
     if !promotion.weight.is_full() {
-        return if let Err(why) = may_rise(plan, state) {
+        return if let Err(why) = may_rise(plan, state, Weight::FULL) {
             pause(
                 plan,
                 Resume::Promotion(*promotion),

@@ -311,6 +311,22 @@ impl State {
         }
     }
 
+    /// Whether it waits until its weight may rise again.
+    #[must_use]
+    pub const fn is_held_back(&self) -> bool {
+        match &self.phase {
+            Phase::Paused(paused) => matches!(paused.why, Pause::Closed(_)),
+            Phase::Pending(_) => true,
+            Phase::Preparing(_)
+            | Phase::Progressing(_)
+            | Phase::Promoting(_)
+            | Phase::Completed(_)
+            | Phase::RollingBack(_)
+            | Phase::RolledBack(_)
+            | Phase::Failed(_) => false,
+        }
+    }
+
     /// Whether two states hold the same decision, whatever was heard of the world since.
     #[must_use]
     pub fn is_same_decision(&self, other: &Self) -> bool {

@@ -310,6 +310,9 @@ impl Driver {
         self.ports.measurements.observed(name, None);
         let mut gone = home.let_go;
         gone.insert(home.record.stable.version);
+        for told in &home.aftermaths {
+            self.ports.gates.forget(&told.state.id);
+        }
         if let Some(live) = home.rollout {
             self.ports.gates.forget(&live.state().id);
             gone.extend([live.state().stable.clone(), live.state().canary.clone()]);

@@ -14,7 +14,9 @@ use super::{
     home::{Aside, Home, Live},
 };
 use crate::{
-    record::{CommandRecord, Entry, Recorded, RolloutRecord, ServiceRecord, Wish, write_version},
+    record::{
+        CommandRecord, Entry, Recorded, RolloutRecord, ServiceRecord, Told, Wish, write_version,
+    },
     store::{RolloutRow, StoreError, Write},
 };
 
@@ -141,6 +143,7 @@ fn first(
         entries: 1,
         judges: panel::Memory::default(),
         recorded: Recorded::default(),
+        told: Told::default(),
     };
     let service = ServiceRecord {
         next_number: number.saturating_add(1),

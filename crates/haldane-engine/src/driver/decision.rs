@@ -6,9 +6,7 @@
 use haldane_core::{
     ServiceName,
     request::cancels_queued,
-    rollout::{
-        self, Effect, GateAnswer, Input, Phase, Refusal, State, Transition, effect, invariants,
-    },
+    rollout::{self, GateAnswer, Input, Phase, Refusal, State, Transition, effect, invariants},
 };
 use jiff::Timestamp;
 use tracing::{error, info, warn};
@@ -179,7 +177,11 @@ impl Driver {
             | Phase::RollingBack(_) => return,
         };
         self.ports.gates.forget(&live.state().id);
+        let record = live.record.clone();
         home.let_go.extend(gone);
+        if let Some(left) = home.begin_aftermath(&record) {
+            self.ports.gates.forget(&left);
+        }
     }
 
     pub(super) fn hear_gate(&mut self, gate: GateAnswer, now: Timestamp) {
@@ -190,6 +192,7 @@ impl Driver {
             Some(name) => {
                 self.feed(&name, &Input::Gate(gate), now);
             }
+            None if self.hear_aftermath(&gate, now) => {}
             None => info!(rollout = %id, "Gate answered for a rollout that is over; ignored"),
         }
     }
@@ -214,7 +217,7 @@ fn draft(
     input: &Input,
     next: State,
 ) -> Result<Draft, StoreError> {
-    let text = text(live, &next);
+    let text = rollout::decided(live.plan(), &next);
     let number = live.record.entries;
     let (recorded, recording) = live.recorder.rows(&live.record, next.seen);
     let record = RolloutRecord {
@@ -272,22 +275,4 @@ fn changed(service: &ServiceRecord, next: &RolloutRecord, input: &Input) -> Opti
         queued: None,
         ..service.clone()
     })
-}
-
-/// Returns what is decided, in one sentence.
-fn text(live: &Live, next: &State) -> String {
-    let mut effects = rollout::effects(live.plan(), next).into_iter();
-    let news = effects.find_map(|wish| match wish {
-        Effect::Notify { text, .. } => Some(text),
-        Effect::EnsureTraffic(_)
-        | Effect::EnsureWorkloads(_)
-        | Effect::EnsureJudged { .. }
-        | Effect::EnsureAsked(_)
-        | Effect::EnsureStable(_) => None,
-    });
-    let news = news.unwrap_or_else(|| next.phase.name().to_owned());
-    match next.lost {
-        Some(_) => format!("{news} (no replica of the canary is ready; stable serves alone)"),
-        None => news,
-    }
 }

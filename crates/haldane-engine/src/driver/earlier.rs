@@ -164,6 +164,7 @@ fn straight(home: &Home) -> Result<Plan, String> {
         bake: Duration::ZERO,
         windows: Vec::new(),
         freezes: Vec::new(),
+        after_rollback: Vec::new(),
         ..home.record.file.plan.rules().clone()
     };
     let steps = vec![Step::SetWeight(Weight::FULL)];

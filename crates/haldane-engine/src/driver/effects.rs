@@ -11,7 +11,7 @@ use haldane_core::{
 use jiff::Timestamp;
 
 use super::{
-    Driver,
+    Driver, aftermath,
     home::{Home, Live},
 };
 use crate::{
@@ -33,6 +33,7 @@ impl Driver {
             }
             None => steady(name, home, &mut self.ports),
         }
+        aftermath::ask(name, home, &mut self.ports);
         if let Some(live) = home.rollout.as_mut() {
             tell_news(name, live, &mut self.ports, now);
         }
@@ -149,7 +150,7 @@ pub(super) fn full_size(spec: &VersionSpec) -> u32 {
     }
 }
 
-fn gate_subject(
+pub(super) fn gate_subject(
     name: &ServiceName,
     home: &Home,
     record: &RolloutRecord,
@@ -166,6 +167,7 @@ fn gate_subject(
         stable_url: url(&record.stable),
         canary_url: url(&record.wish.spec),
         dir: service_dir(home, Some(record)).cloned(),
+        why: None,
     }
 }
 

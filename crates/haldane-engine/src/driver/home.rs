@@ -42,6 +42,8 @@ pub(super) struct Home {
     pub(super) stable_seen: Replicas,
     /// Why some of them are not ready, as far as is known.
     pub(super) stable_trouble: Option<Trouble>,
+    /// Rollouts that were rolled back and of which not everybody was told yet, oldest first.
+    pub(super) aftermaths: Vec<RolloutRecord>,
     /// A rollout that could not be taken up from the store, if there is one.
     pub(super) aside: Option<Aside>,
     /// When the open batch began.
@@ -96,6 +98,7 @@ impl Home {
                 is_fixed: false,
             },
             stable_trouble: None,
+            aftermaths: Vec::new(),
             aside: None,
             batch_from: now,
             let_go: BTreeSet::new(),

@@ -40,6 +40,7 @@ impl Driver {
         let names: Vec<ServiceName> = self.homes.keys().cloned().collect();
         for name in &names {
             self.take_up(name)?;
+            self.take_up_aftermaths(name)?;
         }
         self.show_store();
         self.begin_time(wall);

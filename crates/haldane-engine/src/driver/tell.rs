@@ -9,8 +9,9 @@ use haldane_core::{
 
 use tracing::warn;
 
-use super::{Driver, view};
+use super::Driver;
 use crate::{
+    evidence,
     handle::RequestError,
     record::{Entry, RolloutRecord},
     recording::{self, Part},
@@ -123,16 +124,11 @@ pub(super) fn unknown(service: &ServiceName) -> RequestError {
 
 fn entry(row: &EntryRow) -> Result<EntryView, RequestError> {
     let entry = Entry::read(row)?;
-    let (cause, by) = match &entry.input {
-        None => ("begin", None),
-        Some(Input::Tick) => ("time", None),
-        Some(Input::Workloads(_)) => ("workloads", None),
-        Some(Input::Traffic(_)) => ("traffic", None),
-        Some(Input::Judged(_)) => ("judge", None),
-        Some(Input::Gate(_)) => ("gate", None),
-        Some(Input::Calendar(_)) => ("calendar", None),
-        Some(Input::Command(command)) => (command.action.name(), Some(command.actor.to_string())),
+    let by = match &entry.input {
+        Some(Input::Command(command)) => Some(command.actor.to_string()),
+        Some(_) | None => None,
     };
+    let cause = entry.input.as_ref().map_or("begin", Input::cause);
     Ok(EntryView {
         number: row.number,
         at: row.at,
@@ -143,7 +139,7 @@ fn entry(row: &EntryRow) -> Result<EntryView, RequestError> {
         cause: cause.to_owned(),
         by,
         judgement: entry.evidence.as_ref().map(|evidence| {
-            view::judgement(
+            evidence::view(
                 entry
                     .facts
                     .background

@@ -1,26 +1,22 @@
 //! What people and programs see of a service: its record, its rollout and its figures, in one body.
 
-mod comparison;
-
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
-use haldane_analysis::{Evidence, GuardEvidence, figures, figures::Arm};
+use haldane_analysis::{figures, figures::Arm};
 use haldane_api::{
     file::{Source, VersionSpec},
-    http::{
-        FiguresView, GuardView, JudgementView, RolloutView, ServiceView, StepState, StepView,
-        VersionView,
-    },
+    http::{FiguresView, RolloutView, ServiceView, StepState, StepView, VersionView},
 };
 use haldane_core::{
     ServiceName,
     plan::Plan,
     rollout::{self, Pause, Phase, Replicas, State, effect},
-    verdict::{Judgement, Share, Unusual, Verdict},
+    verdict::{Share, Unusual, Verdict},
 };
 use jiff::Timestamp;
 
 use super::home::{Home, Live};
+use crate::evidence;
 
 /// The window of the figures.
 const FIGURES_WINDOW: Duration = Duration::from_secs(60);
@@ -76,19 +72,6 @@ pub(super) fn service(
         notices: notices(home),
         objects: Vec::new(),
         at: now,
-    }
-}
-
-/// Returns what the judge says, with its evidence.
-pub(super) fn judgement(judgement: Option<&Judgement>, evidence: &Evidence) -> JudgementView {
-    JudgementView {
-        verdict: judgement.map_or(Verdict::NoData, |judgement| judgement.verdict),
-        reason: judgement.map_or_else(String::new, |judgement| judgement.reason.clone()),
-        from: Some(evidence.from),
-        to: Some(evidence.to),
-        guards: evidence.guards.iter().map(guard).collect(),
-        comparison: evidence.sequential.as_ref().map(comparison::view),
-        bands: evidence.bands.iter().map(comparison::band).collect(),
     }
 }
 
@@ -162,7 +145,7 @@ fn rollout(live: &Live, observed_bps: Option<u64>) -> RolloutView {
         judgement: live
             .judged
             .as_ref()
-            .map(|(said, evidence)| judgement(Some(said), evidence)),
+            .map(|(said, seen)| evidence::view(Some(said), seen)),
         recommendation: recommendation(live),
     }
 }
@@ -205,19 +188,6 @@ fn steps(plan: &Plan, state: &State) -> Vec<StepView> {
             },
         })
         .collect()
-}
-
-fn guard(guard: &GuardEvidence) -> GuardView {
-    let show = |value: Option<u64>| value.map(|value| guard.metric.unit().show(value));
-    GuardView {
-        metric: guard.metric.name().to_owned(),
-        limit: guard.limit.clone(),
-        stable: show(guard.stable),
-        canary: show(guard.canary),
-        verdict: guard.verdict,
-        severity: guard.severity,
-        reason: guard.reason.clone(),
-    }
 }
 
 /// Returns what a person could do.

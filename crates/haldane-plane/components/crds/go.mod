@@ -4,6 +4,7 @@ module haldane.dev/plane/crds
 go 1.26.0
 
 require (
+	github.com/envoyproxy/gateway v1.9.0
 	github.com/projectcontour/contour v1.33.8
 	github.com/traefik/traefik/v3 v3.6.12
 	istio.io/api v1.31.1

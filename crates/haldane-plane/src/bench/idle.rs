@@ -13,7 +13,7 @@ use super::{
     child::Controller,
     cluster::{Cluster, DEPLOYMENT, Followed, Kind, RELEASE, ROUTE},
     figures::Figures,
-    shop::{Standing, is_rolled_out, release, shop},
+    shop::{Standing, is_rolled_out, naming_both, release, shop},
     wait::until,
 };
 use crate::plane::Plane;
@@ -43,7 +43,16 @@ pub(super) async fn make_shops(
     replicas: u32,
 ) -> anyhow::Result<()> {
     let parent = json!({"name": "bench"});
-    let objects = |name: &String| shop(name, replicas, &parent, &release(name, &plan()));
+    let objects = |name: &String| {
+        let mut objects = shop(name, replicas, &parent, &release(name, &plan()));
+        // As peers ask for: both versions stand in the route from the beginning.
+        for (kind, object) in &mut objects {
+            if kind.is(&ROUTE) {
+                *object = naming_both(object.take(), name);
+            }
+        }
+        objects
+    };
     let (releases, others): (Vec<_>, Vec<_>) = names
         .iter()
         .flat_map(objects)

@@ -101,6 +101,16 @@ pub(super) fn shop(
     ]
 }
 
+/// Returns a shop's route in which the canary's Service stands as well, with nothing of the traffic.
+pub(super) fn naming_both(mut route: Value, name: &str) -> Value {
+    let one = |name: String, weight: u8| json!({"name": name, "port": 80, "weight": weight});
+    let backends = [one(name.to_owned(), 100), one(format!("{name}-canary"), 0)];
+    if let Some(rules) = route.pointer_mut("/spec/rules") {
+        *rules = json!([{"backendRefs": backends}]);
+    }
+    route
+}
+
 /// Returns the spec of a shop's release with this plan.
 pub(super) fn release(name: &str, rollout: &Value) -> Value {
     json!({

@@ -155,8 +155,13 @@ impl Copied {
         parts.sort();
         let mut text = String::new();
         for part in parts {
-            text.push_str(&fs::read_to_string(part)?);
-            text.push_str("\n---\n");
+            let whole = fs::read_to_string(part)?;
+            // A chart wraps its files in conditions.
+            for line in whole.lines().filter(|line| !line.starts_with("{{")) {
+                text.push_str(line);
+                text.push('\n');
+            }
+            text.push_str("---\n");
         }
         fs::write(directory.join(self.name), text)
     }
@@ -228,7 +233,8 @@ mod tests {
         let module = tempfile::tempdir().unwrap();
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(module.path().join("crd")).unwrap();
-        fs::write(module.path().join("crd/b.yaml"), "kind: B").unwrap();
+        let wrapped = "{{- if .b }}\nkind: B\n{{- end }}";
+        fs::write(module.path().join("crd/b.yaml"), wrapped).unwrap();
         fs::write(module.path().join("crd/a.yaml"), "kind: A").unwrap();
         let copied = Copied {
             from: "crd",

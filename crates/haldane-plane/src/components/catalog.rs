@@ -3,7 +3,7 @@
 use crate::components::{Component, Copied, Need, Program, Source};
 
 /// All components, quick ones first.
-pub(crate) const COMPONENTS: [Component; 11] = [
+pub(crate) const COMPONENTS: [Component; 13] = [
     Component {
         name: "etcd",
         version: "3.6.6",
@@ -153,6 +153,31 @@ pub(crate) const COMPONENTS: [Component; 11] = [
             programs: &[Program {
                 name: "traefik",
                 package: "github.com/traefik/traefik/v3/cmd/traefik",
+            }],
+        },
+    },
+    Component {
+        name: "envoy-gateway-api",
+        version: "1.9.0",
+        need: Need::OnRequest,
+        source: Source::Files {
+            module: "github.com/envoyproxy/gateway",
+            files: &[Copied {
+                from: "charts/gateway-crds-helm/templates/generated",
+                name: "envoy-gateway-api.yaml",
+            }],
+        },
+    },
+    Component {
+        name: "envoy-gateway",
+        version: "1.9.0",
+        need: Need::OnRequest,
+        source: Source::Programs {
+            // It would take port 8080 of all addresses otherwise, which is the pods'.
+            ldflags: "-s -w -X sigs.k8s.io/controller-runtime/pkg/metrics/server.DefaultBindAddress=0",
+            programs: &[Program {
+                name: "envoy-gateway",
+                package: "github.com/envoyproxy/gateway/cmd/envoy-gateway",
             }],
         },
     },

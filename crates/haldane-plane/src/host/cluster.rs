@@ -164,6 +164,7 @@ impl Cluster<'_> {
             flag("kube-api-burst", "1000"),
             flag("concurrent-replicaset-syncs", "20"),
             flag("concurrent-deployment-syncs", "20"),
+            flag("horizontal-pod-autoscaler-sync-period", "2s"),
         ]
     }
 

@@ -16,7 +16,7 @@ const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
 /// What outgoing connections use: nothing of what listens here, and nothing of what the kernel gives to a listener outside, so that the
 /// same port is free here.
-const EPHEMERAL: (&str, &str) = ("/proc/sys/net/ipv4/ip_local_port_range", "12000 32767");
+const EPHEMERAL: (&str, &str) = ("/proc/sys/net/ipv4/ip_local_port_range", "20000 32767");
 
 /// Sets the network up.
 pub(super) async fn set_up(reserved: &[u16]) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! What a real API server makes of the definition of `Release`.
+//! What a real API server makes of the definitions of `Release` and `ReleaseGroup`.
 
 use haldane_plane::Plane;
 use http::Request;
@@ -22,10 +22,12 @@ fn bad() -> String {
     "bad".to_owned()
 }
 
-/// Asks the API server to create a release, as strictly as `kubectl` does; returns why not.
+/// Asks the API server to create a release or a group, as strictly as `kubectl` does; returns why not.
 async fn refusal(client: &Client, release: &Value) -> Option<String> {
-    let path =
-        "/apis/haldane.dev/v1alpha1/namespaces/default/releases?fieldValidation=Strict&dryRun=All";
+    let kind = release["kind"].as_str().unwrap().to_lowercase();
+    let path = format!(
+        "/apis/haldane.dev/v1alpha1/namespaces/default/{kind}s?fieldValidation=Strict&dryRun=All"
+    );
     let request = Request::post(path)
         .header("content-type", "application/json")
         .body(release.to_string().into_bytes());
@@ -74,8 +76,62 @@ async fn releases_are_taken_and_refused_as_the_tables_say() {
             bad.expected
         );
     }
+    groups_are_taken_and_refused(&client).await;
     status_is_its_own_and_shown(&client, &good[0]).await;
     plane.stop().await.unwrap();
+}
+
+async fn groups_are_taken_and_refused(client: &Client) {
+    let group = |spec: Value| {
+        json!({
+            "apiVersion": "haldane.dev/v1alpha1", "kind": "ReleaseGroup",
+            "metadata": {"name": "store"}, "spec": spec,
+        })
+    };
+    let full = group(json!({
+        "members": [{"release": "web", "after": ["api"]}, {"release": "api"}],
+        "barriers": [{"at": "2.5%"}, {"at": "promotion"}],
+        "onFailure": "stop",
+        "suspend": true,
+    }));
+    eventually("a group that is taken", async || {
+        refusal(client, &full).await.is_none().then_some(())
+    })
+    .await;
+    for (spec, expected) in [
+        (json!({}), "spec.members: Required value"),
+        (
+            json!({"members": []}),
+            "spec.members in body should have at least 1 items",
+        ),
+        (
+            json!({"members": [{"release": "api"}, {"release": "api"}]}),
+            "spec.members[1]: Duplicate value",
+        ),
+        (
+            json!({"members": [{"release": "api", "after": ["db"]}]}),
+            "after names members of the group",
+        ),
+        (
+            json!({"members": [{"release": "api", "after": ["api"]}]}),
+            "a member can't come after itself",
+        ),
+        (
+            json!({"members": [{"release": "api"}], "barriers": [{"at": "half"}]}),
+            "spec.barriers[0].at",
+        ),
+        (
+            json!({"members": [{"release": "api"}], "onFailure": "explode"}),
+            "spec.onFailure: Unsupported value",
+        ),
+    ] {
+        let refusal = refusal(client, &group(spec.clone())).await;
+        let refusal = refusal.unwrap_or_else(|| panic!("taken: {spec}"));
+        assert!(
+            refusal.contains(expected),
+            "expected {expected:?}: {refusal}"
+        );
+    }
 }
 
 /// The status is written apart from the spec, and what `kubectl get` shows comes out of it.

@@ -105,12 +105,18 @@ fn the_image_is_what_the_chart_expects() {
 #[test]
 fn the_definition_stays_when_the_chart_goes() {
     let manifest = render("haldane", "shadow=false");
-    let mut definition = find(&manifest, "CustomResourceDefinition");
-    let annotations = definition["metadata"].as_object_mut().unwrap();
-    let annotations = annotations.remove("annotations").unwrap();
-    assert_eq!(annotations, json!({"helm.sh/resource-policy": "keep"}));
-    let committed = objects(&file("deploy/crds/haldane.dev_releases.yaml"));
-    assert_eq!([definition], committed[..]);
+    let all = objects(&manifest).into_iter();
+    let mut definitions: Vec<Value> = all
+        .filter(|object| object["kind"] == "CustomResourceDefinition")
+        .collect();
+    for definition in &mut definitions {
+        let annotations = definition["metadata"].as_object_mut().unwrap();
+        let annotations = annotations.remove("annotations").unwrap();
+        assert_eq!(annotations, json!({"helm.sh/resource-policy": "keep"}));
+    }
+    let committed = ["releases", "releasegroups"]
+        .map(|name| objects(&file(&format!("deploy/crds/haldane.dev_{name}.yaml"))));
+    assert_eq!(definitions, committed.concat());
 }
 
 #[test]
@@ -257,11 +263,13 @@ async fn check(client: &Client, expected: bool, questions: &[&str]) {
 }
 
 /// What the controller needs in each namespace that it looks after.
-const NEEDED: [&str; 25] = [
+const NEEDED: [&str; 27] = [
     "watch apiextensions.k8s.io/customresourcedefinitions",
     "watch haldane.dev/releases shop",
     "patch haldane.dev/releases shop",
     "patch haldane.dev/releases/status shop",
+    "watch haldane.dev/releasegroups shop",
+    "patch haldane.dev/releasegroups/status shop",
     "watch apps/deployments shop",
     "create apps/deployments shop",
     "patch apps/deployments shop",
@@ -286,7 +294,7 @@ const NEEDED: [&str; 25] = [
 ];
 
 /// What it must not be able to do anywhere.
-const DENIED: [&str; 18] = [
+const DENIED: [&str; 21] = [
     "get /secrets shop",
     "list /secrets haldane",
     "get /configmaps shop",
@@ -295,8 +303,11 @@ const DENIED: [&str; 18] = [
     "create /pods/exec shop",
     "create haldane.dev/releases shop",
     "delete haldane.dev/releases shop",
+    "patch haldane.dev/releasegroups shop",
     "patch apps/replicasets shop",
     "patch apps/statefulsets shop",
+    "list batch/cronjobs shop",
+    "create batch/jobs shop",
     "get coordination.k8s.io/leases shop",
     "delete coordination.k8s.io/leases haldane",
     "patch projectcontour.io/httpproxies shop",
@@ -344,7 +355,7 @@ async fn an_installation_runs_with_the_rights_that_it_needs_and_no_others() {
     check(&client, true, &["patch coordination.k8s.io/leases haldane"]).await;
     check(&client, false, &DENIED).await;
 
-    let values = "namespaces={shop},crds.install=false,rbac.aggregate=false,routers.contour=true,workloads.statefulSets=true,\
+    let values = "namespaces={shop},crds.install=false,rbac.aggregate=false,routers.contour=true,workloads.statefulSets=true,gates.jobs=true,\
                   rbac.extraRules[0].apiGroups={example.com},rbac.extraRules[0].resources={routes},\
                   rbac.extraRules[0].verbs={patch}";
     for object in objects(&render("limited", values)) {
@@ -363,6 +374,9 @@ async fn an_installation_runs_with_the_rights_that_it_needs_and_no_others() {
         "patch apps/statefulsets shop",
         "list apps/controllerrevisions shop",
         "delete /pods shop",
+        "watch batch/cronjobs shop",
+        "create batch/jobs shop",
+        "delete batch/jobs shop",
         "patch example.com/routes shop",
     ];
     check(&client, true, &added).await;
@@ -372,6 +386,8 @@ async fn an_installation_runs_with_the_rights_that_it_needs_and_no_others() {
         "patch apps/deployments other",
         "watch discovery.k8s.io/endpointslices other",
         "get /secrets shop",
+        "create batch/jobs other",
+        "create batch/cronjobs shop",
     ];
     check(&client, false, &elsewhere).await;
     plane.stop().await.unwrap();

@@ -124,10 +124,12 @@ pub(crate) async fn apply(client: &Client, object: &Value) {
     applied.unwrap_or_else(|error| panic!("{object}: {error}"));
 }
 
-/// Installs the kind Release and waits until the API server serves it.
+/// Installs the kinds of Haldane and waits until the API server serves Releases.
 pub(crate) async fn define_releases(client: &Client) -> CustomResourceDefinition {
-    for object in objects(&file("deploy/crds/haldane.dev_releases.yaml")) {
-        apply(client, &object).await;
+    for name in ["releases", "releasegroups"] {
+        for object in objects(&file(&format!("deploy/crds/haldane.dev_{name}.yaml"))) {
+            apply(client, &object).await;
+        }
     }
     let api = Api::<CustomResourceDefinition>::all(client.clone());
     eventually("Release established", async || {

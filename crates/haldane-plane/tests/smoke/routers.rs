@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use bytes::Bytes;
-use haldane_plane::{Addon, Plane, Scrape};
+use haldane_plane::{Addon, Plane, Reply, Scrape};
 use http::{Method, Request};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
 use kube::{Api, Client};
@@ -101,7 +101,7 @@ async fn prometheus_sees_pods_and_routers() {
     plane.stop().await.unwrap();
 }
 
-/// Whatever has to be built for it takes minutes: `cargo xtask plane setup --with traefik`.
+/// What has to be built for these takes minutes: `cargo xtask plane setup --with traefik,envoy-gateway`.
 mod on_request {
     use super::*;
 
@@ -149,6 +149,40 @@ mod on_request {
         let seen = count(&plane, traefik, "own.example").await;
         assert!(seen["canary"].abs_diff(REQUESTS / 2) < NOISE, "{seen:?}");
         plane.stop().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn envoy_gateway_keeps_sessions_where_they_began() {
+        let plane = Plane::start().await.unwrap();
+        plane.install(Addon::EnvoyGateway).await.unwrap();
+        let client = plane.client().await.unwrap();
+        shop(&client).await;
+        let router = plane.address(Addon::EnvoyGateway).await.unwrap();
+        let mut route = route("envoy", "envoy-gateway-system");
+        route["spec"]["rules"][0]["sessionPersistence"] =
+            json!({"type": "Cookie", "sessionName": "shop"});
+        send(&client, Method::POST, ROUTES, route).await;
+        follows_weights(&plane, &client, router).await;
+
+        let first = visit(&plane, router, None).await.unwrap();
+        let cookie = first.headers["set-cookie"].to_str().unwrap();
+        let cookie = cookie.split(';').next().unwrap();
+        let pod =
+            |reply: &Reply| serde_json::from_str::<Value>(&reply.body).unwrap()["pod"].clone();
+        for _ in 0..50 {
+            let again = visit(&plane, router, Some(cookie)).await.unwrap();
+            assert_eq!(pod(&again), pod(&first));
+        }
+        plane.stop().await.unwrap();
+    }
+
+    async fn visit(plane: &Plane, router: SocketAddr, cookie: Option<&str>) -> Option<Reply> {
+        let mut request = Request::get("/cart").header("host", "shop.example");
+        if let Some(cookie) = cookie {
+            request = request.header("cookie", cookie);
+        }
+        let request = request.body(Bytes::new()).unwrap();
+        plane.request(router, request).await.ok()
     }
 }
 

@@ -3,13 +3,17 @@
 
 use std::io::Write;
 
-use haldane_api::http::{JudgementView, RecomputationView, Recomputed, RolloutView};
+use haldane_api::http::{
+    EntryView, JudgementView, RecomputationView, Recomputed, RequestsView, RolloutView, ServiceView,
+};
 use serde::Serialize;
 
 use super::{
     bands, comparison,
     exit::Exit,
     globals::Globals,
+    history::{INDENT, write_entry},
+    home::Home,
     paint::{self, Tone},
     result,
     snapshot::{Snapshot, write_verdict},
@@ -34,6 +38,9 @@ struct Explained<'a> {
     #[serde(flatten)]
     rollout: &'a RolloutView,
     recomputation: Option<&'a RecomputationView>,
+    /// Where they can't be made again: the decisions that are remembered, with what the judges saw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decisions: Option<&'a [EntryView]>,
 }
 
 /// Runs the command.
@@ -48,24 +55,76 @@ pub(crate) async fn run(
         Some(rollout) => Some(home.recomputation(&args.name, &rollout.id).await),
         None => None,
     };
+    let decisions = match (&snapshot.service.rollout, &again) {
+        (Some(rollout), Some(Err(_))) => decisions(&*home, args, rollout).await,
+        (_, _) => None,
+    };
     let explained = snapshot.service.rollout.as_ref().map(|rollout| Explained {
         rollout,
         recomputation: again.as_ref().and_then(|again| again.as_ref().ok()),
+        decisions: decisions.as_deref(),
     });
     result::write(globals, out, &explained, |out| {
         write(&snapshot, globals, out)?;
         match &again {
             Some(Ok(again)) => write_again(again, globals, out),
             // An explanation without it is one, too.
-            Some(Err(why)) => Ok(writeln!(
-                out,
-                "Not recomputed: {}",
-                clean(&why.to_string())
-            )?),
+            Some(Err(why)) => {
+                write_decisions(decisions.as_deref().unwrap_or_default(), globals, out)?;
+                let why = clean(&why.to_string());
+                Ok(writeln!(out, "Not recomputed: {why}")?)
+            }
             None => Ok(()),
         }
     })?;
     Ok(Exit::Done)
+}
+
+/// Returns the decisions that are remembered; that they can't be told is no reason to tell nothing else.
+async fn decisions(home: &dyn Home, args: &Args, rollout: &RolloutView) -> Option<Vec<EntryView>> {
+    let history = home.rollout(&args.name, &rollout.id).await.ok()?;
+    Some(history.entries).filter(|entries| !entries.is_empty())
+}
+
+/// Writes decisions, with what is kept of what the judges saw then.
+fn write_decisions(
+    entries: &[EntryView],
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nDecisions:")?;
+    let room = globals.width.saturating_sub(INDENT.len());
+    let mut next = None;
+    for entry in entries {
+        if next.is_some_and(|next| next < entry.number) {
+            writeln!(out, "   …  not kept: there was no room for them")?;
+        }
+        next = Some(entry.number.saturating_add(1));
+        write_entry(entry, globals, out)?;
+        let Some(judgement) = &entry.judgement else {
+            continue;
+        };
+        let requests = judgement.requests.map(|requests| requests_text(&requests));
+        let guards = judgement.guards.iter();
+        let guards = guards
+            .map(|guard| format!("{} (limit {}): {}", guard.metric, guard.limit, guard.reason));
+        let compared = judgement.comparison.iter().flat_map(|known| &known.metrics);
+        let compared = compared.map(comparison::short);
+        for text in requests.into_iter().chain(guards).chain(compared) {
+            for line in wrap(&clean(&text), room) {
+                writeln!(out, "{INDENT}{line}")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn requests_text(requests: &RequestsView) -> String {
+    let RequestsView { stable, canary } = requests;
+    format!("Requests: {stable} of stable, {canary} of the canary")
 }
 
 /// Writes which decisions follow again from what is stored.
@@ -119,7 +178,7 @@ fn write(snapshot: &Snapshot, globals: &Globals, out: &mut impl Write) -> anyhow
     let subject = format!("{} ({} → {})", rollout.id, rollout.stable, rollout.canary);
     snapshot.write_phase(&subject, rollout, globals, out)?;
     match &rollout.judgement {
-        Some(judgement) => write_evidence(judgement, globals, out)?,
+        Some(judgement) => write_evidence(service, judgement, globals, out)?,
         None => writeln!(
             out,
             "No judgement yet: nothing was measured, or the plan asks for none."
@@ -135,17 +194,21 @@ fn write(snapshot: &Snapshot, globals: &Globals, out: &mut impl Write) -> anyhow
 }
 
 fn write_evidence(
+    service: &ServiceView,
     judgement: &JudgementView,
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    write_verdict(judgement, globals, out)?;
+    write_verdict(service, judgement, globals, out)?;
     if let (Some(from), Some(to)) = (judgement.from, judgement.to) {
         let (from, to) = (
             date_and_time(from, &globals.zone),
             date_and_time(to, &globals.zone),
         );
         writeln!(out, "Samples: {from} to {to}")?;
+    }
+    if let Some(requests) = &judgement.requests {
+        writeln!(out, "{}", requests_text(requests))?;
     }
     if let Some(comparison) = &judgement.comparison {
         writeln!(out)?;
@@ -235,6 +298,37 @@ mod tests {
         let value: Value = serde_json::from_str(&out).unwrap();
         assert_eq!(value["id"], "auth-7");
         assert_eq!(value["recomputation"], again);
+    }
+
+    #[tokio::test]
+    async fn decisions_that_can_not_be_made_again_are_told_with_what_is_kept_of_them() {
+        let judgement = service_json("RollingBack")["rollout"]["judgement"].clone();
+        let entry = |number: u32, phase: &str, text: &str, judgement: Value| {
+            serde_json::json!({
+                "number": number, "at": "2026-11-21T12:00:05Z", "phase": phase, "step": 2, "weightBps": 500,
+                "text": text, "cause": "judge", "by": null, "judgement": judgement,
+            })
+        };
+        let history = serde_json::json!({
+            "id": "auth-7", "kind": "apply", "by": "ann", "reason": null, "stable": "v1", "canary": "v2",
+            "phase": "RollingBack", "message": "m", "startedAt": "2026-11-21T11:50:00Z", "endedAt": null,
+            "entries": [
+                entry(0, "Preparing", "v2 starts, without traffic", Value::Null),
+                entry(5, "RollingBack", "errorRate 6.2% is beyond 5%", judgement),
+            ],
+        });
+        let service = service_json("RollingBack");
+        let daemon = Daemon::start([
+            ("GET /v1/services/auth", Reply::json(200, &service)),
+            ("GET /v1/rollouts/auth-7", Reply::json(200, &history)),
+        ]);
+        let (exit, out) = daemon.run("explain auth").await;
+        assert_eq!(exit.unwrap(), Exit::Done);
+        let (_, told) = out.split_once("\nDecisions:").unwrap();
+        insta::assert_snapshot!(told);
+        let (_, out) = daemon.run("explain auth -o json").await;
+        let value: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(value["decisions"], history["entries"]);
     }
 
     #[tokio::test]

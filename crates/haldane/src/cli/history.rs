@@ -19,7 +19,7 @@ use super::{
 pub(super) const HISTORY_MAX: u32 = 100;
 
 /// What the texts of decisions are indented by.
-const INDENT: &str = "      ";
+pub(super) const INDENT: &str = "      ";
 
 /// Shows the rollouts of a service, or the decisions of one of them.
 #[derive(Debug, clap::Args)]
@@ -130,7 +130,12 @@ fn write_one(
     Ok(())
 }
 
-fn write_entry(entry: &EntryView, globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
+/// Writes one decision.
+pub(super) fn write_entry(
+    entry: &EntryView,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     let EntryView {
         number,
         at,

@@ -23,6 +23,7 @@ use super::{
     globals::{Format, Globals},
     home::{Followed, Seen},
     live, result,
+    snapshot::as_of,
     subject::Subject,
     words::{NOTHING, bps_or_nothing, clean, time_of_day},
 };
@@ -102,6 +103,8 @@ async fn lines(
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
     let (mut last, mut is_lost) = (first, false);
+    // What was told the last time is not told again.
+    let mut told: Vec<String> = Vec::new();
     let mut tasks = JoinSet::new();
     let home = globals.home().await?;
     let mut seen = home.follow(Followed::One(Subject::of(&last)), &mut tasks);
@@ -121,7 +124,14 @@ async fn lines(
                     csv.add(&last, Timestamp::now())?;
                 }
                 match globals.format {
-                    Format::Table => write_lines(&last, globals, out)?,
+                    Format::Table => {
+                        write_lines(&last, globals, out)?;
+                        let news = last.notices.iter().filter(|one| !told.contains(one));
+                        for notice in news {
+                            writeln!(out, "  notice: {}", clean(notice))?;
+                        }
+                        told.clone_from(&last.notices);
+                    }
                     Format::Json | Format::Yaml => result::write_next(globals, out, &last)?,
                 }
                 out.flush()?;
@@ -184,7 +194,12 @@ fn write_lines(
     }
     if let Some(judgement) = rollout.and_then(|rollout| rollout.judgement.as_ref()) {
         let verdict = globals.paint.verdict(judgement.verdict);
-        writeln!(out, "  verdict: {verdict}: {}", clean(&judgement.reason))?;
+        let as_of = as_of(service, judgement, &globals.zone);
+        writeln!(
+            out,
+            "  verdict: {verdict}: {}{as_of}",
+            clean(&judgement.reason)
+        )?;
         for metric in judgement.comparison.iter().flat_map(|known| &known.metrics) {
             writeln!(out, "  compared: {}", comparison::short(metric))?;
         }
@@ -208,9 +223,10 @@ fn write_version(
 ) -> anyhow::Result<()> {
     write!(out, "  {role} {}:", version.version)?;
     // Whoever has no metric system for a release is not told so ten times.
+    let is_measured = !is_in_cluster || version.figures.request_rate_milli.is_some();
     let known = Figure::ALL
         .into_iter()
-        .filter(|figure| !is_in_cluster || figure.show(version) != NOTHING);
+        .filter(|figure| is_measured || figure.show(version) != NOTHING);
     for (index, figure) in known.enumerate() {
         let status = status(figure, version);
         let word = globals.paint.tone(status.tone(), status.word());

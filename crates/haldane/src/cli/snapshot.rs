@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use haldane_api::http::{JudgementView, RolloutView, ServiceView};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
 use super::{
     globals::Globals,
@@ -11,6 +11,9 @@ use super::{
     subject::Subject,
     words::{clean, date_and_time, span, time_of_day},
 };
+
+/// How old a judgement may be that is told without its time: on Kubernetes it is as old as the status.
+const FRESH: SignedDuration = SignedDuration::from_secs(10);
 
 /// The phase of a rollout that waits.
 const PAUSED: &str = "Paused";
@@ -76,6 +79,7 @@ impl Snapshot {
 
 /// Writes what the judge says.
 pub(crate) fn write_verdict(
+    service: &ServiceView,
     judgement: &JudgementView,
     globals: &Globals,
     out: &mut impl Write,
@@ -83,9 +87,21 @@ pub(crate) fn write_verdict(
     let verdict = globals.paint.verdict(judgement.verdict);
     Ok(writeln!(
         out,
-        "Verdict: {verdict}: {}",
-        clean(&judgement.reason)
+        "Verdict: {verdict}: {}{}",
+        clean(&judgement.reason),
+        as_of(service, judgement, &globals.zone)
     )?)
+}
+
+/// Returns the time of a judgement that is not of this moment, while the rollout goes on: ` (as of 12:00:05)`.
+pub(crate) fn as_of(service: &ServiceView, judgement: &JudgementView, zone: &TimeZone) -> String {
+    let is_live = service.rollout.as_ref().is_some_and(|one| !one.is_over);
+    let old = judgement
+        .to
+        .filter(|to| is_live && service.at.duration_since(*to) > FRESH);
+    old.map_or_else(String::new, |to| {
+        format!(" (as of {})", time_of_day(to, zone))
+    })
 }
 
 /// Finds the decision that the pause began with. That it can't be told is no reason to tell nothing else.

@@ -70,7 +70,7 @@ fn write(snapshot: &Snapshot, globals: &Globals, out: &mut impl Write) -> anyhow
         observed.unwrap_or_default()
     )?;
     if let Some(judgement) = &rollout.judgement {
-        write_verdict(judgement, globals, out)?;
+        write_verdict(service, judgement, globals, out)?;
     }
     writeln!(out, "{}", clean(&rollout.next))?;
     Ok(())

@@ -237,6 +237,7 @@ fn judgement_json() -> Value {
         "reason": "errorRate 6.2% is beyond 5%",
         "from": "2026-11-21T11:59:00Z",
         "to": "2026-11-21T12:00:00Z",
+        "requests": { "stable": 1_440, "canary": 481 },
         "guards": [
             guard("errorRate", "at most 5%", "0.12%", "6.2%", "Fail", "Critical", "6.2% of 1500 requests failed"),
             guard("p95", "at most 500ms", "42ms", "44ms", "Pass", "Warn", "within the limit"),

@@ -93,6 +93,7 @@ impl Asker for ClusterAsker {
             canary,
             stable_url,
             canary_url,
+            why,
         } = subject.clone();
         let subject = GateSubject {
             service,
@@ -101,6 +102,7 @@ impl Asker for ClusterAsker {
             stable_url,
             canary_url,
             dir: None,
+            why,
         };
         kept.keeper.ask(gate_key, gate, &subject);
     }
@@ -195,6 +197,7 @@ mod tests {
             canary: "v2".parse().unwrap(),
             stable_url: None,
             canary_url: Some("http://shop-canary.test:80".to_owned()),
+            why: None,
         }
     }
 

@@ -1,10 +1,10 @@
 //! The gates of this machine: web services and commands that are asked whether a rollout may go on.
 //!
 //! The driver states on each turn which gate is to be asked; the asking is a task of its own, and its answer goes back as an event.
-//! One service has one rollout at a time, which stands at one gate, so asking for another key ends what was asked before.
+//! One rollout stands at one gate, so asking for another key ends what was asked before. After a rollback the same way tells its hooks.
 //!
-//! A web service gets a POST of `{rollout, step, service, stable, canary, stableUrl, canaryUrl, key}`, where `key` is the same for
-//! each repetition of the same question. It answers with 2xx to go on, unless its JSON body says
+//! A web service gets a POST of `{rollout, step, service, stable, canary, stableUrl, canaryUrl, gate, why, key}`, where `key` is the same
+//! for each repetition of the same question. It answers with 2xx to go on, unless its JSON body says
 //! `{"status": "InProgress", "retryAfterSeconds": 30}` (it is asked again then) or `{"status": "Failed", "message": "…"}`. Hooks made
 //! for ECS say the same by `hookStatus` and `callBackDelay`. Other codes end the rollout; where the service is down or overloaded it
 //! is asked again as long as there is time.
@@ -22,7 +22,7 @@ use std::{
 };
 
 use haldane_core::{
-    RolloutId, ServiceName,
+    RolloutId,
     plan::{Ask, Gate},
     rollout::{GateAnswer, GateKey},
 };
@@ -51,7 +51,7 @@ pub(crate) struct GateKeeper {
     jobs: Jobs,
     pace: Pace,
     answer: Arc<dyn Fn(GateAnswer) -> bool + Send + Sync>,
-    asked: BTreeMap<ServiceName, Asked>,
+    asked: BTreeMap<RolloutId, Asked>,
 }
 
 /// How long to wait between two tries.
@@ -63,7 +63,7 @@ pub(crate) struct Pace {
     pub(crate) max: Duration,
 }
 
-/// The last gate that was asked for a service, also after it has answered.
+/// The last gate that was asked for a rollout, also after it has answered.
 struct Asked {
     key: GateKey,
     /// Addresses come and go while a gate is asked.
@@ -107,7 +107,7 @@ impl GateKeeper {
 
 impl Gates for GateKeeper {
     fn ask(&mut self, key: &GateKey, gate: &Gate, subject: &GateSubject) {
-        let asked = self.asked.get(&subject.service);
+        let asked = self.asked.get(&key.rollout);
         if let Some(asked) = asked.filter(|asked| &asked.key == key) {
             asked.subject.send_if_modified(|known| {
                 let is_changed = known != subject;
@@ -153,11 +153,11 @@ impl Gates for GateKeeper {
             subject: subject_now,
             _stop: stop.drop_guard(),
         };
-        self.asked.insert(subject.service.clone(), asked);
+        self.asked.insert(key.rollout.clone(), asked);
     }
 
     fn forget(&mut self, rollout: &RolloutId) {
-        self.asked.retain(|_, asked| &asked.key.rollout != rollout);
+        self.asked.remove(rollout);
     }
 }
 

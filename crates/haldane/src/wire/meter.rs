@@ -10,6 +10,7 @@
 
 mod names;
 mod poller;
+pub(crate) mod spot;
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -15,6 +15,35 @@ pub(crate) async fn releases_are_shown_with_what_runs_them(rig: &Rig) {
         "rollout": "shop-1", "stable": "v0", "canary": "v1", "phase": "RolledBack", "message": "too many errors",
         "by": "bob", "startedAt": "2026-11-21T11:00:00Z", "endedAt": "2026-11-21T11:10:00Z",
     }]);
+    told["judged"] = json!({
+        "verdict": "Fail", "reason": "errorRate 6.2% is beyond 5%", "requests": {"stable": 1_440, "canary": 160}, "harmPercent": 100,
+        "from": "2026-11-21T11:59:00Z", "to": "2026-11-21T12:00:00Z",
+        "guards": [{
+            "metric": "errorRate", "limit": "above 5%", "stable": "0.1%", "canary": "6.2%", "verdict": "Fail", "severity": "Critical",
+            "reason": "errorRate 6.2% is beyond 5%",
+        }],
+        "metrics": [{
+            "name": "errors", "verdict": "Fail", "stable": "0.1%", "canary": "6.2%", "ratio": "62×", "harmPercent": 100,
+            "reason": "worse than stable",
+        }],
+    });
+    let decision = |number: u32, phase: &str, more: &Value| {
+        let mut decision = json!({
+            "rollout": "shop-2", "number": number, "at": "2026-11-21T12:00:05Z", "phase": phase, "step": 2, "weight": "10%",
+            "text": format!("decided {number}"), "cause": "judge",
+        });
+        let more = more.as_object().unwrap().clone();
+        decision.as_object_mut().unwrap().extend(more);
+        decision
+    };
+    told["decisions"] = json!([
+        decision(
+            0,
+            "Preparing",
+            &json!({"cause": "begin", "by": "kubernetes"})
+        ),
+        decision(4, "Paused", &json!({"judged": told["judged"]})),
+    ]);
     rig.release(NS, "shop", &told).await;
     let pod = json!({
         "metadata": {"labels": {"app": "shop"}},
@@ -66,9 +95,13 @@ pub(crate) async fn each_command_tells_of_them(rig: &Rig) {
     );
     rig.haldane("get -A").await.has(0, "look/shop ");
     rig.haldane("get -n look").await.has(0, "\nshop  Paused");
-    rig.haldane("status look/shop")
-        .await
-        .has(0, "shop: ‖ Paused: now Paused\nv1 → v2 at 10%\n");
+    let status = rig.haldane("status look/shop").await;
+    status.has(0, "shop: ‖ Paused since 2026-11-21 12:00:05 (");
+    status.has(0, "): now Paused\nv1 → v2 at 10%\n");
+    status.has(
+        0,
+        "no data of cpu and memory: this cluster has no metrics.k8s.io\n",
+    );
     rig.haldane("history look/shop")
         .await
         .has(0, "too many errors");
@@ -78,9 +111,17 @@ pub(crate) async fn each_command_tells_of_them(rig: &Rig) {
     rig.haldane("history look/shop 9")
         .await
         .has(1, "shop remembers no rollout shop-9");
-    rig.haldane("explain look/shop")
-        .await
-        .has(0, "Not recomputed: on Kubernetes");
+    let one = rig.haldane("history look/shop 2").await;
+    one.has(0, "(begin by kubernetes)\n      decided 0\n");
+    one.has(0, "evidence: fail: errorRate 6.2% is beyond 5%");
+    let why = rig.haldane("explain look/shop").await;
+    why.has(0, "Not recomputed: on Kubernetes");
+    why.has(0, "Requests: 1440 of stable, 160 of the canary\n");
+    why.has(
+        0,
+        "   …  not kept: there was no room for them\n   4  2026-11-21 ",
+    );
+    why.has(0, "errorRate (limit above 5%): errorRate 6.2% is beyond 5%");
     rig.haldane("plan show look/shop")
         .await
         .has(0, "steps:\n  - weight: 10%\n  - hold: 1m\n");

@@ -6,6 +6,8 @@ mod doctor;
 #[cfg(test)]
 mod follow;
 #[cfg(test)]
+mod hooks;
+#[cfg(test)]
 mod look;
 #[cfg(test)]
 mod rig;
@@ -14,7 +16,7 @@ mod steer;
 
 #[cfg(test)]
 mod kube {
-    use super::{doctor, follow, look, rig::Rig, steer};
+    use super::{doctor, follow, hooks, look, rig::Rig, steer};
 
     /// One plane for all: it takes longer to start than the rest takes.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -32,6 +34,7 @@ mod kube {
             steer::commands_that_wait_end_as_the_rollout_does(&rig).await;
             follow::changes_are_followed_without_asking(&rig).await;
             doctor::each_trouble_says_what_to_do(&rig).await;
+            hooks::a_rollout_asks_its_hooks(&rig).await;
         });
         unanswered.has(4, "no controller answered within 30 s");
         rig.stop().await;

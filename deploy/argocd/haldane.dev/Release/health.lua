@@ -10,7 +10,7 @@ end
 
 local status = obj.status
 if status == nil or status.phase == nil or status.phase == "" then
-  return health("Progressing", "Haldane has not looked at this Release yet")
+  return health("Progressing", "Haldane has not looked at it yet")
 end
 
 local generation = obj.metadata.generation

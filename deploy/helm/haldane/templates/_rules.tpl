@@ -6,6 +6,12 @@
 - apiGroups: [haldane.dev]
   resources: [releases/status]
   verbs: [get, update, patch]
+- apiGroups: [haldane.dev]
+  resources: [releasegroups]
+  verbs: [get, list, watch]
+- apiGroups: [haldane.dev]
+  resources: [releasegroups/status]
+  verbs: [get, update, patch]
 # Where owners of objects are protected, whoever makes an object that belongs to a Release needs this.
 - apiGroups: [haldane.dev]
   resources: [releases/finalizers]
@@ -32,6 +38,15 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, delete]
+{{- end }}
+{{- if .Values.gates.jobs }}
+# Gates that are Jobs are made of the CronJobs of a Release's namespace.
+- apiGroups: [batch]
+  resources: [cronjobs]
+  verbs: [get, list, watch]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, delete]
 {{- end }}
 - apiGroups: [""]
   resources: [services]

@@ -286,9 +286,15 @@ proptest! {
     #[test]
     fn every_long_plan_without_commands_is_valid(plan in strategy::plan()) {
         let mut long = long::plan_long(&plan);
+        let is_command = |gate: &&mut Value| gate.get("run").is_some();
         for step in long["steps"].as_array_mut().unwrap() {
-            if let Some(gate) = step.get_mut("gate").filter(|gate| gate.get("run").is_some()) {
+            if let Some(gate) = step.get_mut("gate").filter(is_command) {
                 *gate = json!({ "approval": true });
+            }
+        }
+        for gate in long["hooks"]["afterRollback"].as_array_mut().unwrap() {
+            if gate.get("run").is_some() {
+                *gate = json!({ "job": "smoke" });
             }
         }
         prop_assert!(accepts(&json!({ "workload": { "deployment": { "name": "shop" } }, "rollout": long })), "{long}");

@@ -44,7 +44,8 @@ fn told(scene: &mut Scene) -> Vec<String> {
     let changes = scene.changes(NOW.parse().unwrap());
     let tell = |sighting: Sighting| match sighting {
         Sighting::Lost(error) => error.to_string(),
-        Sighting::Service(view) => {
+        Sighting::Service(looked) => {
+            let view = looked.view;
             let phase = view.rollout.map(|rollout| rollout.phase);
             format!(
                 "{} {} {}",

@@ -77,6 +77,10 @@ impl Alone {
             .collect()
     }
 
+    pub(super) fn workload(&self, key: &Key) -> ObjectRef {
+        DEPLOYMENT.named(&key.namespace, &self.name)
+    }
+
     pub(super) fn backends(&self) -> (Backend, Backend) {
         let backend = |service: &String, role: &str| Backend {
             service: service.clone(),
@@ -113,6 +117,7 @@ impl Alone {
             stable: serving.seen(),
             canary: canary.as_ref().map(Deployment::seen),
             full: full.max(deployment.replicas()),
+            sizes: vec![deployment.replicas()],
             trouble: canary.as_ref().and_then(|one| {
                 let said = one.trouble().filter(|_| live.is_some());
                 said.or_else(|| pods::trouble(view, one))
@@ -235,10 +240,31 @@ impl Alone {
             writes.extend(put(&target, None, &wanted, Urgency::Rest));
             return Ok(writes);
         };
+        // Without its Service some routers refuse the whole route. Without the user's there is none to make it of; that keeps no canary up.
+        let mut writes = match self.canary_service(view, Some((record, &live.canary))) {
+            Err(_) if size.count == 0 => Vec::new(),
+            writes => writes?,
+        };
         let wanted = resized(&seen, size);
-        Ok(put(&target, Some(&seen), &wanted, Urgency::Rest)
-            .into_iter()
-            .collect())
+        writes.extend(put(&target, Some(&seen), &wanted, Urgency::Rest));
+        Ok(writes)
+    }
+
+    pub(super) fn grown(
+        &self,
+        view: &View<'_>,
+        record: &Record,
+        live: &Live,
+    ) -> Result<Vec<Write>, Blocked> {
+        let stable = record.stable.as_ref();
+        // What serves beside it has a size of its own.
+        if stable.is_some_and(|stable| stable.beside.is_some()) {
+            return Ok(Vec::new());
+        }
+        let deployment = view.deployment(&self.name)?;
+        let least = live.sizes.first().copied().unwrap_or(0);
+        let target = view.name(&DEPLOYMENT, &self.name);
+        Ok(deployment.grown(&target, least).into_iter().collect())
     }
 
     /// Returns our Deployment for a version, from the user's.
@@ -484,7 +510,7 @@ impl Alone {
         let Some(canary) = view.find(&DEPLOYMENT, &name)? else {
             return Ok(Some(format!("Deployment {name} was deleted")));
         };
-        let by = read::by_whom(&canary);
+        let by = read::scaled_by_whom(&canary);
         let is_gone = Deployment(canary).replicas() == 0;
         Ok(is_gone.then(|| format!("Deployment {name} was scaled to 0{by}")))
     }

@@ -56,6 +56,12 @@ impl Pairs {
         self.0.iter().flat_map(of).collect()
     }
 
+    pub(super) fn workloads(&self, key: &Key) -> Vec<ObjectRef> {
+        let both = self.0.iter().flat_map(|pair| [&pair.stable, &pair.canary]);
+        both.map(|name| DEPLOYMENT.named(&key.namespace, name))
+            .collect()
+    }
+
     pub(super) fn backends(&self) -> Vec<(Backend, Backend)> {
         let side = |role: &str, service: &str| Backend {
             service: service.to_owned(),
@@ -89,9 +95,16 @@ impl Pairs {
             Some(canaries) => version(&canaries, stable),
             None => version(&stables(&sides), stable),
         };
-        let seen = |side: &Sides<'_>| side.canary.as_ref().map(Deployment::seen);
+        let seen = |side: &Sides<'_>| {
+            let canary = side.canary.as_ref()?;
+            Some(Replicas {
+                is_fixed: canary.is_autoscaled(),
+                ..canary.seen()
+            })
+        };
         let canary: Option<Vec<Replicas>> = sides.iter().map(seen).collect();
         let full = sides.iter().map(Sides::full).min().unwrap_or(1);
+        let sizes = sides.iter().map(|side| side.stable.replicas());
         Ok(Scene {
             stable: worst(
                 &sides
@@ -100,7 +113,9 @@ impl Pairs {
                     .collect::<Vec<_>>(),
             ),
             canary: canary.map(|all| worst(&all)),
-            full,
+            // An autoscaler may shrink stable while the canary has its traffic.
+            full: record.live().map_or(full, |live| full.max(live.full)),
+            sizes: sizes.collect(),
             trouble: record.live().and_then(|_| {
                 let mut sides = sides.iter();
                 sides.find_map(|side| side.trouble(view))
@@ -134,11 +149,11 @@ impl Pairs {
         for side in self.sides(view)? {
             let Some(canary) = &side.canary else { continue };
             let mut wanted = canary.0.clone();
-            // Who runs more canaries than we would keeps them.
-            let count = if size.count == 0 {
-                0
-            } else {
-                canary.replicas().max(size.count)
+            let count = match (size.count, canary.replicas()) {
+                (0, _) => 0,
+                (_, present) if present > 0 && canary.is_autoscaled() => present,
+                // Who runs more canaries than we would keeps them.
+                (wanted, present) => present.max(wanted),
             };
             set(&mut wanted, &["spec", "replicas"], json!(count));
             restart(&mut wanted, size.restart_since);
@@ -146,6 +161,15 @@ impl Pairs {
             writes.extend(put(&target, Some(&canary.0), &wanted, Urgency::Rest));
         }
         Ok(writes)
+    }
+
+    pub(super) fn grown(&self, view: &View<'_>, live: &Live) -> Result<Vec<Write>, Blocked> {
+        let sides = self.sides(view)?;
+        let grown = sides.iter().zip(&live.sizes).filter_map(|(side, least)| {
+            let target = view.name(&DEPLOYMENT, &side.pair.stable);
+            side.stable.grown(&target, *least)
+        });
+        Ok(grown.collect())
     }
 
     pub(super) fn rest(
@@ -206,7 +230,7 @@ impl Pairs {
             match &side.canary {
                 None => return Ok(Some(format!("Deployment {name} was deleted"))),
                 Some(canary) if canary.replicas() == 0 => {
-                    let by = read::by_whom(&canary.0);
+                    let by = read::scaled_by_whom(&canary.0);
                     return Ok(Some(format!("Deployment {name} was scaled to 0{by}")));
                 }
                 Some(_) => {}
@@ -215,18 +239,18 @@ impl Pairs {
         Ok(None)
     }
 
-    /// Returns what metric systems call both sides of the first pair.
-    pub(super) fn places(&self) -> (Place, Place) {
+    /// Returns what metric systems call both sides of each pair.
+    pub(super) fn places(&self) -> Vec<(Place, Place)> {
         let place = |deployment: &str, service: &str| Place {
             deployment: deployment.to_owned(),
             service: service.to_owned(),
             replica_set: None,
         };
-        let Some(pair) = self.0.first() else {
-            return (Place::default(), Place::default());
+        let of = |pair: &Pair| {
+            let (stable, canary) = services(pair);
+            (place(&pair.stable, stable), place(&pair.canary, canary))
         };
-        let (stable, canary) = services(pair);
-        (place(&pair.stable, stable), place(&pair.canary, canary))
+        self.0.iter().map(of).collect()
     }
 
     /// Returns where a version serves that was just promoted.
@@ -317,6 +341,10 @@ fn take_in(view: &View<'_>, sides: &[Sides<'_>], stable: &Stable) -> Rest {
             &["spec", "template"],
             transplanted(canary.template(), from, side.stable.template(), to),
         );
+        if side.stable.is_autoscaled() && side.stable.replicas() < canary.replicas() {
+            // It was shrunk while the canary had its traffic, and is to take that over.
+            set(&mut wanted, &["spec", "replicas"], json!(canary.replicas()));
+        }
         let target = view.name(&DEPLOYMENT, &side.pair.stable);
         let write = put(&target, Some(&side.stable.0), &wanted, Urgency::Rest);
         rest.writes.extend(write);

@@ -56,6 +56,10 @@ impl Stateful {
         .into()
     }
 
+    pub(super) fn workload(&self, key: &Key) -> ObjectRef {
+        STATEFUL_SET.named(&key.namespace, &self.name)
+    }
+
     /// Returns who gets requests on both sides: the same, as no router tells them apart.
     pub(super) fn backends(&self) -> (Backend, Backend) {
         let backend = Backend {
@@ -125,6 +129,7 @@ impl Stateful {
             stable: seen(&old, set.0.replicas().saturating_sub(asked)),
             canary,
             full: set.0.replicas().saturating_sub(1).max(1),
+            sizes: Vec::new(),
             trouble: new.iter().find_map(|pod| pod.trouble.clone()),
             offered,
         })

@@ -99,6 +99,48 @@ fn a_good_version_is_promoted_and_taken_in() {
 }
 
 #[test]
+fn decisions_are_in_the_status_without_a_write_of_their_own() {
+    let mut world = begun();
+    world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
+    world.pass(120);
+    assert_eq!(end(&world).0, "Completed");
+    let decisions = world.status()["decisions"].as_array().unwrap();
+    let numbers: Vec<u64> = decisions
+        .iter()
+        .map(|one| one["number"].as_u64().unwrap())
+        .collect();
+    assert_eq!(numbers, (0..numbers.len() as u64).collect::<Vec<_>>());
+    assert_eq!(
+        (&decisions[0]["cause"], &decisions[0]["by"]),
+        (&json!("begin"), &json!("kubernetes"))
+    );
+    for phase in ["Preparing", "Progressing", "Promoting", "Completed"] {
+        let is_there = decisions.iter().any(|one| one["phase"] == phase);
+        assert!(is_there, "{phase}: {decisions:#?}");
+    }
+    // Somebody else who leads from now on keeps them, and goes on behind them.
+    world.host = super::world::silent();
+    world.apply(&DEPLOYMENT, "shop", deployment("shop:v3"));
+    world.pass(12);
+    command(
+        &mut world,
+        "a1",
+        &json!({"name": "abort", "reason": "customers complain"}),
+    );
+    world.pass(60);
+    let decisions = world.status()["decisions"].as_array().unwrap();
+    let of = |id: &str| decisions.iter().filter(|one| one["rollout"] == id).count();
+    assert!(of("shop-1") > 0 && of("shop-2") > 2, "{decisions:#?}");
+    let abort = decisions.iter().find(|one| one["cause"] == "abort");
+    let abort = abort.unwrap_or_else(|| panic!("{decisions:#?}"));
+    assert_eq!(abort["by"], "ann (customers complain)");
+    assert_eq!(
+        (&abort["phase"], &abort["weight"]),
+        (&json!("RollingBack"), &json!("0%"))
+    );
+}
+
+#[test]
 fn a_version_that_never_is_ready_is_rolled_back_and_not_tried_again() {
     let mut world = begun();
     world.apply(&DEPLOYMENT, "shop", deployment("shop:broken"));
@@ -225,12 +267,7 @@ fn a_canary_that_somebody_scales_to_nothing_is_an_abort() {
         world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
         world.pass(8);
         let canary = canaries(&world).remove(0);
-        world.patch(
-            "kubectl-scale",
-            &DEPLOYMENT,
-            &canary,
-            &json!({"spec": {"replicas": 0}}),
-        );
+        world.scale("kubectl-scale", &DEPLOYMENT, &canary, 0);
         if !is_up {
             world.host = super::world::silent();
         }

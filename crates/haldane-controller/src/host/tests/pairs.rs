@@ -21,7 +21,7 @@ pub(super) fn service(selector: &Value) -> Value {
 }
 
 /// Stable with three replicas, a canary of the same version with none.
-fn begun() -> World {
+pub(super) fn begun() -> World {
     let mut world = World::new();
     world.apply(
         &DEPLOYMENT,

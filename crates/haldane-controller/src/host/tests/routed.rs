@@ -28,7 +28,7 @@ pub(super) fn begun() -> World {
 }
 
 /// Both Deployments of a pair, with their Services.
-fn pair(world: &mut World, name: &str) {
+pub(super) fn pair(world: &mut World, name: &str) {
     for (track, replicas) in [("stable", 3), ("canary", 0)] {
         let full = format!("{name}-{track}");
         world.apply(&DEPLOYMENT, &full, deployment(track, "auth:v1", replicas));
@@ -37,7 +37,7 @@ fn pair(world: &mut World, name: &str) {
     }
 }
 
-fn release(world: &mut World, names: &[&str], routers: &Value) {
+pub(super) fn release(world: &mut World, names: &[&str], routers: &Value) {
     let pair = |name: &&str| json!({"stable": format!("{name}-stable"), "canary": format!("{name}-canary")});
     let pairs: Vec<Value> = names.iter().map(pair).collect();
     world.apply(
@@ -54,7 +54,7 @@ fn release(world: &mut World, names: &[&str], routers: &Value) {
     );
 }
 
-fn ingress(weight: &str) -> Value {
+pub(super) fn ingress(weight: &str) -> Value {
     json!({
         "metadata": {"annotations": {
             "nginx.ingress.kubernetes.io/canary": "true",
@@ -283,7 +283,7 @@ fn a_weight_by_hand_does_not_hold_a_release_that_is_deleted() {
     assert_eq!(weight(&world), "0");
 }
 
-fn traffic_split(world: &mut World, name: &str) {
+pub(super) fn traffic_split(world: &mut World, name: &str) {
     let backend =
         |track: &str, weight: u32| json!({"service": format!("{name}-{track}"), "weight": weight});
     let backends = [backend("stable", 100), backend("canary", 0)];
@@ -291,7 +291,7 @@ fn traffic_split(world: &mut World, name: &str) {
     world.apply(&TRAFFIC_SPLIT, name, spec);
 }
 
-fn part(world: &World, name: &str) -> Value {
+pub(super) fn part(world: &World, name: &str) -> Value {
     world.get(&TRAFFIC_SPLIT, name)["spec"]["backends"][1]["weight"].clone()
 }
 

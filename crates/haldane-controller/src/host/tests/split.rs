@@ -1,7 +1,7 @@
 //! Rollouts of one Deployment whose requests an HTTPRoute splits.
 
-use haldane_router::Kind;
-use serde_json::json;
+use haldane_router::{Kind, kinds::TRAEFIK_SERVICE};
+use serde_json::{Value, json};
 
 use super::{
     alone::{command, deployment, end},
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::kinds::{DEPLOYMENT, RELEASE, SERVICE};
 
-static ROUTE: Kind = Kind {
+pub(super) static ROUTE: Kind = Kind {
     group: "gateway.networking.k8s.io",
     kind: "HTTPRoute",
     plural: "httproutes",
@@ -55,7 +55,7 @@ fn offered() -> World {
     world
 }
 
-fn begun() -> World {
+pub(super) fn begun() -> World {
     let mut world = offered();
     world.pass(60);
     assert_eq!(world.status()["phase"], "Idle");
@@ -71,11 +71,17 @@ fn die_after(world: &mut World, writes: u32) {
 }
 
 /// Returns the canary's share in the route; `None` where the route does not name it.
-fn share(world: &World) -> Option<u64> {
+pub(super) fn share(world: &World) -> Option<u64> {
     let backends = &world.get(&ROUTE, "shop")["spec"]["rules"][0]["backendRefs"];
     let mut backends = backends.as_array()?.iter();
     let canary = backends.find(|one| one["name"] == "shop-canary")?;
     canary["weight"].as_u64()
+}
+
+fn applied(world: &World) -> &Value {
+    let conditions = world.status()["conditions"].as_array().unwrap();
+    let mut conditions = conditions.iter();
+    conditions.find(|it| it["type"] == "Applied").unwrap()
 }
 
 #[test]
@@ -121,6 +127,88 @@ fn a_service_that_is_led_elsewhere_in_the_middle_is_led_back() {
     world.patch("kubectl-edit", &SERVICE, "shop", &loose);
     world.settle();
     assert_eq!(world.get(&SERVICE, "shop")["spec"]["selector"], pinned);
+}
+
+#[test]
+fn a_canarys_service_that_is_deleted_or_led_elsewhere_in_the_middle_is_put_right() {
+    let mut world = begun();
+    world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
+    world.pass(8);
+    assert_eq!(world.status()["phase"], "Progressing");
+    let spec = world.get(&SERVICE, "shop-canary")["spec"].clone();
+    world.delete(&SERVICE, "shop-canary");
+    world.settle();
+    assert_eq!(world.get(&SERVICE, "shop-canary")["spec"], spec);
+    let other = json!({"spec": {"selector": {"haldane.dev/role": "other"}}});
+    world.patch("kubectl-edit", &SERVICE, "shop-canary", &other);
+    world.settle();
+    assert_eq!(world.get(&SERVICE, "shop-canary")["spec"], spec);
+}
+
+#[test]
+fn a_canary_that_the_gateway_refuses_gets_no_share() {
+    let mut world = begun();
+    let said = |status: &str| {
+        json!({"status": {"parents": [{
+            "parentRef": {"name": "edge"},
+            "conditions": [
+                {"type": "Accepted", "status": "True"},
+                {"type": "ResolvedRefs", "status": status, "reason": "RefNotPermitted", "message": "no ReferenceGrant"},
+            ],
+        }]}})
+    };
+    world.patch("gateway", &ROUTE, "shop", &said("False"));
+    world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
+    world.pass(20);
+    assert_eq!(world.status()["phase"], "Preparing");
+    assert_eq!(share(&world), Some(0));
+    let applied = applied(&world);
+    assert_eq!(applied["status"], "False");
+    assert_eq!(
+        applied["message"],
+        "edge: ResolvedRefs is False: RefNotPermitted: no ReferenceGrant"
+    );
+    world.patch("gateway", &ROUTE, "shop", &said("True"));
+    world.pass(4);
+    assert_eq!(share(&world), Some(1_000));
+}
+
+#[test]
+fn traefik_is_told_of_a_canary_only_while_it_has_endpoints() {
+    let mut world = offered();
+    world.apply(
+        &TRAEFIK_SERVICE,
+        "shop",
+        json!({"spec": {"weighted": {"services": [{"name": "shop", "port": 80}]}}}),
+    );
+    let routers = json!([{"traefik": {"service": "shop"}}]);
+    world.apply(&RELEASE, "shop", json!({"spec": {"routers": routers}}));
+    world.pass(60);
+    let weight = |world: &World| {
+        let services = &world.get(&TRAEFIK_SERVICE, "shop")["spec"]["weighted"]["services"];
+        let mut services = services.as_array()?.iter();
+        let canary = services.find(|one| one["name"] == "shop-canary")?;
+        canary["weight"].as_u64()
+    };
+    world.is_canary_deaf = true;
+    world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
+    world.pass(20);
+    assert_eq!(world.status()["phase"], "Preparing");
+    assert_eq!(weight(&world), None);
+    world.is_canary_deaf = false;
+    world.pass(1);
+    assert_eq!(weight(&world), Some(0));
+    world.pass(4);
+    assert_eq!(weight(&world), Some(10));
+    world.is_canary_deaf = true;
+    world.settle();
+    assert_eq!(weight(&world), None);
+    assert_eq!(applied(&world)["status"], "False");
+    world.is_canary_deaf = false;
+    world.pass(1);
+    assert_eq!(weight(&world), Some(0));
+    world.pass(4);
+    assert_eq!(weight(&world), Some(10));
 }
 
 #[test]

@@ -351,7 +351,7 @@ fn numbers_of_both_versions_are_never_taken_for_those_of_one() {
     let record = Record::read(world.status()["record"].as_str().unwrap()).unwrap();
     let spec = serde_json::from_value(release()["spec"].clone()).unwrap();
     let view = View {
-        key: &World::key(),
+        key: &World::key("shop"),
         uid: "",
         home: &Home::Own,
         is_routed: false,
@@ -372,11 +372,11 @@ fn numbers_of_both_versions_are_never_taken_for_those_of_one() {
         pod["metadata"]["labels"]["controller-revision-hash"].clone()
     };
     assert_eq!(
-        json!(names(&places.stable)),
+        json!(names(&places[0].stable)),
         json!([revision("db-0"), revision("db-0"), revision("db-0")])
     );
     assert_eq!(
-        json!(names(&places.canary)),
+        json!(names(&places[0].canary)),
         json!([revision("db-3"), revision("db-3"), revision("db-3")])
     );
 }

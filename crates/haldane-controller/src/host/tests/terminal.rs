@@ -269,7 +269,7 @@ fn what_can_not_be_kept_is_told_and_not_begun() {
 #[test]
 fn a_set_and_a_pair_are_left_as_their_owner_has_them() {
     let mut world = World::new();
-    (world.host, world.key.name) = (of(&STATEFUL_SET, "db", "shop"), "db".to_owned());
+    (world.host, world.releases) = (of(&STATEFUL_SET, "db", "shop"), vec!["db".to_owned()]);
     world.apply(&STATEFUL_SET, "db", stateful::set("db:v1"));
     for _ in 0..9 {
         world.follow();
@@ -303,9 +303,9 @@ fn a_set_and_a_pair_are_left_as_their_owner_has_them() {
 #[test]
 fn a_pair_is_carried_by_its_stable_deployment() {
     let mut world = World::new();
-    (world.host, world.key.name) = (
+    (world.host, world.releases) = (
         of(&DEPLOYMENT, "auth-stable", "shop"),
-        "auth-stable".to_owned(),
+        vec!["auth-stable".to_owned()],
     );
     for (track, replicas) in [("stable", 3), ("canary", 0)] {
         world.apply(

@@ -33,41 +33,55 @@ const TURNS_MAX: u32 = 60;
 /// A cluster.
 pub(super) struct World {
     pub(super) objects: BTreeMap<ObjectRef, Value>,
+    /// What has turns, by name, in the order in which they have them: releases, or workloads that carry one.
+    pub(super) releases: Vec<String>,
     pub(super) host: Box<dyn Host>,
     /// What makes another host, when one died.
     pub(super) make: fn() -> Box<dyn Host>,
-    /// Whose turn it is.
-    pub(super) key: Key,
     pub(super) now: Timestamp,
     /// Every write, in words.
     pub(super) log: Vec<String>,
     pub(super) events: Vec<Event>,
-    number: u64,
+    /// Of the last change.
+    pub(super) number: u64,
     /// How many writes are still taken; the host dies at the next one.
     pub(super) writes_left: Option<u32>,
     pub(super) deaths: u32,
+    /// Whether nobody of the canary is ready.
+    pub(super) is_canary_deaf: bool,
 }
 
 impl World {
     pub(super) fn new() -> Self {
         Self {
             objects: BTreeMap::new(),
+            releases: vec!["shop".to_owned()],
             host: silent(),
             make: silent,
-            key: Self::key(),
             now: "2026-11-21T10:00:00Z".parse().unwrap(),
             log: Vec::new(),
             events: Vec::new(),
             number: 100,
+            is_canary_deaf: false,
             writes_left: None,
             deaths: 0,
         }
     }
 
-    pub(super) fn key() -> Key {
+    /// Returns the same cluster with a host that knows nothing yet.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            objects: self.objects.clone(),
+            now: self.now,
+            number: self.number,
+            ..Self::new()
+        }
+    }
+
+    pub(super) fn key(name: &str) -> Key {
         Key {
             namespace: NS.to_owned(),
-            name: "shop".to_owned(),
+            name: name.to_owned(),
         }
     }
 
@@ -111,6 +125,28 @@ impl World {
         self.store(&target, object, by, false);
     }
 
+    /// Patches the status of an object as the controller of its kind does.
+    pub(super) fn report(&mut self, by: &str, kind: &'static Kind, name: &str, patch: &Value) {
+        let target = kind.named(NS, name);
+        let mut object = self.objects[&target].clone();
+        merge(&mut object, patch);
+        self.store(&target, object, by, true);
+    }
+
+    /// Scales an object, as autoscalers and `kubectl scale` do; the API server keeps no time of that.
+    pub(super) fn scale(&mut self, by: &str, kind: &'static Kind, name: &str, replicas: u32) {
+        let target = kind.named(NS, name);
+        let mut object = self.objects[&target].clone();
+        let mut writers = object["metadata"]["managedFields"].clone();
+        let others = writers.as_array_mut().unwrap();
+        others.retain(|one| one["subresource"] != "scale");
+        others.push(json!({"manager": by, "subresource": "scale", "operation": "Update"}));
+        object["spec"]["replicas"] = json!(replicas);
+        self.store(&target, object, by, false);
+        let stored = self.objects.get_mut(&target).unwrap();
+        stored["metadata"]["managedFields"] = writers;
+    }
+
     fn store(&mut self, target: &ObjectRef, mut object: Value, by: &str, is_status: bool) {
         let old = self.objects.get(target).cloned();
         if old.as_ref() == Some(&object) {
@@ -122,6 +158,10 @@ impl World {
             .entry("uid")
             .or_insert_with(|| json!(format!("uid-{number}")));
         metadata.insert("resourceVersion".to_owned(), json!(number.to_string()));
+        let now = self.now.to_string();
+        metadata
+            .entry("creationTimestamp")
+            .or_insert_with(|| json!(now));
         let spec_of = |object: &Value| object.get("spec").cloned();
         let is_changed = old.as_ref().and_then(&spec_of) != spec_of(&object);
         let generation = old
@@ -129,8 +169,15 @@ impl World {
             .map_or(0, |old| old["metadata"]["generation"].as_u64().unwrap_or(0));
         object["metadata"]["generation"] = json!(generation + u64::from(is_changed && !is_status));
         if !is_status {
-            object["metadata"]["managedFields"] =
-                json!([{"manager": by, "time": self.now.to_string(), "operation": "Update"}]);
+            let replicas = |object: &Value| object.pointer("/spec/replicas").cloned();
+            let scaled = old
+                .iter()
+                .filter(|old| replicas(old) == replicas(&object))
+                .flat_map(|old| old["metadata"]["managedFields"].as_array().unwrap())
+                .find(|one| one["subresource"] == "scale");
+            let last = json!({"manager": by, "time": self.now.to_string(), "operation": "Update"});
+            let writers: Vec<Value> = [last].into_iter().chain(scaled.cloned()).collect();
+            object["metadata"]["managedFields"] = json!(writers);
         }
         let is_gone = object["metadata"].get("deletionTimestamp").is_some()
             && object["metadata"]["finalizers"]
@@ -181,18 +228,22 @@ impl World {
         for _ in 0..TURNS_MAX {
             self.follow();
             let before = self.number;
-            let turn = self.host.turn(&self.key, &Eyes(&self.objects), self.now);
-            let is_done = self.take(&turn.writes);
-            if is_done {
-                self.events.extend(turn.events);
+            let mut next: Vec<Then> = Vec::new();
+            for name in self.releases.clone() {
+                next.push(self.turn_of(&name));
+                self.follow();
             }
-            self.follow();
-            match turn.then {
-                Then::Again => {}
-                Then::OnChange | Then::At(_) if before != self.number => {}
-                Then::OnChange => return None,
-                Then::At(at) if at <= self.now => {}
-                Then::At(at) => return Some(at),
+            let is_over = |then: &Then| match then {
+                Then::Again => false,
+                Then::OnChange => true,
+                Then::At(at) => *at > self.now,
+            };
+            if before == self.number && next.iter().all(is_over) {
+                let times = next.iter().filter_map(|then| match then {
+                    Then::At(at) => Some(*at),
+                    Then::Again | Then::OnChange => None,
+                });
+                return times.min();
             }
         }
         let last = &self.log[self.log.len().saturating_sub(12)..];
@@ -202,9 +253,21 @@ impl World {
     /// Takes the writes of one turn.
     pub(super) fn turn(&mut self) {
         self.follow();
-        let turn = self.host.turn(&self.key, &Eyes(&self.objects), self.now);
-        self.take(&turn.writes);
+        self.turn_of(&self.releases[0].clone());
         self.follow();
+    }
+
+    fn turn_of(&mut self, name: &str) -> Then {
+        let key = Self::key(name);
+        if self.find(self.host.kind(), name).is_none() {
+            self.host.forget(&key);
+            return Then::OnChange;
+        }
+        let turn = self.host.turn(&key, &Eyes(&self.objects), self.now);
+        if self.take(&turn.writes) {
+            self.events.extend(turn.events);
+        }
+        turn.then
     }
 
     /// Lets time pass, looking whenever the host wants to.
@@ -221,7 +284,7 @@ impl World {
         self.settle();
     }
 
-    fn take(&mut self, writes: &[Write]) -> bool {
+    pub(super) fn take(&mut self, writes: &[Write]) -> bool {
         for write in writes {
             if let Some(left) = &mut self.writes_left {
                 if *left == 0 {
@@ -487,13 +550,14 @@ impl World {
 
     fn follow_service(&mut self, target: &ObjectRef, service: &Value) {
         let selector = service["spec"]["selector"].as_object().unwrap().clone();
+        let is_ready = !(self.is_canary_deaf && target.name.ends_with("-canary"));
         let mut endpoints = Vec::new();
         for (set, object) in self.of(&REPLICA_SET) {
             let labels = &object["spec"]["template"]["metadata"]["labels"];
             if selector.iter().all(|(key, value)| &labels[key] == value) {
                 for index in 0..object["spec"]["replicas"].as_u64().unwrap_or(0) {
                     endpoints.push(json!({
-                        "conditions": {"ready": true},
+                        "conditions": {"ready": is_ready},
                         "targetRef": {"name": format!("{}-{index}", set.name)},
                     }));
                 }
@@ -527,7 +591,7 @@ pub(super) fn ports() -> Ports {
 
 /// Nobody measures, and nobody answers.
 #[derive(Debug)]
-struct Silence;
+pub(super) struct Silence;
 
 impl Meter for Silence {
     fn watch(&self, _: &Key, _: Option<&Watch>) {}
@@ -568,6 +632,15 @@ impl Sight for Eyes<'_> {
             version.trim_start_matches("uid-").parse::<u64>().unwrap()
         });
         found
+    }
+
+    fn count_in(&self, kind: &'static Kind, namespace: &str) -> usize {
+        self.names_in(kind, namespace).len()
+    }
+
+    fn names_in(&self, kind: &'static Kind, _: &str) -> Vec<String> {
+        let all = self.0.keys().filter(|target| target.kind == kind);
+        all.map(|target| target.name.clone()).collect()
     }
 }
 

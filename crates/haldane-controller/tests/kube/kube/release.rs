@@ -1,4 +1,4 @@
-//! Releases of a Deployment behind an HTTPRoute of Contour, with requests through its Envoy.
+//! Releases of a Deployment behind a router, mostly an HTTPRoute of Contour, with requests through it.
 
 mod deaths;
 mod faults;
@@ -6,4 +6,8 @@ mod hands;
 mod load;
 mod others;
 mod plain;
-mod shop;
+mod refused;
+mod scaled;
+mod road;
+mod routers;
+pub(crate) mod shop;

@@ -217,8 +217,18 @@ pub(crate) fn start(config: Config) -> Running {
 
 /// Starts a controller.
 pub(crate) fn start_with<H: Host + 'static>(config: Config, host: Arc<H>) -> Running<H> {
+    start_all(config, host, Vec::new())
+}
+
+/// Starts a controller that has more than one host.
+pub(crate) fn start_all<H: Host + 'static>(
+    config: Config,
+    host: Arc<H>,
+    more: Vec<Arc<dyn Host>>,
+) -> Running<H> {
     let (stop, death) = (CancellationToken::new(), CancellationToken::new());
-    let own = Arc::clone(&host);
+    let mut hosts: Vec<Arc<dyn Host>> = vec![Arc::<H>::clone(&host)];
+    hosts.extend(more);
     let (stopped, dead) = (stop.clone(), death.clone());
     let (tx, rx) = std::sync::mpsc::channel();
     let thread = thread::spawn(move || {
@@ -228,7 +238,7 @@ pub(crate) fn start_with<H: Host + 'static>(config: Config, host: Arc<H>) -> Run
             .build()
             .unwrap();
         runtime.block_on(async {
-            let controller = Controller::connect(config, own).await.unwrap();
+            let controller = Controller::connect(config, hosts).await.unwrap();
             tx.send(controller.address().unwrap()).unwrap();
             tokio::select! {
                 () = controller.run(stopped) => {}

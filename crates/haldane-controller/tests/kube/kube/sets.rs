@@ -192,7 +192,9 @@ impl Db {
                 asker: Arc::new(Silence),
             });
             runtime.block_on(async {
-                let controller = Controller::connect(config, Arc::new(host)).await.unwrap();
+                let controller = Controller::connect(config, vec![Arc::new(host)])
+                    .await
+                    .unwrap();
                 controller.run(stopped).await;
             });
         });

@@ -221,6 +221,9 @@ fn a_gate_asks_somebody_and_not_forever() {
     let run = |argv: &[&str]| Ask::Run {
         argv: argv.iter().map(ToString::to_string).collect(),
     };
+    let job = |name: &str| Ask::Job {
+        cron_job: name.to_owned(),
+    };
     for (ask, expected) in [
         (Ask::Approval, &[][..]),
         (webhook("http://a"), &[][..]),
@@ -231,6 +234,15 @@ fn a_gate_asks_somebody_and_not_forever() {
         (run(&["a", ""]), &[][..]),
         (run(&[""]), &["steps[0].run"][..]),
         (run(&[]), &["steps[0].run"][..]),
+        (job("shop-smoke"), &[][..]),
+        (job("smoke.shop-1"), &[][..]),
+        (job(""), &["steps[0].job"][..]),
+        (job("Smoke"), &["steps[0].job"][..]),
+        (job("../smoke"), &["steps[0].job"][..]),
+        (job("smoke-"), &["steps[0].job"][..]),
+        (job("smoke..shop"), &["steps[0].job"][..]),
+        (job(&"a".repeat(52)), &[][..]),
+        (job(&"a".repeat(53)), &["steps[0].job"][..]),
     ] {
         check_steps_of(&[gate(ask, MINUTE)], expected);
     }
@@ -239,6 +251,35 @@ fn a_gate_asks_somebody_and_not_forever() {
         &["steps[0].timeout"],
     );
     check_steps_of(&[gate(Ask::Approval, TOO_LONG)], &["steps[0].timeout"]);
+}
+
+#[test]
+fn after_a_rollback_nobody_approves() {
+    let hook = |ask: Ask| Gate {
+        name: "tell".to_owned(),
+        ask,
+        timeout: MINUTE,
+    };
+    let webhook = |url: &str| {
+        hook(Ask::Webhook {
+            url: url.to_owned(),
+        })
+    };
+    for (hooks, expected) in [
+        (vec![webhook("http://a")], &[][..]),
+        (
+            vec![webhook("http://a"), hook(Ask::Approval)],
+            &["hooks.afterRollback[1].approval"][..],
+        ),
+        (vec![webhook("a")], &["hooks.afterRollback[0].webhook"][..]),
+        (vec![webhook("http://a"); HOOKS_MAX], &[][..]),
+        (
+            vec![webhook("http://a"); HOOKS_MAX + 1],
+            &["hooks.afterRollback"][..],
+        ),
+    ] {
+        check_rules_of(|rules| rules.after_rollback = hooks, expected);
+    }
 }
 
 #[test]
@@ -458,6 +499,16 @@ fn windows_and_freezes_begin_before_they_end() {
     );
 }
 
+/// All that a home can do.
+const ALL: Abilities = Abilities {
+    mirror: true,
+    experiment: true,
+    header_route: true,
+    header_regex: true,
+    command: true,
+    job: true,
+};
+
 #[test]
 fn what_a_home_cannot_do_is_said_step_by_step() {
     let route = |value| {
@@ -485,39 +536,33 @@ fn what_a_home_cannot_do_is_said_step_by_step() {
         route(ValueMatch::Regex("a.*".to_owned())),
     ]))
     .unwrap();
-    let all = Abilities {
-        mirror: true,
-        experiment: true,
-        header_route: true,
-        header_regex: true,
-    };
     for (abilities, expected) in [
-        (all, &[][..]),
+        (ALL, &[][..]),
         (
             Abilities {
                 mirror: false,
-                ..all
+                ..ALL
             },
             &["steps[1]"][..],
         ),
         (
             Abilities {
                 experiment: false,
-                ..all
+                ..ALL
             },
             &["steps[2]"][..],
         ),
         (
             Abilities {
                 header_regex: false,
-                ..all
+                ..ALL
             },
             &["steps[4]"][..],
         ),
         (
             Abilities {
                 header_route: false,
-                ..all
+                ..ALL
             },
             &["steps[3]", "steps[4]"][..],
         ),
@@ -539,4 +584,42 @@ fn a_stored_plan_is_checked_again() {
     let plan = preset::find("fast", Rules::default()).unwrap();
     let json = serde_json::to_string(&plan).unwrap();
     assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
+}
+
+#[test]
+fn whom_a_home_cannot_ask_is_said_gate_by_gate() {
+    let asks = [
+        Ask::Run {
+            argv: vec!["smoke".to_owned()],
+        },
+        Ask::Job {
+            cron_job: "smoke".to_owned(),
+        },
+    ];
+    let mut parts = parts(asks.iter().cloned().map(|ask| gate(ask, MINUTE)).collect());
+    let hook = |ask| Gate {
+        name: "tell".to_owned(),
+        ask,
+        timeout: MINUTE,
+    };
+    parts.rules.after_rollback = asks.map(hook).to_vec();
+    let plan = Plan::try_new(parts).unwrap();
+    for (abilities, expected) in [
+        (ALL, &[][..]),
+        (
+            Abilities {
+                command: false,
+                ..ALL
+            },
+            &["steps[0].run", "hooks.afterRollback[0].run"][..],
+        ),
+        (
+            Abilities { job: false, ..ALL },
+            &["steps[1].job", "hooks.afterRollback[1].job"][..],
+        ),
+    ] {
+        let problems = plan.problems_for(abilities);
+        let paths: Vec<&str> = problems.iter().map(|one| one.path.as_str()).collect();
+        assert_eq!(paths, expected, "{abilities:?}");
+    }
 }

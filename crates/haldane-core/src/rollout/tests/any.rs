@@ -455,6 +455,9 @@ fn any_gate() -> impl Strategy<Value = Gate> {
         Just(Ask::Run {
             argv: vec!["true".to_owned()]
         }),
+        Just(Ask::Job {
+            cron_job: "smoke".to_owned()
+        }),
     ];
     (ask, any_time()).prop_map(|(ask, timeout)| Gate {
         name: "gate".to_owned(),
@@ -501,6 +504,7 @@ fn any_rules() -> impl Strategy<Value = Rules> {
                 deadlines: Deadlines::default(),
                 windows: window.into_iter().collect(),
                 freezes: Vec::new(),
+                after_rollback: Vec::new(),
             },
         )
 }

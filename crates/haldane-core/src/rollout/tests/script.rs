@@ -6,7 +6,7 @@
 //! Script: `+30s`, `+5m` time passes; `tick`; `ready` all replicas, `ready=N`, `fixed=N`; `applied` traffic as wanted with nothing in
 //! flight, `applied+N` with requests in flight, `at=50%` other traffic; `pass`, `fail`, `inconclusive`, `nodata`, `warned`,
 //! `mismatch`, `so-far` (a pass that is not shown), `suspect`, `old-pass`, `stale-pass`, and the same as `own:pass` for the step's own judge, `other:pass` for another step's; `yes`,
-//! `no`, `other-yes` of a gate; `open`, `closed`; the commands, as `promote`, `promote@2`, `full`, `set=50%`; `restarted` forgets the
+//! `no`, `other-yes` of a gate; `open`, `closed`, `upto=25%`; the commands, as `promote`, `promote@2`, `full`, `set=50%`; `restarted` forgets the
 //! facts.
 
 use std::time::Duration;
@@ -218,6 +218,11 @@ impl Script {
             "open" => Input::Calendar(Calendar::Open),
             "closed" => Input::Calendar(Calendar::Closed {
                 why: "a freeze is on".to_owned(),
+            }),
+
+            "upto" => Input::Calendar(Calendar::UpTo {
+                weight: weight(value),
+                why: "the others are not there yet".to_owned(),
             }),
             "yes" | "no" | "other-yes" => self.answer(name),
             _ => {

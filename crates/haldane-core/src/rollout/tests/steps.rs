@@ -93,6 +93,35 @@ fn a_weight_is_in_force_before_the_next_step_begins() {
 }
 
 #[test]
+fn a_weight_that_it_may_not_pass_pauses_and_reopens() {
+    let plan = plan("10% 1m 50% 1m", windowed());
+    let reach = "upto=0% tick ready applied tick upto=10% tick applied +1m";
+    let paused = "paused at 10%: the others are not there yet";
+    let refused = "refused: not possible while Paused: the others are not there yet";
+    for (script, expected) in [
+        ("tick", "step 2 at 10%"),
+        ("tick tick", paused),
+        ("tick tick upto=49%", paused),
+        ("tick tick upto=50%", "step 2 at 10%"),
+        ("tick tick upto=50% tick", "step 2 at 50%"),
+        ("tick tick promote", &format!("{paused}; {refused}")),
+        ("tick tick abort", "rolling back: aborted by ann"),
+        // Who skips the wait does not skip the limit.
+        ("promote tick tick", paused),
+        ("full tick", paused),
+        ("full tick upto=99%", paused),
+        ("full tick upto=100% tick", "Shifting at 100%"),
+    ] {
+        check(&plan, &format!("{reach} {script}"), expected);
+    }
+    check(
+        &plan,
+        "upto=0% tick ready applied tick",
+        "paused at 0%: the others are not there yet",
+    );
+}
+
+#[test]
 fn a_closed_window_pauses_and_reopens() {
     let plan = plan("10% 1m 50% 1m 0% 1m", windowed());
     let reach = "open ready applied tick applied +1m";

@@ -7,7 +7,10 @@ use haldane_core::{
 };
 
 use super::bench::{Bench, SHOP, shop, version};
-use crate::{handle::Event, port::Size};
+use crate::{
+    handle::{Event, RequestError},
+    port::Size,
+};
 
 #[test]
 fn a_good_version_is_promoted() {
@@ -251,6 +254,137 @@ fn an_answer_of_a_gate_that_the_disk_could_not_take_is_not_lost() {
     bench.turns(2);
     bench.broken_disk(false);
     bench.until("Completed");
+}
+
+const TELLING: &str =
+    "hooks: { afterRollback: [{ webhook: 'http://told/' }, { name: clean, run: [./clean] }] }";
+
+/// Lets who was asked last answer.
+fn answer_last(bench: &mut Bench, said: &str) -> String {
+    let (key, subject) = bench.world.lock().asked.last().unwrap().clone();
+    let answer = GateAnswer {
+        key,
+        is_open: false,
+        said: said.to_owned(),
+    };
+    bench.driver().take(Event::Gate(answer));
+    bench.turn();
+    subject.why.unwrap()
+}
+
+fn told(bench: &mut Bench, rollout: &str) -> Vec<String> {
+    let entries = bench.entries(rollout).into_iter();
+    entries
+        .filter(|entry| entry.state.phase.is_terminal())
+        .map(|entry| entry.text)
+        .collect()
+}
+
+#[test]
+fn who_is_to_be_told_of_a_rollback_is_told_over_restarts_and_new_rollouts() {
+    let mut bench = Bench::new();
+    bench
+        .apply(&GATED.replace("guards: none", &format!("guards: none\n      {TELLING}")))
+        .unwrap();
+    bench.turns(2);
+    bench.deploy("v2").unwrap();
+    bench.turns(6);
+    bench.command(CommandName::Abort).unwrap();
+    bench.until("RolledBack");
+    bench.turns(2);
+    let why = answer_last(&mut bench, "noted");
+    assert!(why.starts_with("aborted by"), "{why}");
+    // The second one is told also where the daemon ends and something else is tried.
+    bench.restart();
+    bench.deploy("v3").unwrap();
+    bench.turns(2);
+    assert_eq!(bench.rollout_id(), "shop-2");
+    let asked = bench.world.lock().asked.clone();
+    let (key, _) = asked
+        .iter()
+        .rfind(|(key, _)| key.rollout.as_str() == "shop-1")
+        .unwrap();
+    let answer = |said: &str| GateAnswer {
+        key: key.clone(),
+        is_open: true,
+        said: said.to_owned(),
+    };
+    bench.broken_disk(true);
+    bench.driver().take(Event::Gate(answer("lost")));
+    bench.broken_disk(false);
+    bench.turn();
+    bench.driver().take(Event::Gate(answer("cleaned")));
+    bench.driver().take(Event::Gate(answer("cleaned twice")));
+    bench.turns(2);
+    let told = told(&mut bench, "shop-1");
+    assert_eq!(told.len(), 3, "{told:#?}");
+    assert!(told[0].starts_with("rolled back"), "{told:#?}");
+    assert_eq!(
+        told[1..],
+        ["webhook after a rollback: noted", "clean: cleaned"]
+    );
+    assert!(!bench.phase().is_empty());
+    bench.restart();
+    bench.turns(2);
+    let again = bench.world.lock().asked.len();
+    bench.turns(20);
+    assert_eq!(
+        bench.world.lock().asked[again..]
+            .iter()
+            .filter(|(key, _)| key.rollout.as_str() == "shop-1")
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn a_judged_rollback_that_was_told_is_decided_again_the_same() {
+    let mut bench = Bench::new();
+    let file = SHOP.replace("rollout:\n", &format!("rollout:\n      {TELLING}\n"));
+    bench.apply(&file).unwrap();
+    bench.turns(2);
+    bench.world.lock().failing.insert(version("v2"), 300);
+    bench.deploy("v2").unwrap();
+    bench.until("RolledBack");
+    bench.turns(2);
+    let why = answer_last(&mut bench, "noted");
+    assert!(why.contains("error"), "{why}");
+    answer_last(&mut bench, "cleaned");
+    assert_eq!(told(&mut bench, "shop-1").len(), 3);
+}
+
+#[test]
+fn nobody_is_told_of_a_promotion() {
+    let mut bench = Bench::new();
+    bench
+        .apply(&GATED.replace("guards: none", &format!("guards: none\n      {TELLING}")))
+        .unwrap();
+    bench.turns(2);
+    bench.deploy("v2").unwrap();
+    bench.turns(6);
+    let key = bench.world.lock().asked[0].0.clone();
+    bench.driver().take(Event::Gate(GateAnswer {
+        key,
+        is_open: true,
+        said: "fine".to_owned(),
+    }));
+    bench.until("Completed");
+    bench.turns(10);
+    assert_eq!(bench.world.lock().asked.len(), 1);
+}
+
+#[test]
+fn jobs_are_refused_where_there_are_none() {
+    let mut bench = Bench::new();
+    let file = GATED.replace("run: [./smoke, $CANARY_URL]", "job: smoke");
+    let applied = bench.apply(&file);
+    let result = applied.and_then(|_| bench.deploy("v2"));
+    let Err(RequestError::Invalid { problems, .. }) = result else {
+        panic!("{result:?}");
+    };
+    let expected =
+        "steps[1].job: there are no Jobs but on Kubernetes; expected a webhook or a command (run)";
+    assert_eq!(problems, [expected]);
 }
 
 #[test]

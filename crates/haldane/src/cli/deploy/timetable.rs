@@ -201,6 +201,7 @@ pub(in crate::cli) fn text(step: &Step) -> String {
                 Ask::Approval => "a person".to_owned(),
                 Ask::Webhook { url } => url.clone(),
                 Ask::Run { argv } => argv.join(" "),
+                Ask::Job { cron_job } => format!("a Job of CronJob {cron_job}"),
             };
             format!(
                 "ask {whom} ({:?}, at most {})",

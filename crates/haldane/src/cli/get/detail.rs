@@ -4,14 +4,14 @@ mod objects;
 
 use std::io::Write;
 
-use haldane_api::http::{RolloutView, VersionView};
+use haldane_api::http::{RolloutView, ServiceView, VersionView};
 
 use super::{step_sign, step_text};
 use crate::cli::{
     bands, comparison,
     globals::Globals,
     paint::Tone,
-    snapshot::Snapshot,
+    snapshot::{Snapshot, as_of},
     table::write_branches,
     words::{NOTHING, bps_or_nothing, clean, span},
 };
@@ -46,7 +46,7 @@ pub(super) fn write(
     write_branches(out, &versions)?;
     if let Some(rollout) = &service.rollout {
         write_steps(rollout, globals, out)?;
-        write_judgement(rollout, globals, out)?;
+        write_judgement(service, rollout, globals, out)?;
         if !rollout.is_over {
             writeln!(out, "Next:     {}", clean(&rollout.next))?;
         }
@@ -148,6 +148,7 @@ fn write_steps(
 }
 
 fn write_judgement(
+    service: &ServiceView,
     rollout: &RolloutView,
     globals: &Globals,
     out: &mut impl Write,
@@ -156,7 +157,9 @@ fn write_judgement(
         return Ok(());
     };
     let verdict = globals.paint.verdict(judgement.verdict);
-    writeln!(out, "Verdict:  {verdict}: {}", clean(&judgement.reason))?;
+    let as_of = as_of(service, judgement, &globals.zone);
+    let reason = clean(&judgement.reason);
+    writeln!(out, "Verdict:  {verdict}: {reason}{as_of}")?;
     let guards = judgement.guards.iter().map(|guard| {
         let verdict = globals.paint.verdict(guard.verdict);
         let canary = guard.canary.as_deref().unwrap_or(NOTHING);

@@ -1,11 +1,17 @@
 //! A cluster as a home: its releases, through its API server.
 
+mod figures;
+
 use haldane_api::http::{Answer, CommandRequest, RecomputationView, RolloutHistory, ServiceView};
-use haldane_controller::client::{Access, Cluster, ClusterError, Sighting};
+use haldane_controller::client::{Access, Cluster, ClusterError, Looked, Sighting};
 use haldane_core::RolloutId;
 use jiff::Timestamp;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
+use self::figures::{Gauge, Measured};
 use super::{Asked, Followed, Home, Scope, Seen};
 use crate::cli::subject::Subject;
 
@@ -47,7 +53,11 @@ impl Home for Kubernetes {
     fn service<'a>(&'a self, subject: &'a Subject) -> Asked<'a, ServiceView> {
         Box::pin(async move {
             let namespace = self.namespace_of(subject);
-            Ok(self.cluster.service(namespace, &subject.name).await?)
+            let looked = self.cluster.service(namespace, &subject.name).await?;
+            let measured = Gauge::new(self.cluster.clone()).read(&looked).await;
+            let mut view = looked.view;
+            measured.put_into(&mut view);
+            Ok(view)
         })
     }
 
@@ -92,7 +102,7 @@ impl Home for Kubernetes {
     }
 
     fn follow(&self, followed: Followed, tasks: &mut JoinSet<()>) -> mpsc::Receiver<Seen> {
-        let mut sightings = match &followed {
+        let sightings = match &followed {
             Followed::One(subject) => {
                 let namespace = Some(self.namespace_of(subject));
                 self.cluster.follow(namespace, Some(&subject.name), tasks)
@@ -100,17 +110,55 @@ impl Home for Kubernetes {
             Followed::All(scope) => self.cluster.follow(self.namespace(*scope), None, tasks),
         };
         let (tx, rx) = mpsc::channel(QUEUE_LEN);
-        tasks.spawn(async move {
-            while let Some(sighting) = sightings.recv().await {
-                let seen = match sighting {
-                    Sighting::Service(view) => Seen::Service(view),
-                    Sighting::Lost(error) => Seen::Lost(error.into()),
-                };
-                if tx.send(seen).await.is_err() {
-                    return;
+        let (shown, seen) = watch::channel(None);
+        let (told, measured) = mpsc::channel(QUEUE_LEN);
+        if matches!(followed, Followed::One(_)) {
+            let gauge = Gauge::new(self.cluster.clone());
+            tasks.spawn(gauge.follow(seen, told));
+        }
+        tasks.spawn(pass_on(sightings, measured, shown, tx));
+        rx
+    }
+}
+
+/// Passes on what is seen, with the figures that were measured last, until nobody listens.
+async fn pass_on(
+    mut sightings: mpsc::Receiver<Sighting>,
+    mut measured: mpsc::Receiver<Measured>,
+    shown: watch::Sender<Option<Looked>>,
+    tx: mpsc::Sender<Seen>,
+) {
+    let mut last: Option<Looked> = None;
+    let mut figures = Measured::default();
+    loop {
+        tokio::select! {
+            sighting = sightings.recv() => match sighting {
+                None => return,
+                Some(Sighting::Lost(error)) => {
+                    if tx.send(Seen::Lost(error.into())).await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+                Some(Sighting::Service(looked)) => {
+                    shown.send_replace(Some((*looked).clone()));
+                    last = Some(*looked);
+                }
+            },
+            Some(newer) = measured.recv() => {
+                figures = newer;
+                if let Some(looked) = &mut last {
+                    looked.view.at = Timestamp::now();
                 }
             }
-        });
-        rx
+        }
+        let Some(looked) = &last else {
+            continue;
+        };
+        let mut view = looked.view.clone();
+        figures.put_into(&mut view);
+        if tx.send(Seen::Service(Box::new(view))).await.is_err() {
+            return;
+        }
     }
 }

@@ -17,6 +17,7 @@ use crate::cli::{
     figure::{Figure, Status},
     get::{step_sign, step_text},
     paint::{self, Tone},
+    snapshot::as_of,
     words::{NOTHING, bps_or_nothing, clean, cut, span, time_of_day, wrap, zone_name},
 };
 
@@ -245,7 +246,7 @@ impl Draft<'_> {
         self.figures(service, lines);
         lines.push(Line::raw(""));
         if let Some(rollout) = &service.rollout {
-            self.decision(rollout, lines);
+            self.decision(service, rollout, lines);
             if is_tall {
                 self.details(rollout, lines);
             }
@@ -379,12 +380,19 @@ impl Draft<'_> {
         ]
     }
 
-    fn decision(&self, rollout: &RolloutView, lines: &mut Vec<Line<'static>>) {
+    fn decision(
+        &self,
+        service: &ServiceView,
+        rollout: &RolloutView,
+        lines: &mut Vec<Line<'static>>,
+    ) {
         match &rollout.judgement {
             Some(judgement) => {
                 let word = judgement.verdict.to_string().to_uppercase();
                 let word = self.span(paint::verdict(judgement.verdict), format!("{word}: "));
-                self.labeled("verdict", &[word], &judgement.reason, lines);
+                let as_of = as_of(service, judgement, &self.model.zone);
+                let reason = format!("{}{as_of}", judgement.reason);
+                self.labeled("verdict", &[word], &reason, lines);
             }
             None => self.labeled("verdict", &[], "nothing judged yet", lines),
         }

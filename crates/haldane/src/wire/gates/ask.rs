@@ -58,6 +58,8 @@ impl Asking {
             Ask::Run { argv } => self.ask_command(argv).await,
             // A person answers by a command on the rollout; the keeper never gets here.
             Ask::Approval => closed("a person is to be asked".to_owned()),
+            // The host of releases makes it itself; other homes refuse the plan.
+            Ask::Job { .. } => closed("there are no Jobs here".to_owned()),
         };
         info!(gate = %key, name = gate.name, is_open = said.is_open, "Gate answered");
         GateAnswer {
@@ -118,6 +120,8 @@ impl Asking {
             "canary": subject.canary,
             "stableUrl": subject.stable_url,
             "canaryUrl": subject.canary_url,
+            "gate": self.gate.name,
+            "why": subject.why,
             "key": format!("{rollout}/{step}/{entered}"),
         })
     }

@@ -78,6 +78,7 @@ fn subject() -> GateSubject {
         stable_url: Some("http://127.0.0.1:1001".to_owned()),
         canary_url: None,
         dir: None,
+        why: Some("aborted by ann".to_owned()),
     }
 }
 
@@ -126,7 +127,7 @@ async fn a_hook_is_told_everything_and_asked_once_per_key() {
     let question = serde_json::json!({
         "rollout": "auth-1", "step": 3, "service": "auth", "stable": "v1", "canary": "v2",
         "stableUrl": "http://127.0.0.1:1001", "canaryUrl": null,
-        "key": format!("auth-1/3/{}", rig.entered),
+        "gate": "hook", "why": "aborted by ann", "key": format!("auth-1/3/{}", rig.entered),
     });
     assert_eq!(server.seen(), [question]);
     // A later visit of the same step is another question.

@@ -55,8 +55,8 @@ pub(super) struct Poller {
 }
 
 /// One version.
-struct Arm {
-    traffic: Traffic,
+pub(super) struct Arm {
+    pub(super) traffic: Traffic,
     /// What the metric system calls it.
     workload: String,
     names: BTreeMap<String, String>,
@@ -240,7 +240,15 @@ impl Poller {
 }
 
 impl Arm {
-    fn try_new(requests: &Requests, named: Named<'_>, side: Side) -> Result<Self, Error> {
+    /// Returns how one side is asked about.
+    ///
+    /// # Errors
+    /// When something that is to be filled in is not known, or can't stand where it should.
+    pub(super) fn try_new(
+        requests: &Requests,
+        named: Named<'_>,
+        side: Side,
+    ) -> Result<Self, Error> {
         let arm = Self {
             traffic: traffic(&requests.counted, side)?,
             workload: named.workload(&requests.workload, &requests.variables)?,
@@ -251,7 +259,11 @@ impl Arm {
         Ok(arm)
     }
 
-    fn query(&self, window: Duration) -> Result<String, Error> {
+    /// Returns the query for the samples of so much time.
+    ///
+    /// # Errors
+    /// When a name can't stand where its placeholder does.
+    pub(super) fn query(&self, window: Duration) -> Result<String, Error> {
         self.traffic.query(&self.workload, &self.names, window)
     }
 }
@@ -306,7 +318,8 @@ fn window(until: Option<Timestamp>, now: Timestamp) -> Duration {
     Duration::from_secs(window.min(WINDOW_MAX).as_secs().max(1))
 }
 
-fn sample(counted: Counted) -> Sample {
+/// Returns what was counted as the judges see it.
+pub(super) fn sample(counted: Counted) -> Sample {
     Sample {
         requests: counted.requests,
         failures: counted.failures,

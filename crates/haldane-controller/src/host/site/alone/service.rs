@@ -9,10 +9,10 @@ use crate::{
     host::{
         json::{self as read, put, set},
         record::{Record, Stable},
-        site::{Blocked, Rest, View},
+        site::{Blocked, Rest, View, is_ready},
         version::{POD_HASH, Version},
     },
-    kinds::{ENDPOINT_SLICE, REPLICA_SET, SERVICE},
+    kinds::{REPLICA_SET, SERVICE},
     turn::{Urgency, Write},
 };
 
@@ -161,9 +161,10 @@ impl Alone {
             return Ok(true);
         }
         let infix = format!("-{}-", self.pods(view, stable)?);
-        let ready: Vec<String> = endpoints(view, service)
+        let ready: Vec<String> = view
+            .endpoints(service)
             .iter()
-            .filter(|one| one.pointer("/conditions/ready") != Some(&Value::Bool(false)))
+            .filter(|one| is_ready(one))
             .map(|one| {
                 read::text(one, "/targetRef/name")
                     .unwrap_or_default()
@@ -176,16 +177,6 @@ impl Alone {
     /// Whether the canary's Service knows of pods, also of those that end.
     pub(super) fn has_canary_pods(&self, view: &View<'_>) -> Result<bool, Blocked> {
         let service = view.find(&SERVICE, &self.canary_service)?;
-        Ok(service.is_some_and(|service| !endpoints(view, &service).is_empty()))
+        Ok(service.is_some_and(|service| !view.endpoints(&service).is_empty()))
     }
-}
-
-/// Returns the endpoints of a Service.
-fn endpoints(view: &View<'_>, service: &Value) -> Vec<Value> {
-    let uid = read::uid(service);
-    let slices = view.sight.owned(&ENDPOINT_SLICE, &view.key.namespace, uid);
-    let all = slices
-        .iter()
-        .filter_map(|slice| slice.pointer("/endpoints")?.as_array());
-    all.flatten().cloned().collect()
 }

@@ -58,7 +58,7 @@ async fn promoted_despite(ns: &str, faults: &[Fault], verbs: &[Verb], on: &[&str
 async fn conflicts_one_after_another() {
     let conflict = [Fault::Refuse(Refusal::Conflict)];
     let on = ["releases/status", "httproutes", "deployments"];
-    promoted_despite("k1", &conflict, &[Verb::Patch], &on, 6).await;
+    promoted_despite("k1", &conflict, &[Verb::Patch], &on, 20).await;
 }
 
 #[tokio::test]

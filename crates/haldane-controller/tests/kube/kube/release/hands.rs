@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use haldane_controller::kinds::{DEPLOYMENT, RELEASE, SERVICE};
+use haldane_router::kinds::HTTP_ROUTE;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, api::DeleteParams};
 use serde_json::{Value, json};
@@ -233,13 +234,8 @@ async fn what_others_edit_in_the_middle_is_followed_or_put_right() {
         {"name": "shop-canary", "port": 80, "weight": 40},
     ]);
     let rules = json!({"spec": {"rules": [{"backendRefs": backends}]}});
-    shop.patch(
-        "kubectl-edit",
-        &crate::kube::release::shop::ROUTE,
-        "shop",
-        &rules,
-    )
-    .await;
+    shop.patch("kubectl-edit", &HTTP_ROUTE, "shop", &rules)
+        .await;
     shop.shows("the weight of a person", |status| {
         status["weight"] == "40%" && status["phase"] == "Paused"
     })

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
-use hyper::{Request, client::conn::http1};
+use hyper::{Request, client::conn::http1, http::response::Parts};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, runtime, task::JoinSet, time};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,13 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What became of one request: the version that answered, or what went wrong.
 type Outcome = Result<String, String>;
+
+/// One request, and the cookie that its answer set.
+#[derive(Debug)]
+pub(crate) struct Visit {
+    pub outcome: Outcome,
+    pub cookie: Option<String>,
+}
 
 /// Requests at a steady pace, from a thread of their own.
 pub(crate) struct Load {
@@ -129,13 +136,14 @@ async fn user(
 ) {
     let mut pace = time::interval(Duration::from_secs(1) * CONNECTIONS / rps);
     let mut connections = JoinSet::new();
-    let mut sender = None;
+    let mut sender: Option<Sender> = None;
     loop {
         pace.tick().await;
         let asked = time::timeout(TIMEOUT, async {
+            // A connection that was closed after an answer is no lost request.
             let mut own = match sender.take() {
-                Some(own) => own,
-                None => connect(gateway, &mut connections).await?,
+                Some(own) if !own.is_closed() => own,
+                Some(_) | None => connect(gateway, &mut connections).await?,
             };
             let version = ask(&mut own, &host).await?;
             sender = Some(own);
@@ -161,7 +169,39 @@ async fn connect(gateway: SocketAddr, of: &mut JoinSet<()>) -> Result<Sender, St
 
 async fn ask(sender: &mut Sender, host: &str) -> Outcome {
     let request = Request::get("/").header("host", host).body(Empty::new());
-    let asked = sender.send_request(request.unwrap()).await;
+    exchange(sender, request.unwrap())
+        .await
+        .and_then(|head| version(&head))
+}
+
+/// Asks once, over a connection of its own.
+pub(crate) async fn visit(gateway: SocketAddr, host: &str, cookie: Option<&str>) -> Visit {
+    let mut request = Request::get("/").header("host", host);
+    if let Some(cookie) = cookie {
+        request = request.header("cookie", cookie);
+    }
+    let request = request.body(Empty::new()).unwrap();
+    let mut connections = JoinSet::new();
+    let asked = time::timeout(TIMEOUT, async {
+        let mut sender = connect(gateway, &mut connections).await?;
+        exchange(&mut sender, request).await
+    });
+    match asked.await.unwrap_or_else(|_| Err("no answer".to_owned())) {
+        Ok(head) => {
+            let set = text(&head, "set-cookie");
+            let cookie = set.and_then(|set| set.split(';').next().map(str::to_owned));
+            let outcome = version(&head);
+            Visit { outcome, cookie }
+        }
+        Err(error) => Visit {
+            outcome: Err(error),
+            cookie: None,
+        },
+    }
+}
+
+async fn exchange(sender: &mut Sender, request: Request<Empty<Bytes>>) -> Result<Parts, String> {
+    let asked = sender.send_request(request).await;
     let (head, body) = asked
         .map_err(|error| format!("asking: {error:?}"))?
         .into_parts();
@@ -176,9 +216,13 @@ async fn ask(sender: &mut Sender, host: &str) -> Outcome {
             String::from_utf8_lossy(&body)
         ));
     }
-    let version = head
-        .headers
-        .get("x-version")
-        .and_then(|it| it.to_str().ok());
-    Ok(version.unwrap_or("none").to_owned())
+    Ok(head)
+}
+
+fn version(head: &Parts) -> Outcome {
+    Ok(text(head, "x-version").unwrap_or("none").to_owned())
+}
+
+fn text<'a>(head: &'a Parts, header: &str) -> Option<&'a str> {
+    head.headers.get(header)?.to_str().ok()
 }

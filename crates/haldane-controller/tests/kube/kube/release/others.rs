@@ -100,6 +100,11 @@ async fn a_controller_takes_over_in_the_middle_of_a_step() {
     shop.command("2", "promote").await;
     let status = shop.ends("Completed", "v2").await;
     assert_eq!(status["history"].as_array().unwrap().len(), 1);
+    let decisions = status["decisions"].as_array().unwrap();
+    let numbers = decisions.iter().map(|one| one["number"].as_u64().unwrap());
+    let expected: Vec<u64> = (0..decisions.len() as u64).collect();
+    assert_eq!(numbers.collect::<Vec<_>>(), expected, "{decisions:#?}");
+    assert_eq!(decisions.last().unwrap()["phase"], "Completed");
     load.end().none_dropped();
     third.end();
 }

@@ -40,6 +40,17 @@ fn split_as_told(answers: &Answers, weights: &[Weighed], expected: &[u64]) {
 #[tokio::test]
 async fn a_good_version_is_promoted_and_undone_without_a_lost_request() {
     let shop = Shop::new("promoted", &Plan::long()).await;
+    promotes_and_undoes(&shop).await;
+}
+
+#[tokio::test]
+async fn an_abort_takes_all_requests_from_the_canary_at_once() {
+    let shop = Shop::new("aborted", &Plan::held()).await;
+    aborts(&shop).await;
+}
+
+/// Plays a promotion and its undoing: no request is lost, and each weight is the share that is seen.
+pub(crate) async fn promotes_and_undoes(shop: &Shop) {
     let running = shop.taken_over().await;
     let load = shop.load(150);
     shop.deploy("shop:v2").await;
@@ -63,9 +74,8 @@ async fn a_good_version_is_promoted_and_undone_without_a_lost_request() {
     running.end();
 }
 
-#[tokio::test]
-async fn an_abort_takes_all_requests_from_the_canary_at_once() {
-    let shop = Shop::new("aborted", &Plan::held()).await;
+/// Plays an abort at one half: no request is lost, and none comes to the canary any more.
+pub(crate) async fn aborts(shop: &Shop) {
     let running = shop.taken_over().await;
     let load = shop.load(150);
     shop.deploy("shop:v2").await;

@@ -1,4 +1,4 @@
-//! A shop in a namespace of its own: a Deployment, its Service, an HTTPRoute and a Release.
+//! A shop in a namespace of its own: a Deployment, its Service, the objects of its router and a Release.
 
 use std::{
     fs,
@@ -33,15 +33,11 @@ use serde_json::{Value, json};
 use tokio::{sync::OnceCell, time};
 
 use crate::kube::{
-    release::load::Load,
+    release::{
+        load::{Load, Visit, visit},
+        road::Road,
+    },
     rig::{Rig, Running, eventually, start_with},
-};
-
-pub(crate) static ROUTE: Kind = Kind {
-    group: "gateway.networking.k8s.io",
-    kind: "HTTPRoute",
-    plural: "httproutes",
-    versions: &["v1"],
 };
 
 /// How long a rollout of a few seconds may take on a machine that others use, too.
@@ -54,8 +50,9 @@ const INTERVAL: Duration = Duration::from_millis(50);
 pub(crate) struct Shop {
     pub rig: Rig,
     pub gateway: SocketAddr,
-    /// The route's spec and annotations before the first rollout.
-    route: Value,
+    road: Road,
+    /// What the objects of the road were before the first rollout.
+    before: Vec<Value>,
 }
 
 /// How a plan goes, and how long a canary may take to be ready.
@@ -102,33 +99,68 @@ impl Plan {
 impl Shop {
     /// Returns a shop in version v1, with the Release that rolls it out; nobody looks after it yet.
     pub(crate) async fn new(ns: &str, plan: &Plan) -> Self {
-        let shop = Self::bare(ns).await;
-        shop.put("kubectl", &RELEASE, "shop", release(plan)).await;
+        Self::by(ns, plan, Road::contour).await
+    }
+
+    /// Returns such a shop behind another router.
+    pub(crate) async fn by(ns: &str, plan: &Plan, road: impl FnOnce(&str) -> Road) -> Self {
+        let shop = Self::behind(ns, road).await;
+        let mut release = release(plan);
+        release["spec"]["routers"] = shop.road.routers.clone();
+        shop.put("kubectl", &RELEASE, "shop", release).await;
         shop
     }
 
     /// Returns a shop without a Release.
     pub(crate) async fn bare(ns: &str) -> Self {
+        Self::behind(ns, Road::contour).await
+    }
+
+    async fn behind(ns: &str, road: impl FnOnce(&str) -> Road) -> Self {
         let rig = Rig::new(ns).await;
-        let gateway = prepared(&rig).await;
+        let road = road(&format!("{ns}.example"));
+        let gateway = prepared(&rig, road.addon).await;
         let mut shop = Self {
             rig,
             gateway,
-            route: Value::Null,
+            road,
+            before: Vec::new(),
         };
         shop.apply_git("kubectl", "shop:v1").await;
-        shop.route = eventually("a route that the gateway took", async || {
-            let route = shop.get(&ROUTE, "shop").await?;
-            let said = route.pointer("/status/parents/0/conditions")?.to_string();
-            said.contains("Accepted").then(|| own_part(&route))
-        })
-        .await;
         eventually("a shop that is open", async || {
-            let shop = shop.get(&DEPLOYMENT, "shop").await?;
-            (shop["status"]["availableReplicas"] == json!(3)).then_some(())
+            let deployment = shop.get(&DEPLOYMENT, "shop").await?;
+            (deployment["status"]["availableReplicas"] == json!(3)).then_some(())
         })
         .await;
+        eventually("a router that leads there", async || {
+            let visit = shop.visit(None).await;
+            (visit.outcome.as_deref() == Ok("v1")).then_some(())
+        })
+        .await;
+        shop.before = shop.roads().await;
         shop
+    }
+
+    /// Returns the user's part of the router's objects.
+    async fn roads(&self) -> Vec<Value> {
+        let mut all = Vec::new();
+        for (kind, _) in &self.road.objects {
+            let found = self.get(kind, "shop").await;
+            all.push(found.map_or(Value::Null, |object| own_part(&object)));
+        }
+        all
+    }
+
+    /// Returns what the router says of the object that is split.
+    pub(crate) async fn road_status(&self) -> Value {
+        let (kind, _) = self.road.objects.first().unwrap();
+        let object = self.get(kind, "shop").await.unwrap();
+        object["status"].clone()
+    }
+
+    /// Asks once, with this cookie.
+    pub(crate) async fn visit(&self, cookie: Option<&str>) -> Visit {
+        visit(self.gateway, &self.host(), cookie).await
     }
 
     /// Returns the controller's settings.
@@ -225,24 +257,14 @@ impl Shop {
         }
     }
 
-    fn manifests(&self, image: &str) -> [(&'static Kind, Value); 3] {
-        let route = json!({
-            "metadata": {"annotations": {"team": "shop"}},
-            "spec": {
-                "parentRefs": [{"name": "contour", "namespace": "projectcontour"}],
-                "hostnames": [self.host()],
-                "rules": [{"backendRefs": [{"name": "shop", "port": 80}]}],
-            },
-        });
+    fn manifests(&self, image: &str) -> Vec<(&'static Kind, Value)> {
         let service = json!({"spec": {
             "selector": {"app": "shop"},
             "ports": [{"port": 80, "targetPort": 8080}],
         }});
-        [
-            (&DEPLOYMENT, deployment(image)),
-            (&SERVICE, service),
-            (&ROUTE, route),
-        ]
+        let mut all = vec![(&DEPLOYMENT, deployment(image)), (&SERVICE, service)];
+        all.extend(self.road.objects.iter().cloned());
+        all
     }
 
     /// Sets the image, as `kubectl set image` does.
@@ -335,8 +357,9 @@ impl Shop {
         if running != vec![format!("shop:{version}"); 3] {
             return Some(format!("pods of {running:?}"));
         }
-        let route = own_part(&self.get(&ROUTE, "shop").await?);
-        (route != self.route).then(|| format!("the route is {route}, and was {}", self.route))
+        let roads = self.roads().await;
+        (roads != self.before)
+            .then(|| format!("the router has {roads:?}, and had {:?}", self.before))
     }
 
     /// Returns the names of all objects of a kind.
@@ -372,8 +395,10 @@ impl Shop {
 
     /// Returns the canary's share in the route, in basis points.
     pub(crate) async fn share(&self) -> u64 {
-        let route = self.get(&ROUTE, "shop").await.unwrap();
-        let backends = route["spec"]["rules"][0]["backendRefs"].clone();
+        let (kind, _) = self.road.objects.first().unwrap();
+        let split = self.get(kind, "shop").await.unwrap();
+        let backends = split.pointer(self.road.backends).cloned();
+        let backends = backends.unwrap_or_default();
         let backends = backends.as_array().unwrap();
         let weight = |one: &Value| one["weight"].as_u64().unwrap_or(1);
         let all: u64 = backends.iter().map(weight).sum();
@@ -449,13 +474,12 @@ impl Shop {
         if let Some(status) = status.as_object_mut() {
             status.retain(|key, _| !hidden.contains(&key.as_str()));
         }
-        let route = self.get(&ROUTE, "shop").await;
         let service = self.get(&SERVICE, "shop").await;
         format!(
-            "{status:#}\nDeployments {:?}\npods of {:?}\nroute {}\nselector {}",
+            "{status:#}\nDeployments {:?}\npods of {:?}\nrouter {:?}\nselector {}",
             self.names(&DEPLOYMENT).await,
             self.running().await,
-            route.map_or(Value::Null, |route| own_part(&route)),
+            self.roads().await,
             service.map_or(Value::Null, |it| it["spec"]["selector"].clone()),
         )
     }
@@ -516,15 +540,12 @@ fn own_part(route: &Value) -> Value {
     })
 }
 
-/// Installs what Releases need, once, and returns where requests go in.
-async fn prepared(rig: &Rig) -> SocketAddr {
-    static GATEWAY: OnceCell<SocketAddr> = OnceCell::const_new();
-    let gateway = GATEWAY.get_or_init(|| async {
-        rig.plane.install(Addon::Contour).await.unwrap();
-        define(rig).await;
-        rig.plane.gateway().await.unwrap()
-    });
-    *gateway.await
+/// Installs what Releases need, and returns where requests go in.
+async fn prepared(rig: &Rig, router: Addon) -> SocketAddr {
+    static DEFINED: OnceCell<()> = OnceCell::const_new();
+    DEFINED.get_or_init(|| define(rig)).await;
+    rig.plane.install(router).await.unwrap();
+    rig.plane.address(router).await.unwrap()
 }
 
 /// Installs the kind Release and waits until the API server serves it.

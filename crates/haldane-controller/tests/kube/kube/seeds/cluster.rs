@@ -149,7 +149,9 @@ impl Cluster {
                     meter: Arc::new(Nobody),
                     asker: Arc::new(Nobody),
                 });
-                let controller = Controller::connect(config, Arc::new(host)).await.unwrap();
+                let controller = Controller::connect(config, vec![Arc::new(host)])
+                    .await
+                    .unwrap();
                 controller.run(stopped).await;
             });
         });

@@ -20,6 +20,9 @@ const RULE: Rule = Rule {
 /// How far the versions' times may lie apart: a part of the shorter one. More is not compared by the judge either.
 const SKEW_PART: u32 = 5;
 
+/// After so many halves of the time between samples the next one is missing: two targets of the same interval lie less than one apart.
+const MISSING_HALVES: u32 = 3;
+
 /// The counters of both versions.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pair {
@@ -137,6 +140,8 @@ impl Pair {
 
 /// Begins to count at the newest value of each series.
 fn begin(arms: [&Vec<Point>; 2]) -> Result<[Counters; 2], Gap> {
+    let newest = |points: &[Point]| points.iter().map(|point| point.at).max();
+    let latest = arms.iter().filter_map(|points| newest(points)).max();
     let mut counters = [Counters::default(), Counters::default()];
     for ((of, points), counters) in NAMES.into_iter().zip(arms).zip(&mut counters) {
         let mut ends: BTreeMap<&Labels, Timestamp> = BTreeMap::new();
@@ -145,10 +150,36 @@ fn begin(arms: [&Vec<Point>; 2]) -> Result<[Counters; 2], Gap> {
             *end = point.at.max(*end);
         }
         let is_newest = |point: &&Point| ends.get(&point.labels) == Some(&point.at);
-        let newest: Vec<Point> = points.iter().filter(is_newest).cloned().collect();
-        advance(counters, &newest, of)?;
+        let mut known: Vec<Point> = points.iter().filter(is_newest).cloned().collect();
+        // What an earlier rollout's pods counted stays as it is until there are new ones: that is known to be so now, too.
+        let ended = latest.filter(|latest| has_ended(points, *latest));
+        for point in &mut known {
+            point.at = ended.unwrap_or(point.at);
+        }
+        advance(counters, &known, of)?;
     }
     Ok(counters)
+}
+
+/// Whether a version's series have no sample where the next one should be, by the time between their own.
+fn has_ended(points: &[Point], latest: Timestamp) -> bool {
+    let mut times: BTreeMap<&Labels, Vec<Timestamp>> = BTreeMap::new();
+    for point in points {
+        times.entry(&point.labels).or_default().push(point.at);
+    }
+    let shortest = |times: &mut Vec<Timestamp>| {
+        times.sort_unstable();
+        let pairs = times.iter().zip(times.iter().skip(1));
+        pairs
+            .map(|(one, next)| next.duration_since(*one).unsigned_abs())
+            .min()
+    };
+    let interval = times.values_mut().filter_map(shortest).max();
+    let newest = points.iter().map(|point| point.at).max();
+    newest.zip(interval).is_some_and(|(newest, interval)| {
+        let silent = latest.duration_since(newest).unsigned_abs();
+        silent > interval.saturating_mul(MISSING_HALVES) / 2
+    })
 }
 
 /// Advances the counters of one version.

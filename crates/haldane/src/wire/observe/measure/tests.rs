@@ -55,6 +55,37 @@ fn begun() -> Measuring {
 }
 
 #[test]
+fn a_canary_whose_earlier_rollout_is_still_remembered_is_counted_from_its_first_request() {
+    let many = |seconds: std::ops::RangeInclusive<i64>, first: f64| {
+        let mut points = Vec::new();
+        for second in seconds {
+            let value = first + f64::from(i32::try_from(second).unwrap());
+            points.push(sample(&[("code", "200")], second, value));
+        }
+        Answers {
+            events: reading(points),
+            exposure: None,
+        }
+    };
+    let mut measuring = plain();
+    // The earlier canary ended a minute ago.
+    let gap = measuring.take(many(0..=100, 1_000.0), many(0..=40, 500.0), at(101));
+    assert_eq!(gap, Err(Gap::Beginning));
+    let gap = measuring.take(many(50..=101, 1_000.0), many(0..=40, 500.0), at(102));
+    assert_eq!(gap, Err(Gap::Repeated));
+    // The new one has counted twice by its first sample.
+    let canary = Answers {
+        events: reading(vec![sample(&[("code", "200")], 102, 2.0)]),
+        exposure: None,
+    };
+    let measured = measuring.take(many(50..=102, 1_000.0), canary, at(103));
+    let measured = measured.unwrap();
+    assert_eq!((measured.from, measured.to), (at(100), at(102)));
+    assert_eq!(measured.stable, counts(2, 0));
+    assert_eq!(measured.canary, counts(2, 0));
+}
+
+#[test]
 fn what_was_counted_before_is_not_counted_and_the_rest_once() {
     let mut measuring = begun();
     let measured = measuring.take(requests(10, 190.0, 6.0), requests(10, 19.0, 2.0), at(11));
