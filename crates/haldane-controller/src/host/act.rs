@@ -17,7 +17,6 @@ use tracing::error;
 
 use super::{
     Ports, bench,
-    journal::Why,
     membership,
     memory::{Memory, Save},
     record::{Live, Record},
@@ -314,16 +313,6 @@ impl<'a> Act<'a> {
         }
     }
 
-    /// Notes what was decided, if something was.
-    pub(super) fn note(&mut self, cause: &'static str, by: Option<&Actor>) {
-        if let (Some(live), Some(plan)) = (&self.record.live, &self.memory.plan) {
-            let bench = self.memory.bench.as_ref();
-            let judged = bench.and_then(|bench| bench.judged.as_ref());
-            let why = Why { cause, by, judged };
-            self.memory.journal.note(plan, &live.state, &why);
-        }
-    }
-
     /// Lets the rollout move as far as it can.
     pub(super) fn settle(&mut self, setting: &Setting<'_>, scene: &Scene) -> Result<(), Blocked> {
         for _ in 0..MOVES_MAX {
@@ -496,10 +485,7 @@ impl<'a> Act<'a> {
             unready.flatten(),
             asked,
         ];
-        let next = times
-            .into_iter()
-            .flatten()
-            .min();
+        let next = times.into_iter().flatten().min();
         next.map_or(Then::OnChange, Then::At)
     }
 

@@ -14,6 +14,8 @@ use haldane_core::{
 use haldane_engine::evidence;
 use serde::Serialize;
 
+use super::act::Act;
+
 /// The most decisions that are kept: a rollout of five steps makes about as many.
 const DECISIONS_MAX: usize = 20;
 
@@ -45,6 +47,18 @@ pub(super) struct Why<'a> {
     pub by: Option<&'a Actor>,
     /// What the judges said last.
     pub judged: Option<&'a (Judgement, Evidence)>,
+}
+
+impl Act<'_> {
+    /// Notes what was decided, if something was.
+    pub(super) fn note(&mut self, cause: &'static str, by: Option<&Actor>) {
+        if let (Some(live), Some(plan)) = (&self.record.live, &self.memory.plan) {
+            let bench = self.memory.bench.as_ref();
+            let judged = bench.and_then(|bench| bench.judged.as_ref());
+            let why = Why { cause, by, judged };
+            self.memory.journal.note(plan, &live.state, &why);
+        }
+    }
 }
 
 impl Journal {

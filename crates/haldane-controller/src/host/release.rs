@@ -150,6 +150,7 @@ pub(super) fn to_keep(spec: &Spec) -> Option<String> {
         metrics: None,
         requests: None,
         sources: None,
+        group: spec.group.clone(),
         suspend: false,
     };
     serde_json::to_string(&kept).ok()

@@ -7,7 +7,7 @@ mod load;
 mod others;
 mod plain;
 mod refused;
-mod scaled;
 mod road;
 mod routers;
+mod scaled;
 pub(crate) mod shop;

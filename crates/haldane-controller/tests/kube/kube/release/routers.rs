@@ -116,11 +116,17 @@ async fn lost_without_service(shop: &Shop) -> usize {
         lost += usize::from(shop.visit(None).await.outcome.is_err());
     }
     let running = shop.start();
+    // Contour gives its pods nothing before it has heard of the new Service.
+    eventually("an answer of the canary", async || {
+        let visit = shop.visit(None).await;
+        (visit.outcome.as_deref() == Ok("v2")).then_some(())
+    })
+    .await;
     eventually("requests answered again", async || {
         for _ in 0..MANY {
             shop.visit(None).await.outcome.ok()?;
         }
-        shop.get(&SERVICE, "shop-canary").await.map(drop)
+        Some(())
     })
     .await;
     let load = shop.load(150);
