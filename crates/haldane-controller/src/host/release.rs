@@ -146,7 +146,6 @@ pub(super) fn to_keep(spec: &Spec) -> Option<String> {
         routers: spec.routers.clone(),
         ask_by: spec.ask_by.clone(),
         rollout: None,
-        group: spec.group.clone(),
         metrics: None,
         requests: None,
         sources: None,

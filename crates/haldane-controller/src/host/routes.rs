@@ -149,13 +149,26 @@ impl<'a> Routes<'a> {
 
     /// Returns the objects as they are seen.
     fn objects(&self, view: &View<'_>) -> Result<Objects, Blocked> {
+        let (objects, absent) = self.seen(view)?;
+        absent.map_or(Ok(objects), |message| {
+            Err(Blocked {
+                reason: "Missing",
+                message,
+            })
+        })
+    }
+
+    /// Returns the objects as they are seen, and why some of them can't be there, if the cluster does not know their kind.
+    fn seen(&self, view: &View<'_>) -> Result<(Objects, Option<String>), Blocked> {
         let mut objects = BTreeMap::new();
+        let mut absent = None;
         for target in self.reads() {
             match view.sight.get(&target) {
                 Seen::Found(object) => {
                     objects.insert(target, object);
                 }
                 Seen::Missing => {}
+                Seen::NoKind(why) => absent = Some(format!("{target} does not exist: {why}")),
                 Seen::Unknown => {
                     return Err(Blocked {
                         reason: "Watching",
@@ -170,7 +183,7 @@ impl<'a> Routes<'a> {
                 }
             }
         }
-        Ok(objects)
+        Ok((objects, absent))
     }
 
     /// Returns what must be written for this routing.
@@ -224,7 +237,8 @@ impl<'a> Routes<'a> {
 
     /// Returns what must be written so that nothing of ours is left.
     pub(super) fn cleared(&self, view: &View<'_>) -> Result<Vec<Write>, Blocked> {
-        let seen = self.objects(view)?;
+        // What can't be there has nothing of ours.
+        let (seen, _) = self.seen(view)?;
         let mut changes = Changes::new(&seen);
         for router in &self.routers {
             for split in &self.splits {

@@ -414,7 +414,7 @@ impl View<'_> {
         let target = kind.named(&self.key.namespace, name);
         match self.sight.get(&target) {
             Seen::Found(object) => Ok(Some(object)),
-            Seen::Missing => Ok(None),
+            Seen::Missing | Seen::NoKind(_) => Ok(None),
             Seen::Unknown => Err(Blocked {
                 reason: "Watching",
                 message: format!("{} are not watched yet", kind.plural),
