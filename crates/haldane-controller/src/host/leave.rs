@@ -99,7 +99,9 @@ impl Act<'_> {
             Home::Own => false,
             Home::Carried { is_offered, .. } => {
                 let is_done = *is_offered && !self.record.stop && !self.is_new(stable, scene);
-                is_done && !self.release.is_deleted()
+                // Who is told of a rollback is told by this terminal, or by nobody.
+                let is_told = self.record.told.is_empty() && self.record.jobs.is_empty();
+                is_done && is_told && !self.release.is_deleted()
             }
         }
     }

@@ -355,7 +355,7 @@ fn numbers_of_both_versions_are_never_taken_for_those_of_one() {
         uid: "",
         home: &Home::Own,
         is_routed: false,
-        sight: &Eyes(&world.objects),
+        sight: &Eyes(&world.objects, None),
         now: world.now,
     };
     let site = Site::of(&spec).unwrap();

@@ -8,7 +8,9 @@ use haldane_router::Kind;
 use serde_json::{Value, json};
 
 use super::{
-    pairs, stateful,
+    pairs,
+    split::ROUTE,
+    stateful,
     world::{NS, World, ports},
 };
 use crate::{
@@ -104,6 +106,16 @@ fn command(world: &mut World, command: &Value) {
         &DEPLOYMENT,
         "shop",
         &json!({"metadata": {"annotations": annotations}}),
+    );
+}
+
+fn set(world: &mut World, terminal: &Terminal) {
+    let text = serde_json::to_string(terminal).unwrap();
+    world.patch(
+        "haldane-cli",
+        &DEPLOYMENT,
+        "shop",
+        &json!({"metadata": {"annotations": {TERMINAL_ANNOTATION: text}}}),
     );
 }
 
@@ -243,6 +255,57 @@ fn a_template_that_somebody_else_sets_meanwhile_is_tried_and_not_taken_away() {
     };
     assert_eq!(past(0), (&json!("v3"), &json!("Completed")));
     assert_eq!(past(1), (&json!("v2"), &json!("RolledBack")));
+}
+
+#[test]
+fn who_is_told_of_a_rollback_is_told_before_the_end() {
+    let mut world = begun(&json!([]), "shop:broken");
+    let (mut terminal, _) = kept(&world, &DEPLOYMENT, "shop");
+    let mut rollout = rollout();
+    rollout["hooks"] = json!({"afterRollback": [{"webhook": "http://told/", "timeout": "2m"}]});
+    terminal.spec.rollout = Some(rollout);
+    set(&mut world, &terminal);
+    world.pass(100);
+    let (waiting, status) = kept(&world, &DEPLOYMENT, "shop");
+    assert_eq!(
+        (waiting.stage, &status["phase"]),
+        (Stage::Going, &json!("RolledBack")),
+        "{:#?}",
+        world.log
+    );
+    world.pass(200);
+    assert_eq!(end(&world), over("RolledBack", "shop:v1"));
+    let (_, status) = kept(&world, &DEPLOYMENT, "shop");
+    let past = status["history"][0]["message"].as_str().unwrap();
+    assert!(past.ends_with("no answer in time"), "{past}");
+}
+
+#[test]
+fn a_terminal_leaves_though_its_routes_are_of_no_kind_any_more() {
+    let mut world = begun(&json!([{"gateway": {"httpRoute": "shop"}}]), "shop:v2");
+    let spec = json!({
+        "parentRefs": [{"name": "edge"}],
+        "rules": [{"backendRefs": [{"name": "shop", "port": 80}]}],
+    });
+    let said = |kind: &str| json!({"type": kind, "status": "True"});
+    let parent = json!({
+        "parentRef": {"name": "edge"}, "conditions": [said("Accepted"), said("ResolvedRefs")],
+    });
+    let route = json!({"spec": spec, "status": {"parents": [parent]}});
+    world.apply(&ROUTE, "shop", route);
+    world.pass(15);
+    let (_, status) = kept(&world, &DEPLOYMENT, "shop");
+    assert_eq!(status["phase"], "Progressing", "{:#?}", world.log);
+    world.take_away(&ROUTE);
+    command(&mut world, &json!({"name": "abort"}));
+    world.pass(120);
+    let (mut terminal, status) = kept(&world, &DEPLOYMENT, "shop");
+    assert_eq!(status["phase"], "RolledBack", "{:#?}", world.log);
+    // As `haldane abort` does where no rollout goes on.
+    terminal.stage = Stage::Leaving;
+    set(&mut world, &terminal);
+    world.pass(120);
+    assert_eq!(end(&world), over("RolledBack", "shop:v1"));
 }
 
 #[test]

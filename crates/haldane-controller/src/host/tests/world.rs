@@ -49,6 +49,8 @@ pub(super) struct World {
     pub(super) deaths: u32,
     /// Whether nobody of the canary is ready.
     pub(super) is_canary_deaf: bool,
+    /// A kind that the cluster does not know any more.
+    pub(super) absent: Option<&'static Kind>,
 }
 
 impl World {
@@ -63,6 +65,7 @@ impl World {
             events: Vec::new(),
             number: 100,
             is_canary_deaf: false,
+            absent: None,
             writes_left: None,
             deaths: 0,
         }
@@ -263,11 +266,18 @@ impl World {
             self.host.forget(&key);
             return Then::OnChange;
         }
-        let turn = self.host.turn(&key, &Eyes(&self.objects), self.now);
+        let turn = self.host.turn(&key, &Eyes(&self.objects, self.absent), self.now);
         if self.take(&turn.writes) {
             self.events.extend(turn.events);
         }
         turn.then
+    }
+
+    /// Takes a kind away with all its objects, as when its definition is deleted.
+    pub(super) fn take_away(&mut self, kind: &'static Kind) {
+        self.objects.retain(|target, _| target.kind != kind);
+        self.absent = Some(kind);
+        self.number += 1;
     }
 
     /// Lets time pass, looking whenever the host wants to.
@@ -614,10 +624,16 @@ impl Asker for Silence {
 }
 
 /// What the host sees of a world.
-pub(super) struct Eyes<'a>(pub(super) &'a BTreeMap<ObjectRef, Value>);
+pub(super) struct Eyes<'a>(
+    pub(super) &'a BTreeMap<ObjectRef, Value>,
+    pub(super) Option<&'static Kind>,
+);
 
 impl Sight for Eyes<'_> {
     fn get(&self, target: &ObjectRef) -> Seen {
+        if self.1 == Some(target.kind) {
+            return Seen::NoKind(format!("the cluster has no kind {}", target.kind.kind));
+        }
         self.0
             .get(target)
             .map_or(Seen::Missing, |object| Seen::Found(object.clone()))
