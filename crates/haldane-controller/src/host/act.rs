@@ -16,8 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::error;
 
 use super::{
-    Ports, bench,
-    membership,
+    Ports, bench, membership,
     memory::{Memory, Save},
     record::{Live, Record},
     release::{self, Release},

@@ -16,7 +16,8 @@ fn half() -> (World, Value) {
     world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
     for _ in 0..60 {
         let is_half = world.status()["weight"] == "50%" && share(&world).is_some_and(|it| it > 0);
-        if is_half && world.settle().is_some() && world.status()["step"] == "4/4" {
+        if is_half {
+            world.settle();
             return (world, before);
         }
         world.pass(1);
