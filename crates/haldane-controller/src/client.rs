@@ -16,8 +16,8 @@ use std::{path::PathBuf, time::Duration};
 
 use haldane_api::http::{RecomputationView, RolloutHistory, ServiceView};
 use haldane_core::{RolloutId, ServiceName};
-use haldane_router::{Kind, ObjectRef};
 pub use haldane_router::Route;
+use haldane_router::{Kind, ObjectRef};
 use jiff::Timestamp;
 use kube::{
     Api, Client, Config,

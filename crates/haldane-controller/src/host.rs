@@ -48,6 +48,7 @@ use std::{
 use haldane_router::Kind;
 use jiff::Timestamp;
 
+pub(crate) use self::claims::had;
 pub use self::group::GroupHost;
 pub(crate) use self::release::FINALIZER;
 pub use self::terminal::{Progress, TerminalHost};

@@ -20,11 +20,12 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::{Cluster, ClusterError, Result, steer::FIELD_MANAGER, to_value};
+use super::{Cluster, ClusterError, Result, is_without, steer::FIELD_MANAGER, to_value};
 use crate::{
     carrier::{ANNOTATIONS_BYTES_MAX, Carrier, KINDS, annotation, annotations_bytes, containers},
-    host::first_record,
+    host::{first_record, had},
     kinds::{DEPLOYMENT, RELEASE},
+    turn::Key,
 };
 
 /// How long a lease is looked at to see whether it is renewed: twice as long as it takes between two renewals.
@@ -87,8 +88,7 @@ pub enum TerminalError {
     Release(String),
     /// A Release has the workload.
     #[error(
-        "{target} belongs to Release {release} (annotation {}): change its image, as by `kubectl set image`, and steer that Release",
-        mark::CLAIM
+        "{target} belongs to Release {release}: change the image, as by `kubectl set image`, and steer that Release"
     )]
     Claimed {
         /// The workload.
@@ -142,6 +142,7 @@ impl Cluster {
         let target = carrier_of(&spec, namespace)?;
         let object = self.need(&target).await?;
         check_claims(&target, &object, &wanted.name)?;
+        self.check_releases(namespace, &wanted.name, &spec).await?;
         self.check_routes(&spec, namespace).await?;
         let trial = match spec.workload.pairs.as_slice() {
             [pair] => Some(
@@ -302,6 +303,27 @@ impl Cluster {
         Ok(found)
     }
 
+    /// Refuses what a Release has; who may not see Releases is told of none.
+    async fn check_releases(
+        &self,
+        namespace: &str,
+        name: &ServiceName,
+        spec: &Spec,
+    ) -> Result<(), TerminalError> {
+        let releases = match self.list(&RELEASE, Some(namespace)).await {
+            Ok(releases) => releases,
+            Err(error) if is_without(&error) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let key = Key {
+            namespace: namespace.to_owned(),
+            name: name.to_string(),
+        };
+        had(spec, &key, releases).map_or(Ok(()), |(target, release)| {
+            Err(TerminalError::Claimed { target, release })
+        })
+    }
+
     /// Refuses routes that do not exist: nobody would get the canary by them.
     async fn check_routes(&self, spec: &Spec, namespace: &str) -> Result<(), TerminalError> {
         for route in &spec.routers {
@@ -399,6 +421,19 @@ impl Wanted {
         };
         if self.rollout.is_some() {
             spec.rollout.clone_from(&self.rollout);
+        }
+        let refused = [
+            (
+                spec.group.is_some(),
+                "spec.group: a terminal rolls one release out alone; leave it out",
+            ),
+            (
+                spec.suspend,
+                "spec.suspend: nothing would be rolled out; leave it out",
+            ),
+        ];
+        if let Some((_, text)) = refused.iter().find(|(is_given, _)| *is_given) {
+            return Err(TerminalError::Usage((*text).to_owned()));
         }
         let told = |problems: Vec<haldane_api::file::Problem>| {
             let all = problems
@@ -560,6 +595,38 @@ mod tests {
         .spec(None)
         .unwrap();
         assert_eq!(spec.workload.carrier(), Some(("Deployment", "shop")));
+    }
+
+    #[test]
+    fn what_only_a_controller_can_heed_is_refused() {
+        let told = |spec: Value| {
+            let spec = serde_json::from_value(spec).unwrap();
+            let wanted = Wanted {
+                spec: Some(spec),
+                ..wanted(None)
+            };
+            wanted.spec(None).unwrap_err().to_string()
+        };
+        let workload = json!({"deployment": {"name": "shop"}});
+        let grouped = told(json!({"workload": workload, "group": "all"}));
+        assert!(grouped.contains("spec.group"), "{grouped}");
+        let suspended = told(json!({"workload": workload, "suspend": true}));
+        assert!(suspended.contains("spec.suspend"), "{suspended}");
+    }
+
+    #[test]
+    fn what_a_release_names_is_left_to_it_though_nothing_on_the_object_says_so() {
+        let pair = json!({"pairs": [{"stable": "shop", "canary": "shop-canary"}]});
+        let release = json!({"metadata": {"name": "web"}, "spec": {"workload": pair}});
+        let key = Key {
+            namespace: "prod".to_owned(),
+            name: "shop".to_owned(),
+        };
+        let found = had(&Spec::of_deployment("shop"), &key, vec![release.clone()]);
+        let expected = (DEPLOYMENT.named("prod", "shop"), "web".to_owned());
+        assert_eq!(found, Some(expected));
+        let others = Spec::of_deployment("other");
+        assert_eq!(had(&others, &key, vec![release]), None);
     }
 
     #[test]

@@ -98,6 +98,7 @@ pub(crate) fn watch(
         uid: "",
         home: &Home::Own,
         is_routed: !release.spec.routers.is_empty(),
+        is_ending: false,
         sight,
         now,
     };

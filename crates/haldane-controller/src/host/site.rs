@@ -48,6 +48,8 @@ pub(super) struct View<'a> {
     pub home: &'a Home,
     /// Whether routers split the traffic; else the share of replicas does.
     pub is_routed: bool,
+    /// Whether it ends, so that what is gone is gone.
+    pub is_ending: bool,
     /// The cluster.
     pub sight: &'a dyn Sight,
     /// The time.

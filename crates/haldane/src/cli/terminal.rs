@@ -184,22 +184,27 @@ async fn bring(
 ) -> anyhow::Result<Came> {
     lead(cluster, carried, leading).await?;
     let mut told = String::new();
-    let mut refused = None;
+    let (mut refused, mut was_live) = (None, false);
     loop {
         let now = progress.borrow_and_update().clone();
         if let Some(problem) = &now.problem {
             anyhow::bail!("{}: {problem}", carried.name);
         }
         if now.stage == Some(Stage::Over) {
-            return Ok(Came::Over(Box::new(now.status), refused));
+            return Ok(Came::Over(
+                Box::new(now.status),
+                refused.filter(|_| !was_live),
+            ));
         }
+        was_live |= now.is_live;
         let line = format!("{}: {}", now.status.phase, clean(&now.status.message));
         if !now.status.phase.is_empty() && line != told {
             talk(&line);
             told = line;
         }
-        let is_new = matches!(ending, Ending::Rollout { is_new: true });
-        if is_new && refused.is_none() && !now.is_live && now.stage != Some(Stage::Leaving) {
+        // Nor does it keep somebody from the way back.
+        let is_impatient = ending != Ending::Rollout { is_new: false };
+        if is_impatient && refused.is_none() && !now.is_live && now.stage != Some(Stage::Leaving) {
             refused = hindrance(&now.status);
             if refused.is_some() {
                 cluster.give_up(carried).await.map_err(HomeError::from)?;
@@ -269,7 +274,7 @@ fn tell_end(
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
-    if let Some(why) = refused {
+    if let Some(why) = refused.filter(|_| ending != Ending::Abort) {
         anyhow::bail!("{why}; nothing was changed");
     }
     let last = status.history.first();

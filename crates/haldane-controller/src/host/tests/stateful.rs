@@ -355,6 +355,7 @@ fn numbers_of_both_versions_are_never_taken_for_those_of_one() {
         uid: "",
         home: &Home::Own,
         is_routed: false,
+        is_ending: false,
         sight: &Eyes(&world.objects, None),
         now: world.now,
     };

@@ -266,7 +266,9 @@ impl World {
             self.host.forget(&key);
             return Then::OnChange;
         }
-        let turn = self.host.turn(&key, &Eyes(&self.objects, self.absent), self.now);
+        let turn = self
+            .host
+            .turn(&key, &Eyes(&self.objects, self.absent), self.now);
         if self.take(&turn.writes) {
             self.events.extend(turn.events);
         }
