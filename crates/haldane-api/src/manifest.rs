@@ -41,6 +41,8 @@ pub struct Found {
     pub name: ServiceName,
     /// Its plan.
     pub plan: Plan,
+    /// What it wants.
+    pub spec: Spec,
 }
 
 /// Whether a text is a manifest: one of its documents says its kind. A release file does not.
@@ -148,14 +150,18 @@ fn read_release(root: Node, out: &mut Problems, advice: &mut Vec<Advice>) -> Opt
     };
     let mark = spec.mark;
     let value = value_of(&spec);
-    match Spec::deserialize(&value) {
-        Ok(read) => check_spec(&read, mark, out, advice),
+    let read = match Spec::deserialize(&value) {
+        Ok(read) => {
+            check_spec(&read, mark, out, advice);
+            Some(read)
+        }
         Err(error) => {
             let text = error.to_string();
             let at = unknown_field(&text).and_then(|key| find_key(&spec, key));
             out.add_at(at.unwrap_or(mark), "spec", text);
+            None
         }
-    }
+    };
     let plan = read_plan(spec, out);
     if let Some(plan) = &plan {
         advice.extend(lint_judged_plan("spec", plan));
@@ -164,6 +170,7 @@ fn read_release(root: Node, out: &mut Problems, advice: &mut Vec<Advice>) -> Opt
         namespace,
         name: name?,
         plan: plan?,
+        spec: read?,
     })
 }
 

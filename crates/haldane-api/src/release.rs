@@ -10,6 +10,7 @@ pub mod group;
 mod plan;
 mod requests;
 pub mod schema;
+mod terminal;
 
 use haldane_router::Route;
 use jiff::Timestamp;
@@ -21,6 +22,9 @@ pub use self::{
     command::{COMMAND_ANNOTATION, CommandError, CommandNote, typed},
     decision::{Decision, Judged, JudgedGuard, JudgedMetric},
     requests::{CountedBy, JudgedPlan, Requests, SECRETS_DIR},
+    terminal::{
+        Image, Stage, TERMINAL_ANNOTATION, TERMINAL_STATUS_ANNOTATION, Terminal, TerminalError,
+    },
 };
 
 /// The API group.
@@ -66,6 +70,25 @@ pub struct Spec {
     pub suspend: bool,
 }
 
+impl Spec {
+    /// Returns the spec of one Deployment, by the default plan and without routers.
+    #[must_use]
+    pub fn of_deployment(name: &str) -> Self {
+        let deployment = DeploymentWorkload {
+            name: name.to_owned(),
+            service: None,
+            canary_service: None,
+        };
+        Self {
+            workload: Workload {
+                deployment: Some(deployment),
+                ..Workload::default()
+            },
+            ..Self::default()
+        }
+    }
+}
+
 /// What runs the versions; exactly one member is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -83,6 +106,20 @@ pub struct Workload {
     /// A DaemonSet: refused, as none of its pods could be taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub daemon_set: Option<SetWorkload>,
+}
+
+impl Workload {
+    /// Returns the workload that carries a release which has no object of its own: kind and name.
+    #[must_use]
+    pub fn carrier(&self) -> Option<(&'static str, &str)> {
+        let deployment = self.deployment.as_ref().map(|one| one.name.as_str());
+        let stable = self.pairs.first().map(|pair| pair.stable.as_str());
+        let set = self.stateful_set.as_ref().map(|one| one.name.as_str());
+        deployment
+            .or(stable)
+            .map(|name| ("Deployment", name))
+            .or_else(|| set.map(|name| ("StatefulSet", name)))
+    }
 }
 
 /// One Deployment.

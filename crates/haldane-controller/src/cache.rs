@@ -44,6 +44,8 @@ pub(crate) enum Readiness {
     /// It has not told everything yet.
     #[default]
     Unknown,
+    /// The cluster has no such kind, with the reason.
+    NoKind(String),
     /// There is nothing to see, with the reason.
     Unavailable(String),
     /// It has told everything.
@@ -252,6 +254,7 @@ impl Sight for View<'_> {
     fn get(&self, target: &ObjectRef) -> Seen {
         match self.readiness(target.kind, &target.namespace) {
             Readiness::Unknown => Seen::Unknown,
+            Readiness::NoKind(reason) => Seen::NoKind(reason),
             Readiness::Unavailable(reason) => Seen::Unavailable(reason),
             Readiness::Synced => {
                 let shelf = self.contents.shelves.get(target.kind);
@@ -263,7 +266,7 @@ impl Sight for View<'_> {
 
     fn owned(&self, kind: &'static Kind, namespace: &str, uid: &str) -> Vec<Value> {
         match self.readiness(kind, namespace) {
-            Readiness::Unknown | Readiness::Unavailable(_) => Vec::new(),
+            Readiness::Unknown | Readiness::NoKind(_) | Readiness::Unavailable(_) => Vec::new(),
             Readiness::Synced => {
                 let shelf = self.contents.shelves.get(kind);
                 shelf.map_or_else(Vec::new, |shelf| shelf.owned(namespace, uid))
@@ -278,7 +281,7 @@ impl Sight for View<'_> {
 
     fn names_in(&self, kind: &'static Kind, namespace: &str) -> Vec<String> {
         match self.readiness(kind, namespace) {
-            Readiness::Unknown | Readiness::Unavailable(_) => Vec::new(),
+            Readiness::Unknown | Readiness::NoKind(_) | Readiness::Unavailable(_) => Vec::new(),
             Readiness::Synced => {
                 let shelf = self.contents.shelves.get(kind).into_iter();
                 let names = shelf.flat_map(|shelf| shelf.names_until(namespace, u64::MAX));

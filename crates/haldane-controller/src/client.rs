@@ -1,20 +1,22 @@
 //! A person's way into a cluster: reading releases, following them, giving them commands, and looking at what keeps them from working.
 //!
 //! It has the rights of the person's kubeconfig and no others, and works whether a controller runs or not. **Invariants:** of the
-//! cluster nothing is changed but one annotation of one release; every call has a deadline; nothing is followed by polling
-//! that can be watched.
+//! cluster nothing is changed but annotations of one release, or of the workload that carries it; every call has a deadline; nothing is
+//! followed by polling that can be watched.
 
 mod doctor;
 mod error;
 mod follow;
 mod reach;
 mod steer;
+mod terminal;
 mod tree;
 
 use std::{path::PathBuf, time::Duration};
 
 use haldane_api::http::{RecomputationView, RolloutHistory, ServiceView};
 use haldane_core::{RolloutId, ServiceName};
+pub use haldane_router::Route;
 use haldane_router::{Kind, ObjectRef};
 use jiff::Timestamp;
 use kube::{
@@ -25,14 +27,17 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+pub(crate) use self::terminal::lease_name;
 use self::tree::Inventory;
 pub use self::{
     doctor::{Check, Health},
     error::ClusterError,
     follow::Sighting,
     reach::{InCluster, Usage},
+    terminal::{Carried, Holder, TerminalError, Wanted},
 };
 use crate::{
+    carrier::Carrier,
     host::glance,
     kinds::{DAEMON_SET, DEPLOYMENT, POD, RELEASE, REPLICA_SET, STATEFUL_SET},
     meter::Watch,
@@ -124,8 +129,19 @@ impl Cluster {
     /// When it can't be read, or does not exist.
     pub async fn release(&self, namespace: &str, name: &ServiceName) -> Result<Release> {
         let api = self.api(&RELEASE, Some(namespace));
-        match self.call(api.get_opt(name.as_str())).await? {
-            Some(object) => Ok(Release::read(&to_value(object, &RELEASE))?),
+        let own = self.call(api.get_opt(name.as_str())).await;
+        let missing = match own {
+            Ok(Some(object)) => return Ok(Release::read(&to_value(object, &RELEASE))?),
+            Ok(None) => None,
+            Err(error) if is_without(&error) => Some(error),
+            Err(error) => return Err(error),
+        };
+        // Without a controller it is kept on its workload.
+        if let Ok(Some(carrier)) = self.carrier(namespace, name).await {
+            return Ok(Release::read(&carrier.release())?);
+        }
+        match missing {
+            Some(error) => Err(error),
             None => Err(self.missing(namespace, name).await),
         }
     }
@@ -135,7 +151,13 @@ impl Cluster {
     /// # Errors
     /// When they can't be read.
     pub async fn releases(&self, namespace: Option<&str>) -> Result<Vec<Release>> {
-        let found = self.list(&RELEASE, namespace).await?;
+        let carried = self.carriers(namespace).await.unwrap_or_default();
+        let mut found = match self.list(&RELEASE, namespace).await {
+            Ok(found) => found,
+            Err(error) if is_without(&error) && !carried.is_empty() => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        found.extend(carried.iter().map(Carrier::release));
         let read = |object: &Value| match Release::read(object) {
             Ok(release) => Some(release),
             Err(error) => {
@@ -300,6 +322,14 @@ impl Cluster {
             Err(_) => Err(ClusterError::TimedOut(CALL_TIMEOUT)),
         }
     }
+}
+
+/// Whether somebody may not see Releases or there is no such kind, which is one to who has no right to it.
+const fn is_without(error: &ClusterError) -> bool {
+    matches!(
+        error,
+        ClusterError::NoDefinition | ClusterError::Forbidden(_)
+    )
 }
 
 /// The objects of a release's namespace.

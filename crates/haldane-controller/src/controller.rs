@@ -227,6 +227,12 @@ impl Controller {
         })
     }
 
+    /// Returns what tells whether this controller is the one that leads.
+    #[must_use]
+    pub fn leading(&self) -> watch::Receiver<bool> {
+        self.state.leading.clone()
+    }
+
     /// Returns where probes and scrapes are answered.
     #[must_use]
     pub const fn address(&self) -> Option<SocketAddr> {

@@ -34,6 +34,7 @@ mod share;
 mod site;
 mod stateful_set;
 mod status;
+mod terminal;
 mod version;
 
 #[cfg(test)]
@@ -48,8 +49,12 @@ use std::{
 use haldane_router::Kind;
 use jiff::Timestamp;
 
+pub(crate) use self::claims::had;
 pub use self::group::GroupHost;
-use self::{act::Act, claims::Claims, memory::Memory, release::Release};
+pub(crate) use self::release::FINALIZER;
+pub use self::terminal::{Progress, TerminalHost};
+pub(crate) use self::terminal::{first_record, is_live};
+use self::{act::Act, claims::Claims, memory::Memory, release::Release, site::Blocked};
 use crate::{
     asker::Asker,
     kinds::{DEPLOYMENT, ENDPOINT_SLICE, RELEASE, REPLICA_SET, SERVICE},
@@ -104,16 +109,10 @@ impl Host for ReleaseHost {
         let Seen::Found(object) = sight.get(&claims::target(key)) else {
             return Turn::default();
         };
-        let mut release = Release::read(object, key);
+        let release = Release::read(object, key);
         let others = self.claims().take_in(key, &release, sight);
         let refusal = claims::check(key, &release, sight, &others).err();
-        if let Some(fault) = release.spec.as_ref().err().cloned().or(refusal) {
-            release.fall_back(fault);
-        }
-        // No two turns of one release run at the same time, so its memory can be taken out meanwhile.
-        let memory = self.memories().remove(key).unwrap_or_default();
-        let (mut turn, memory) = Act::new((key, &release), memory, &self.ports, sight, now).run();
-        self.memories().insert(key.clone(), memory);
+        let mut turn = self.turn_of(key, release, refusal, sight, now);
         // What others have may be let go.
         turn.reads.extend(others.iter().map(claims::target));
         turn
@@ -128,6 +127,25 @@ impl Host for ReleaseHost {
 }
 
 impl ReleaseHost {
+    /// Returns what to write now for a release that was read; where it must not have what it names, it goes on with what it had.
+    fn turn_of(
+        &self,
+        key: &Key,
+        mut release: Release,
+        refusal: Option<Blocked>,
+        sight: &dyn Sight,
+        now: Timestamp,
+    ) -> Turn {
+        if let Some(fault) = release.spec.as_ref().err().cloned().or(refusal) {
+            release.fall_back(fault);
+        }
+        // No two turns of one release run at the same time, so its memory can be taken out meanwhile.
+        let memory = self.memories().remove(key).unwrap_or_default();
+        let (turn, memory) = Act::new((key, &release), memory, &self.ports, sight, now).run();
+        self.memories().insert(key.clone(), memory);
+        turn
+    }
+
     fn memories(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Memory>> {
         // A turn that panicked took its memory along; the others are whole.
         self.memories.lock().unwrap_or_else(PoisonError::into_inner)

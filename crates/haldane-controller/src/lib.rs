@@ -14,11 +14,13 @@ pub mod host;
 pub mod kinds;
 pub mod meter;
 pub mod release;
+pub mod terminal;
 pub mod turn;
 pub mod view;
 
 mod api;
 mod cache;
+mod carrier;
 mod controller;
 mod endpoint;
 mod events;

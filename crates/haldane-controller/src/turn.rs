@@ -53,7 +53,9 @@ pub trait Sight {
 pub enum Seen {
     /// Its kind is not watched yet, or the watch has not told everything.
     Unknown,
-    /// The cluster does not have its kind, or does not let us see it; with the reason.
+    /// The cluster does not have its kind, and so no such object; with the reason.
+    NoKind(String),
+    /// The cluster does not let us see it; with the reason.
     Unavailable(String),
     /// It does not exist.
     Missing,
@@ -152,7 +154,7 @@ pub struct Event {
 pub fn gather(reads: &BTreeSet<ObjectRef>, sight: &dyn Sight) -> Objects {
     let found = reads.iter().filter_map(|target| match sight.get(target) {
         Seen::Found(object) => Some((target.clone(), object)),
-        Seen::Unknown | Seen::Unavailable(_) | Seen::Missing => None,
+        Seen::Unknown | Seen::NoKind(_) | Seen::Unavailable(_) | Seen::Missing => None,
     });
     found.collect()
 }

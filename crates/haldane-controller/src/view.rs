@@ -70,7 +70,7 @@ pub fn add_objects(view: &mut ServiceView, objects: &[ObjectView]) {
             version.replicas_ready = add(version.replicas_ready, one.ready);
             version.replicas_existing = add(version.replicas_existing, one.wanted.max(one.ready));
             if version.source.is_empty() {
-                version.source = one.image.clone().unwrap_or_default();
+                version.source = image(one).unwrap_or_default();
             }
             let restarts = version.figures.restarts.into_iter().chain(restarts(one));
             version.figures.restarts = restarts.reduce(u64::saturating_add);
@@ -78,6 +78,13 @@ pub fn add_objects(view: &mut ServiceView, objects: &[ObjectView]) {
         let ready = u64::from(version.replicas_ready).saturating_mul(PPM);
         version.figures.ready_ppm = ready.checked_div(u64::from(version.replicas_wanted));
     }
+}
+
+/// Returns the image that most pods of an object run: a Deployment that is held asks for another one.
+fn image(one: &ObjectView) -> Option<String> {
+    let sets = one.owned.iter().filter(|owned| owned.image.is_some());
+    let largest = sets.max_by_key(|owned| owned.wanted);
+    largest.unwrap_or(one).image.clone()
 }
 
 /// Returns the rollouts of a release, latest first: the one that goes on, and those that its status remembers.

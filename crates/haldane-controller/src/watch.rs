@@ -367,7 +367,7 @@ impl Watch {
         if failure.is_missing() {
             let reason = format!("the cluster has no kind {kind} in {}", group(self.kind));
             info!(kind, "Kind missing");
-            self.settle(Readiness::Unavailable(reason));
+            self.settle(Readiness::NoKind(reason));
             if self.await_definition().await {
                 return;
             }

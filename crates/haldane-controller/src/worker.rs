@@ -101,7 +101,7 @@ impl Worker {
                 return None;
             }
             // Its watch wakes it when it is seen again.
-            Seen::Unknown | Seen::Unavailable(_) => return Some(Turn::default()),
+            Seen::Unknown | Seen::NoKind(_) | Seen::Unavailable(_) => return Some(Turn::default()),
             Seen::Found(_) => {}
         }
         let look = Look {

@@ -43,6 +43,7 @@ mod status;
 mod steer;
 mod subject;
 pub(crate) mod table;
+mod terminal;
 #[cfg(test)]
 mod testing;
 mod wait;
@@ -167,6 +168,8 @@ Examples:
   haldane deploy auth --version v2 --run './auth2 --port $PORT' --traffic-steps 5,25,50,100 \\
       --step-duration 5 --error-threshold 3 --latency-p95 300 --auto-promote
   haldane deploy auth --version v2 --steps 10,100 --hold 30s --dry-run
+  haldane deploy shop shop:v2 --kube --route httproute/shop --steps 10,50 --hold 2m \\
+      --auto-promote --skip-analysis --reason 'internal tool'   without a controller
 
 Exit code 0 when the rollout has begun; with --wait how it ended: 0 promoted, 1 failed, 3 rolled
 back, 4 not over within --timeout, 5 waiting for a person.")]
@@ -388,10 +391,10 @@ impl Command {
             Self::Bench(_) => Some("bench"),
             Self::Down => Some("down"),
             Self::Apply(_) => Some("apply"),
-            Self::Deploy(_) => Some("deploy"),
             Self::Logs(_) => Some("logs"),
             Self::Replay(_) => Some("replay"),
-            Self::Get(_)
+            Self::Deploy(_)
+            | Self::Get(_)
             | Self::Status(_)
             | Self::History(_)
             | Self::Explain(_)
@@ -423,9 +426,6 @@ impl Command {
 fn of_machine(name: &str) -> UsageError {
     let instead = match name {
         "apply" => "; there `kubectl apply -f release.yaml` says what a release should be",
-        "deploy" => {
-            "; there a change of the workload's image begins a rollout, as by `kubectl set image`"
-        }
         "up" => "; there `haldane controller` does that",
         "down" => {
             "; there deleting a Release leaves its workload as it was, with stable serving alone"
@@ -462,7 +462,10 @@ mod tests {
             ("down", "there deleting a Release"),
             ("demo", "demo is about this machine's daemon"),
             ("apply", "there `kubectl apply -f release.yaml`"),
-            ("deploy a --version v2 --run b", "as by `kubectl set image`"),
+            (
+                "deploy a --version v2 --run b",
+                "--version is a matter of this machine's daemon",
+            ),
             ("logs a", "there `kubectl logs` shows them"),
             ("replay a", "--prometheus URL --from TIME"),
         ] {

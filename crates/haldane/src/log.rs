@@ -20,7 +20,8 @@ pub(crate) fn start(command: &Command) {
         // Whoever asks the API server tells what became of it.
         "info,kube_client::client::builder=off"
     } else {
-        "error"
+        // Whoever asks the API server tells what became of it.
+        "error,kube_client::client::builder=off"
     };
     let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new(level));
     let has_color = io::stderr().is_terminal()

@@ -266,7 +266,7 @@ impl Cluster {
         of_conditions(&name, release)
     }
 
-    async fn is_there(&self, object: &ObjectRef) -> Result<bool> {
+    pub(super) async fn is_there(&self, object: &ObjectRef) -> Result<bool> {
         let api = self.api(object.kind, Some(&object.namespace));
         match self.call(api.get_opt(&object.name)).await {
             Ok(found) => Ok(found.is_some()),

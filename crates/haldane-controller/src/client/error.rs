@@ -84,6 +84,11 @@ pub enum ClusterError {
         .0.as_secs()
     )]
     NoAnswer(Duration),
+    /// No terminal carries commands out.
+    #[error(
+        "no terminal looks after {0} now: `haldane resume {0} --kube` goes on with it, `haldane abort {0} --kube` ends it"
+    )]
+    Unattended(ServiceName),
     /// The API server took too long.
     #[error("the API server did not answer within {} s", .0.as_secs())]
     TimedOut(Duration),
@@ -148,6 +153,7 @@ impl ClusterError {
             | Self::Refused(_)
             | Self::Overtaken { .. }
             | Self::NoAnswer(_)
+            | Self::Unattended(_)
             | Self::Unsupported(_) => true,
         }
     }

@@ -12,6 +12,7 @@ use futures_util::{
     StreamExt as _,
     stream::{BoxStream, SelectAll},
 };
+use haldane_api::release::TERMINAL_ANNOTATION;
 use haldane_core::ServiceName;
 use haldane_router::Kind;
 use jiff::Timestamp;
@@ -30,10 +31,11 @@ use tokio::{
 };
 
 use super::{
-    Cluster, ClusterError, Looked, looked, to_value,
+    Cluster, ClusterError, Looked, is_without, looked, to_value,
     tree::{self, Inventory},
 };
 use crate::{
+    carrier::{Carrier, annotation},
     kinds::{DAEMON_SET, DEPLOYMENT, POD, RELEASE, REPLICA_SET, STATEFUL_SET},
     release::Release,
 };
@@ -131,9 +133,9 @@ impl Cluster {
                 }
                 Some((kind, Err(error))) => {
                     let error = self.of_watch(&error);
-                    if *kind != RELEASE {
+                    if *kind != RELEASE || is_without(&error) {
                         // Somebody who may not see pods can follow their release all the same.
-                        scene.do_without(kind, &error);
+                        scene.do_without(kind, error);
                         due.get_or_insert_with(|| Instant::now() + COLLECT);
                     } else if tx.send(Sighting::Lost(error)).await.is_err() {
                         return;
@@ -163,6 +165,10 @@ struct Scene {
     /// The kinds that have not told everything yet.
     awaited: BTreeSet<&'static Kind>,
     objects: BTreeMap<&'static Kind, BTreeMap<Name, Value>>,
+    /// Releases that are kept on workloads, by kind of these and then by their own names.
+    carried: BTreeMap<&'static Kind, BTreeMap<Name, Value>>,
+    /// Why there are no Releases of their own.
+    without: Option<ClusterError>,
     /// What a list that goes on has told so far.
     listed: BTreeMap<&'static Kind, BTreeMap<Name, Value>>,
     /// Releases that may look different.
@@ -176,6 +182,8 @@ impl Scene {
             one,
             awaited: kinds.iter().copied().collect(),
             objects: BTreeMap::new(),
+            carried: BTreeMap::new(),
+            without: None,
             listed: BTreeMap::new(),
             dirty: BTreeSet::new(),
             told: BTreeMap::new(),
@@ -198,27 +206,77 @@ impl Scene {
                 if *kind == RELEASE {
                     self.dirty.extend(before.into_keys());
                 }
-                let releases = self.objects.get(&RELEASE);
-                self.dirty
-                    .extend(releases.iter().flat_map(|all| all.keys().cloned()));
+                self.carry_all(kind);
+                let releases: Vec<Name> = self.releases().map(|(name, _)| name.clone()).collect();
+                self.dirty.extend(releases);
             }
             Event::Apply(object) => {
                 let (name, object) = named(object, kind);
                 self.mark(kind, &name, &object);
+                self.carry(kind, &object);
                 self.objects.entry(kind).or_default().insert(name, object);
             }
             Event::Delete(object) => {
                 let (name, object) = named(object, kind);
                 self.mark(kind, &name, &object);
                 self.objects.entry(kind).or_default().remove(&name);
+                self.carry_all(kind);
             }
         }
     }
 
     /// Stops waiting for a kind that we may not see.
-    fn do_without(&mut self, kind: &'static Kind, error: &ClusterError) {
+    fn do_without(&mut self, kind: &'static Kind, error: ClusterError) {
         if error.is_final() {
             self.awaited.remove(kind);
+        }
+        if *kind == RELEASE {
+            self.without = Some(error);
+        }
+    }
+
+    /// Returns all releases with their names, also those that are kept on workloads.
+    fn releases(&self) -> impl Iterator<Item = (&Name, &Value)> {
+        let own = self.objects.get(&RELEASE).into_iter();
+        own.chain(self.carried.values()).flatten()
+    }
+
+    /// Takes in the release that a workload carries, if it is one that is followed.
+    fn carry(&mut self, kind: &'static Kind, object: &Value) {
+        let Some(Ok(carrier)) = Carrier::read(kind, object.clone()) else {
+            return;
+        };
+        let name = (
+            carrier.target.namespace.clone(),
+            carrier.terminal.name.clone(),
+        );
+        let one = self.one.as_ref();
+        if one.is_none_or(|(_, one)| one.as_str() == name.1) {
+            self.dirty.insert(name.clone());
+            let carried = self.carried.entry(kind).or_default();
+            carried.insert(name, carrier.release());
+        }
+    }
+
+    /// Takes in the releases that the workloads of a kind carry, and no others.
+    fn carry_all(&mut self, kind: &'static Kind) {
+        self.dirty.extend(
+            self.carried
+                .remove(kind)
+                .into_iter()
+                .flat_map(BTreeMap::into_keys),
+        );
+        let all = self
+            .objects
+            .get(kind)
+            .into_iter()
+            .flat_map(BTreeMap::values);
+        let carrying: Vec<Value> = all
+            .filter(|object| annotation(object, TERMINAL_ANNOTATION).is_some())
+            .cloned()
+            .collect();
+        for object in &carrying {
+            self.carry(kind, object);
         }
     }
 
@@ -228,7 +286,7 @@ impl Scene {
             self.dirty.insert(name.clone());
             return;
         }
-        let releases = self.objects.get(&RELEASE).into_iter().flatten();
+        let releases = self.releases();
         let concerned = releases.filter(|((namespace, _), release)| {
             // Of one release all objects matter; of many only those that their rows are made of.
             self.one.is_some()
@@ -260,7 +318,11 @@ impl Scene {
                 changes.push(Sighting::Service(Box::new(view)));
             }
         }
-        if let Some((namespace, name)) = &self.one
+        if self.told.is_empty()
+            && let Some(error) = self.without.take()
+        {
+            changes.push(Sighting::Lost(error));
+        } else if let Some((namespace, name)) = &self.one
             && self.told.is_empty()
         {
             let (namespace, name) = (namespace.clone(), name.clone());
@@ -270,7 +332,8 @@ impl Scene {
     }
 
     fn view(&self, name: &Name, now: Timestamp) -> Option<Looked> {
-        let release = self.objects.get(&RELEASE)?.get(name)?;
+        let own = self.objects.get(&RELEASE).and_then(|all| all.get(name));
+        let release = own.or_else(|| self.carried.values().find_map(|all| all.get(name)))?;
         let release = Release::read(release).ok()?;
         let of = |kind: &'static Kind| {
             self.objects

@@ -5,9 +5,10 @@ use std::{collections::hash_map::RandomState, hash::BuildHasher, time::Duration}
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use haldane_api::{
     http::{Answer, CommandRequest},
-    release::{COMMAND_ANNOTATION, CommandNote, typed},
+    release::{COMMAND_ANNOTATION, CommandNote, Stage, typed},
 };
 use haldane_core::{ServiceName, VersionName, Weight};
+use haldane_router::ObjectRef;
 use jiff::Timestamp;
 use kube::{
     api::{Patch, PatchParams},
@@ -17,13 +18,13 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::{Cluster, ClusterError, Result, to_value};
-use crate::{kinds::RELEASE, release::Release};
+use crate::{carrier::Carrier, kinds::RELEASE, release::Release};
 
 /// How long a controller may take; it answers in milliseconds, an abort when weight zero is written.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Whose change it is, in `metadata.managedFields`.
-const FIELD_MANAGER: &str = "haldane-cli";
+pub(super) const FIELD_MANAGER: &str = "haldane-cli";
 
 impl Cluster {
     /// Gives a command to a release and waits for what becomes of it.
@@ -38,27 +39,55 @@ impl Cluster {
     ) -> Result<Answer> {
         // What is not there is told better than by a patch that fails.
         self.release(namespace, name).await?;
-        let note = note(request, (self.clock)());
-        let text = serde_json::to_string(&note).unwrap_or_default();
-        CommandNote::parse(&text).map_err(|error| ClusterError::Command(error.to_string()))?;
+        let place = self.place(namespace, name).await?;
+        let (id, text) = self.note_text(request)?;
         let patch = json!({"metadata": {"annotations": {COMMAND_ANNOTATION: text}}});
-        let api = self.api(&RELEASE, Some(namespace));
+        let api = self.api(place.kind, Some(namespace));
         let params = PatchParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        self.call(api.patch(name.as_str(), &params, &Patch::Merge(&patch)))
+        self.call(api.patch(&place.name, &params, &Patch::Merge(&patch)))
             .await?;
-        let answer = self.answer(namespace, name, &note.id);
-        timeout(ANSWER_TIMEOUT, answer)
-            .await
-            .unwrap_or(Err(ClusterError::NoAnswer(ANSWER_TIMEOUT)))
+        let answer = timeout(ANSWER_TIMEOUT, self.answer(&place, name, &id)).await;
+        match answer {
+            Ok(answer) => answer,
+            Err(_) if *place.kind == RELEASE => Err(ClusterError::NoAnswer(ANSWER_TIMEOUT)),
+            Err(_) => Err(ClusterError::Unattended(name.clone())),
+        }
+    }
+
+    /// Returns a request as it is written, with its id.
+    pub(super) fn note_text(&self, request: &CommandRequest) -> Result<(String, String)> {
+        let note = note(request, (self.clock)());
+        let text = serde_json::to_string(&note).unwrap_or_default();
+        CommandNote::parse(&text).map_err(|error| ClusterError::Command(error.to_string()))?;
+        Ok((note.id, text))
+    }
+
+    /// Returns the object that takes commands: the Release, else the workload that carries it, while a terminal looks after it.
+    async fn place(&self, namespace: &str, name: &ServiceName) -> Result<ObjectRef> {
+        if self.has_release(namespace, name).await? {
+            return Ok(RELEASE.named(namespace, name.as_str()));
+        }
+        let carrier = self.carrier(namespace, name).await?;
+        let carrier = carrier.filter(|one| one.terminal.stage != Stage::Over);
+        let Some(carrier) = carrier else {
+            return Err(ClusterError::Refused("no rollout goes on".to_owned()));
+        };
+        // A command that nobody hears would be carried out when somebody goes on, to whose surprise?
+        if self.is_attended(namespace, name).await? {
+            Ok(carrier.target)
+        } else {
+            Err(ClusterError::Unattended(name.clone()))
+        }
     }
 
     /// Follows a release until its status tells of the command.
-    async fn answer(&self, namespace: &str, name: &ServiceName, id: &str) -> Result<Answer> {
-        let api = self.api(&RELEASE, Some(namespace));
-        let seen = watcher::watch_object(api, name.as_str()).map_err(|error| self.of_watch(&error));
+    async fn answer(&self, place: &ObjectRef, name: &ServiceName, id: &str) -> Result<Answer> {
+        let (kind, namespace) = (place.kind, &place.namespace);
+        let api = self.api(kind, Some(namespace));
+        let seen = watcher::watch_object(api, &place.name).map_err(|error| self.of_watch(&error));
         let mut seen = std::pin::pin!(seen);
         while let Some(next) = seen.next().await {
             let object = match next {
@@ -69,11 +98,16 @@ impl Cluster {
             };
             let Some(object) = object else {
                 return Err(ClusterError::Gone {
-                    namespace: namespace.to_owned(),
+                    namespace: namespace.clone(),
                     name: name.clone(),
                 });
             };
-            let release = Release::read(&to_value(object, &RELEASE))?;
+            let object = to_value(object, kind);
+            let release = match Carrier::read(kind, object.clone()) {
+                Some(Ok(carrier)) => carrier.release(),
+                Some(Err(_)) | None => object,
+            };
+            let release = Release::read(&release)?;
             if let Some(outcome) = outcome(&release, id) {
                 return outcome;
             }

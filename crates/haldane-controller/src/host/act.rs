@@ -98,10 +98,12 @@ impl<'a> Act<'a> {
             view: View {
                 key,
                 uid: release.uid(),
+                home: &release.home,
                 is_routed: release
                     .spec
                     .as_ref()
                     .is_ok_and(|spec| !spec.routers.is_empty()),
+                is_ending: release.is_deleted(),
                 sight,
                 now,
             },
@@ -217,6 +219,7 @@ impl<'a> Act<'a> {
         }
         self.finish(setting)?;
         if self.record.live.is_none() {
+            self.view.is_ending = self.release.is_deleted();
             self.rest(setting, &scene)?;
         }
         Ok(())
@@ -227,6 +230,8 @@ impl<'a> Act<'a> {
         let (Some(live), Some(plan)) = (&mut self.record.live, self.memory.plan.clone()) else {
             return Ok(());
         };
+        let is_back = matches!(live.state.phase, Phase::RollingBack(_) | Phase::Failed(_));
+        self.view.is_ending = is_back || self.release.is_deleted();
         let calendar = membership::calendar(&self.view, setting.spec, live, &plan)?;
         let mut canary = scene.canary.unwrap_or_default();
         live.grow(scene.full, &scene.sizes);

@@ -15,7 +15,7 @@ use super::{
     act::{Act, Setting},
     json as read,
     record::{Kind, Live, Stable},
-    release::FINALIZER,
+    release::{FINALIZER, Home},
     site::{Blocked, Rest, Scene},
 };
 use crate::{
@@ -80,7 +80,7 @@ impl Act<'_> {
             state,
             canary: offered.clone(),
             kind: asked.as_ref().map_or(Kind::Deploy, |asked| asked.kind),
-            actor: asked.map_or_else(who_deploys, |asked| asked.actor),
+            actor: asked.map_or_else(|| self.who_deploys(), |asked| asked.actor),
             started_at: self.view.now,
             full: scene.full,
             sizes: scene.sizes.clone(),
@@ -105,6 +105,18 @@ impl Act<'_> {
         self.settle(setting, scene)?;
         // What the routers do is looked at for what is wanted now.
         self.gather(setting, scene)
+    }
+
+    /// Returns who begins a rollout by changing a template.
+    fn who_deploys(&self) -> Actor {
+        match self.view.home {
+            Home::Carried {
+                actor,
+                is_put: true,
+                ..
+            } => actor.clone(),
+            Home::Carried { is_put: false, .. } | Home::Own => somebody(),
+        }
     }
 
     /// Whether the objects ask for a version that does not serve and was not judged.
@@ -158,7 +170,7 @@ impl Act<'_> {
             Admission::Queue | Admission::Begin | Admission::Serving => return,
         };
         let said = format!("the objects ask for {}", offered.name);
-        if self.command(action, who_deploys()).is_ok() {
+        if self.command(action, somebody()).is_ok() {
             self.tell(false, "Superseded", said);
         }
     }
@@ -266,8 +278,8 @@ impl Act<'_> {
     }
 }
 
-/// Returns who begins a rollout by changing a template.
-fn who_deploys() -> Actor {
+/// Returns who changes a template.
+fn somebody() -> Actor {
     Actor {
         name: "kubernetes".to_owned(),
         reason: None,

@@ -8,7 +8,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use haldane_api::release::Spec;
 use haldane_router::ObjectRef;
+use serde_json::Value;
 
 use super::{
     json,
@@ -194,6 +196,21 @@ pub(super) fn check(
         }
     }
     Ok(())
+}
+
+/// Returns an object that a release with this spec would change and that one of these has, with its name.
+pub(crate) fn had(spec: &Spec, key: &Key, releases: Vec<Value>) -> Option<(ObjectRef, String)> {
+    let wanted = named(spec, key);
+    releases.into_iter().find_map(|object| {
+        let name = json::text(&object, "/metadata/name")?.to_owned();
+        let other = Key {
+            namespace: key.namespace.clone(),
+            name: name.clone(),
+        };
+        let claim = Claim::of(&other, &Release::read(object, &other));
+        let shared = claim.all().into_iter().find(|one| wanted.contains(one))?;
+        Some((shared, name))
+    })
 }
 
 /// Returns the object of a release.

@@ -18,10 +18,10 @@ use super::{
 };
 
 /// Longest name of who gave a command that is kept.
-const WHO_CHARS_MAX: usize = 100;
+pub(super) const WHO_CHARS_MAX: usize = 100;
 
 /// Longest reason that is kept.
-const REASON_CHARS_MAX: usize = 500;
+pub(super) const REASON_CHARS_MAX: usize = 500;
 
 impl Act<'_> {
     /// Carries out the command that was given last, once.

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::{
     judge::measured,
     record::{Kind, Record},
+    release::Home,
     routes::Routes,
     site::{Site, View},
 };
@@ -95,7 +96,9 @@ pub(crate) fn watch(
     let view = View {
         key: &key,
         uid: "",
+        home: &Home::Own,
         is_routed: !release.spec.routers.is_empty(),
+        is_ending: false,
         sight,
         now,
     };

@@ -117,7 +117,9 @@ fn look(view: &View<'_>, name: &str) -> Result<Group, Blocked> {
     let object = match view.sight.get(&view.name(&RELEASE_GROUP, name)) {
         Seen::Found(object) => object,
         Seen::Missing => return Ok(Group::None),
-        Seen::Unavailable(why) => return Ok(Group::Hidden(format!("can't be watched: {why}"))),
+        Seen::NoKind(why) | Seen::Unavailable(why) => {
+            return Ok(Group::Hidden(format!("can't be watched: {why}")));
+        }
         Seen::Unknown => {
             return Err(Blocked {
                 reason: "Watching",

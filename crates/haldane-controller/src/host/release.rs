@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use haldane_api::release::{COMMAND_ANNOTATION, CommandError, CommandNote, Spec, Status};
+use haldane_core::rollout::Actor;
 use haldane_router::ObjectRef;
 use serde_json::Value;
 
@@ -15,7 +16,7 @@ use super::{
 use crate::turn::Key;
 
 /// What keeps a release from being gone before its objects are as they were.
-pub(super) const FINALIZER: &str = "haldane.dev/restore";
+pub(crate) const FINALIZER: &str = "haldane.dev/restore";
 
 /// A release.
 #[derive(Clone, Debug)]
@@ -28,6 +29,26 @@ pub(super) struct Release {
     pub fault: Option<Blocked>,
     /// What is true of it.
     pub status: Status,
+    /// Where it is kept.
+    pub home: Home,
+}
+
+/// Where a release is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Home {
+    /// In a Release; it stays until somebody deletes it.
+    Own,
+    /// On a workload of the user's, by a terminal; it ends with its rollout.
+    Carried {
+        /// The workload.
+        by: ObjectRef,
+        /// Who wants the version to be tried that they are asked for.
+        actor: Actor,
+        /// Whether the objects have the version that is to be tried.
+        is_offered: bool,
+        /// Whether the terminal put that version there, and takes it away again where it was not good.
+        is_put: bool,
+    },
 }
 
 impl Release {
@@ -45,6 +66,15 @@ impl Release {
             fault: None,
             status: status.unwrap_or_default(),
             object,
+            home: Home::Own,
+        }
+    }
+
+    /// Reads one that is kept on a workload.
+    pub(super) fn carried(object: Value, key: &Key, home: Home) -> Self {
+        Self {
+            home,
+            ..Self::read(object, key)
         }
     }
 

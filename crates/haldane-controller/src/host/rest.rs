@@ -62,6 +62,10 @@ impl Act<'_> {
             }
         }
         let is_ready = rest.is_stable_reached && is_clear;
+        let is_done = is_ready && rest.writes.is_empty() && rest.goes_on.is_none();
+        if is_done && self.is_over(&stable, scene) {
+            rest.writes.push(self.deletion());
+        }
         self.rest = Some(rest);
         if is_ready && !self.release.is_deleted() && self.release.fault.is_none() {
             self.begin(setting, scene)?;

@@ -156,6 +156,14 @@ impl<'a> Routes<'a> {
                     objects.insert(target, object);
                 }
                 Seen::Missing => {}
+                // What can't be there gives the canary nothing, and has nothing of ours.
+                Seen::NoKind(_) if view.is_ending => {}
+                Seen::NoKind(why) => {
+                    return Err(Blocked {
+                        reason: "Missing",
+                        message: format!("{target} does not exist: {why}"),
+                    });
+                }
                 Seen::Unknown => {
                     return Err(Blocked {
                         reason: "Watching",
@@ -177,7 +185,7 @@ impl<'a> Routes<'a> {
     pub(super) fn toward(&self, view: &View<'_>, traffic: &Traffic) -> Result<Vec<Write>, Blocked> {
         let seen = self.objects(view)?;
         let mut changes = Changes::new(&seen);
-        for (router, split) in self.parts(&seen, traffic)? {
+        for (router, split) in self.parts(view, &seen, traffic)? {
             if is_untouched(router, &split, &changes.objects) {
                 continue;
             }
@@ -194,7 +202,7 @@ impl<'a> Routes<'a> {
     pub(super) fn introduced(&self, view: &View<'_>) -> Result<Vec<Write>, Blocked> {
         let seen = self.objects(view)?;
         let mut changes = Changes::new(&seen);
-        for (router, split) in self.parts(&seen, &Traffic::STABLE_ONLY)? {
+        for (router, split) in self.parts(view, &seen, &Traffic::STABLE_ONLY)? {
             let made = router.desired(&split, &changes.objects);
             changes.take(made.map_err(|error| blocked(&error))?);
         }
@@ -205,7 +213,7 @@ impl<'a> Routes<'a> {
     /// would answer its share with errors.
     pub(super) fn refused(&self, view: &View<'_>) -> Result<Option<String>, Blocked> {
         let objects = self.objects(view)?;
-        let parts = self.parts(&objects, &Traffic::STABLE_ONLY)?;
+        let parts = self.parts(view, &objects, &Traffic::STABLE_ONLY)?;
         let mut told = parts
             .iter()
             .map(|(router, split)| router.accepted(split, &objects));
@@ -239,7 +247,7 @@ impl<'a> Routes<'a> {
     pub(super) fn keeps_canary(&self, view: &View<'_>) -> Result<bool, Blocked> {
         let seen = self.objects(view)?;
         let mut changes = Changes::new(&seen);
-        let parts = self.parts(&seen, &Traffic::STABLE_ONLY)?;
+        let parts = self.parts(view, &seen, &Traffic::STABLE_ONLY)?;
         for (router, split) in &parts {
             let made = router.cleared(split, &changes.objects);
             changes.take(made.map_err(|error| blocked(&error))?);
@@ -261,7 +269,7 @@ impl<'a> Routes<'a> {
     /// Returns what the routers do, compared with what is wanted.
     pub(super) fn look(&self, view: &View<'_>, wanted: &Traffic) -> Result<Looked, Blocked> {
         let objects = self.objects(view)?;
-        for (router, split) in self.parts(&objects, wanted)? {
+        for (router, split) in self.parts(view, &objects, wanted)? {
             if is_untouched(router, &split, &objects) {
                 continue;
             }
@@ -306,12 +314,13 @@ impl<'a> Routes<'a> {
             weight: Weight::FULL,
             ..Traffic::STABLE_ONLY
         };
-        self.parts(&self.objects(view)?, &all).map(drop)
+        self.parts(view, &self.objects(view)?, &all).map(drop)
     }
 
     /// Returns which router splits what: of several pairs, those that its objects name.
     fn parts(
         &self,
+        view: &View<'_>,
         objects: &Objects,
         traffic: &Traffic,
     ) -> Result<Vec<(&'a dyn Router, Split)>, Blocked> {
@@ -320,6 +329,9 @@ impl<'a> Routes<'a> {
             let before = parts.len();
             for router in &self.routers {
                 let own = router.objects(&self.namespace);
+                if view.is_ending && own.iter().any(|target| is_of_no_kind(view, target)) {
+                    continue;
+                }
                 let mut own = own.iter().filter_map(|target| objects.get(target));
                 if self.splits.len() == 1 || own.any(|object| names(object, split)) {
                     let traffic = traffic.clone();
@@ -475,4 +487,9 @@ fn ask_by(ask: &AskBy) -> HeaderMatch {
         header: ask.header.to_lowercase(),
         value: ValueMatch::Exact(ask.value.clone()),
     }
+}
+
+/// Whether the cluster does not know the kind of an object.
+fn is_of_no_kind(view: &View<'_>, target: &ObjectRef) -> bool {
+    matches!(view.sight.get(target), Seen::NoKind(_))
 }

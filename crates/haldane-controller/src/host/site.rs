@@ -6,7 +6,7 @@ mod stateful;
 
 use std::collections::BTreeSet;
 
-use haldane_api::release::{Spec, mark};
+use haldane_api::release::{Spec, Stage, TERMINAL_ANNOTATION, Terminal, mark};
 use haldane_core::rollout::{Replicas, Trouble, TroubleKind};
 use haldane_router::{Backend, Kind, ObjectRef};
 use jiff::Timestamp;
@@ -18,6 +18,7 @@ use super::{
     deployment::Deployment,
     json,
     record::{Live, Record, Stable},
+    release::Home,
     share::Room,
     version::Version,
 };
@@ -42,10 +43,14 @@ pub(super) enum Site {
 pub(super) struct View<'a> {
     /// The release.
     pub key: &'a Key,
-    /// The release's uid.
+    /// The uid of what it is kept in.
     pub uid: &'a str,
+    /// What it is kept in.
+    pub home: &'a Home,
     /// Whether routers split the traffic; else the share of replicas does.
     pub is_routed: bool,
+    /// Whether it ends, so that what is gone is gone.
+    pub is_ending: bool,
     /// The cluster.
     pub sight: &'a dyn Sight,
     /// The time.
@@ -324,6 +329,16 @@ impl Site {
         }
     }
 
+    /// Returns what puts stable's template in place again where a version was tried that was not good.
+    pub(super) fn restored(&self, view: &View<'_>, stable: &Stable) -> Result<Vec<Write>, Blocked> {
+        match self {
+            Self::Alone(site) => site.put_back(view, &stable.version),
+            Self::Stateful(site) => site.put_back(view, &stable.version),
+            // The canary's own Deployment has it, and is stopped.
+            Self::Pairs(_) => Ok(Vec::new()),
+        }
+    }
+
     /// Tells how somebody took a canary away that was running, if somebody did.
     pub(super) fn taken_away(
         &self,
@@ -372,6 +387,14 @@ impl Site {
     }
 }
 
+/// Whether a terminal rolls a workload out; one whose annotation can't be read is not touched either.
+fn is_carrying(object: &Value) -> bool {
+    let text = json::annotation(object, TERMINAL_ANNOTATION);
+    text.is_some_and(|text| {
+        Terminal::parse(text).map_or(true, |terminal| terminal.stage != Stage::Over)
+    })
+}
+
 fn invalid(message: &str) -> Blocked {
     Blocked {
         reason: "Invalid",
@@ -394,7 +417,7 @@ impl View<'_> {
         let target = kind.named(&self.key.namespace, name);
         match self.sight.get(&target) {
             Seen::Found(object) => Ok(Some(object)),
-            Seen::Missing => Ok(None),
+            Seen::Missing | Seen::NoKind(_) => Ok(None),
             Seen::Unknown => Err(Blocked {
                 reason: "Watching",
                 message: format!("{} are not watched yet", kind.plural),
@@ -423,8 +446,18 @@ impl View<'_> {
         endpoints.into_iter().flatten().any(|one| is_ready(&one))
     }
 
-    /// Refuses an object that another release has.
+    /// Refuses an object that another release has, or a terminal.
     pub(super) fn check_claim(&self, kind: &Kind, object: &Value) -> Result<(), Blocked> {
+        if *self.home == Home::Own && is_carrying(object) {
+            return Err(Blocked {
+                reason: "Claimed",
+                message: format!(
+                    "{} {} is rolled out from a terminal (annotation {TERMINAL_ANNOTATION}); `haldane abort --kube` ends that",
+                    kind.kind,
+                    json::text(object, "/metadata/name").unwrap_or_default(),
+                ),
+            });
+        }
         match json::annotation(object, mark::CLAIM) {
             Some(other) if other != self.key.name => Err(Blocked {
                 reason: "Claimed",
@@ -451,10 +484,14 @@ impl View<'_> {
 
     /// Returns the reference by which an object belongs to the release.
     pub(super) fn owner(&self) -> Value {
+        let (kind, name) = match self.home {
+            Home::Own => (&RELEASE, &self.key.name),
+            Home::Carried { by, .. } => (by.kind, &by.name),
+        };
         serde_json::json!({
-            "apiVersion": RELEASE.api_version(),
-            "kind": RELEASE.kind,
-            "name": self.key.name,
+            "apiVersion": kind.api_version(),
+            "kind": kind.kind,
+            "name": name,
             "uid": self.uid,
             "controller": true,
             "blockOwnerDeletion": true,

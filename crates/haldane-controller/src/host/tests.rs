@@ -13,4 +13,5 @@ mod pairs;
 mod routed;
 mod split;
 mod stateful;
+mod terminal;
 mod world;

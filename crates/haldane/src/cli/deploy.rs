@@ -1,6 +1,7 @@
 //! `haldane deploy`: begins the rollout of a version.
 
 mod flags;
+mod kube;
 mod timetable;
 
 use std::{
@@ -11,11 +12,11 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::ArgGroup;
 use haldane_api::{
     command, file,
     http::{Answer, DeployRequest},
 };
+use haldane_controller::client::Route;
 use haldane_core::{ServiceName, VersionName, plan::Plan};
 use serde_json::{Value, json};
 
@@ -24,21 +25,26 @@ pub(super) use self::timetable::text as step_text;
 use super::{
     exit::{Exit, UsageError, talk},
     globals::Globals,
+    home::HomeError,
     result,
     subject::Subject,
     wait::{self, WaitArgs},
     words::count,
 };
 
+/// The release file that is read where none is named.
+const RELEASE_FILE: &str = "haldane.yaml";
+
 /// Begins the rollout of a version.
 #[derive(Debug, clap::Args)]
-#[command(group = ArgGroup::new("what").args(["run", "url", "dry_run"]).required(true).multiple(true))]
 pub(crate) struct Args {
-    /// The service
-    name: ServiceName,
-    /// The version's name, as it is shown and as `undo --to` takes it
+    /// The service, on Kubernetes the release: NAME or NS/NAME
+    name: Subject,
+    /// On Kubernetes: the image to try, such as shop:v2; not needed where the canary of a pair of Deployments has it already
+    image: Option<String>,
+    /// The version's name, as it is shown and as `undo --to` takes it; on Kubernetes it is the image's tag
     #[arg(long, value_name = "VERSION")]
-    version: VersionName,
+    version: Option<VersionName>,
     /// The program and its arguments, with `$PORT` for the port to listen on; in single quotes, so that your shell leaves `$PORT` alone
     #[arg(long, value_name = "COMMAND", conflicts_with = "url")]
     run: Option<String>,
@@ -60,15 +66,17 @@ pub(crate) struct Args {
     /// Only show what the plan would do and when; the daemon is not asked, and nothing is changed
     #[arg(long, conflicts_with = "wait")]
     dry_run: bool,
-    /// With --dry-run and no option of the plan: the release file that has the service's own plan
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        requires = "dry_run",
-        default_value = "haldane.yaml"
-    )]
-    file: PathBuf,
+    /// With --dry-run and no option of the plan: the release file that has the service's own plan [default: haldane.yaml]. On
+    /// Kubernetes: a manifest with the Release that says how; it is not applied
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// On Kubernetes: who splits the traffic, such as httproute/shop or httpproxy/shop; may be given several times. By default the
+    /// numbers of pods do
+    #[arg(long, value_name = "KIND/NAME", value_delimiter = ',', value_parser = kube::route, conflicts_with = "file")]
+    route: Vec<Route>,
+    /// On Kubernetes: the container that gets the image, where there are several
+    #[arg(long, value_name = "NAME")]
+    container: Option<String>,
     #[command(flatten)]
     wait: WaitArgs,
     // The last, because its heading holds for all that follow.
@@ -82,6 +90,9 @@ pub(crate) async fn run(
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
+    if let (Some(access), false) = (&globals.access, args.dry_run) {
+        return kube::run(args, access, globals, out).await;
+    }
     if args.dry_run {
         let plan = args.plan_to_show()?;
         result::write(globals, out, &haldane_api::long::plan_long(&plan), |out| {
@@ -94,30 +105,32 @@ pub(crate) async fn run(
     if let Some(hint) = request.run.as_deref().and_then(port_hint) {
         talk(hint);
     }
-    let path = format!("/v1/services/{}/deploy", args.name);
+    let path = format!("/v1/services/{}/deploy", args.name.name);
     let answer: Answer = globals.client().post(&path, &request).await?;
-    let subject = Subject {
-        namespace: None,
-        name: args.name.clone(),
-    };
-    wait::finish(&subject, &answer, &args.wait, globals, out).await
+    wait::finish(&args.name, &answer, &args.wait, globals, out).await
 }
 
 impl Args {
     fn request(&self, by: &str, here: &Path) -> anyhow::Result<DeployRequest> {
+        if self.name.namespace.is_some() {
+            return Err(HomeError::Namespace(self.name.clone()).into());
+        }
+        self.check_for_machine()?;
+        let version = self.version.clone();
+        let version = version.ok_or_else(|| UsageError("--version is missing".to_owned()))?;
         let run = self.run.as_deref().map(|text| {
             command::split(text).map_err(|error| UsageError(format!("--run: {error}")))
         });
         let rollout = self.plan.rollout();
         if let Some(rollout) = &rollout {
-            read_plan(&self.name, rollout)?;
+            read_plan(&self.name.name, rollout)?;
         }
         let dir = self
             .dir
             .as_ref()
             .map(|dir| here.join(dir).display().to_string());
         Ok(DeployRequest {
-            version: self.version.clone(),
+            version,
             run: run.transpose()?,
             env: self.env.iter().cloned().collect::<BTreeMap<_, _>>(),
             dir,
@@ -129,12 +142,33 @@ impl Args {
         })
     }
 
+    /// Refuses what only a cluster understands, and the lack of what this machine needs.
+    fn check_for_machine(&self) -> Result<(), UsageError> {
+        let of_cluster = [
+            (self.image.is_some(), "IMAGE"),
+            (self.file.is_some(), "-f without --dry-run"),
+            (!self.route.is_empty(), "--route"),
+            (self.container.is_some(), "--container"),
+        ];
+        if let Some((_, what)) = of_cluster.iter().find(|(is_given, _)| *is_given) {
+            let text = format!("{what} is a matter of Kubernetes; give --kube, too");
+            return Err(UsageError(text));
+        }
+        if self.run.is_none() && self.url.is_empty() {
+            let text = "what is to run is missing; expected --run COMMAND, or --url URL";
+            return Err(UsageError(text.to_owned()));
+        }
+        Ok(())
+    }
+
     fn plan_to_show(&self) -> anyhow::Result<Plan> {
         if let Some(rollout) = self.plan.rollout() {
-            return Ok(read_plan(&self.name, &rollout)?);
+            return Ok(read_plan(&self.name.name, &rollout)?);
         }
-        let shown = self.file.display();
-        let text = fs::read_to_string(&self.file);
+        let path = self.file.as_deref();
+        let path = path.unwrap_or_else(|| Path::new(RELEASE_FILE));
+        let shown = path.display();
+        let text = fs::read_to_string(path);
         let text = text.with_context(|| {
             format!(
                 "reading the service's own plan from {shown}; give -f FILE, or options of the plan"
@@ -147,7 +181,7 @@ impl Args {
                 count(problems.len(), "mistake", "mistakes")
             )
         })?;
-        let service = file.services.get(&self.name);
+        let service = file.services.get(&self.name.name);
         let service =
             service.ok_or_else(|| UsageError(format!("{shown} has no service {}", self.name)))?;
         Ok(service.plan.clone())

@@ -14,6 +14,7 @@ use super::{
     history::HISTORY_MAX,
     quantity, result,
     subject::Subject,
+    terminal,
     wait::{self, WaitArgs},
     words::clean,
 };
@@ -99,7 +100,14 @@ pub(crate) async fn simple(
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
-    send(target, &plain(command, target, globals), globals, out).await
+    let request = plain(command, target, globals);
+    if let Some(access) = &globals.access
+        && matches!(command, CommandName::Resume | CommandName::Abort)
+        && let Some(exit) = terminal::steer(&target.name, &request, access, globals, out).await?
+    {
+        return Ok(exit);
+    }
+    send(target, &request, globals, out).await
 }
 
 /// Runs `retry`.

@@ -47,6 +47,13 @@ pub(crate) struct WaitArgs {
     timeout: Option<Duration>,
 }
 
+impl WaitArgs {
+    /// Whether it is to be waited.
+    pub(crate) const fn is_given(&self) -> bool {
+        self.wait
+    }
+}
+
 /// Where a rollout stood when the wait ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Standing {

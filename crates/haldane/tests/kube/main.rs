@@ -13,16 +13,19 @@ mod look;
 mod rig;
 #[cfg(test)]
 mod steer;
+#[cfg(test)]
+mod terminal;
 
 #[cfg(test)]
 mod kube {
-    use super::{doctor, follow, hooks, look, rig::Rig, steer};
+    use super::{doctor, follow, hooks, look, rig::Rig, steer, terminal};
 
     /// One plane for all: it takes longer to start than the rest takes.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_command_line_works_on_a_cluster() {
         let rig = Rig::start().await;
         doctor::a_cluster_without_definitions_is_told(&rig).await;
+        terminal::a_terminal_rolls_out_alone(&rig).await;
         rig.define().await;
         // It waits for half a minute.
         let (unanswered, ()) = tokio::join!(steer::unanswered(&rig), async {

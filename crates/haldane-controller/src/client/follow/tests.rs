@@ -77,9 +77,9 @@ fn nothing_is_told_before_everything_was_seen_once() {
 fn a_kind_that_may_not_be_seen_is_done_without() {
     let mut scene = scene(None);
     list(&mut scene, &RELEASE, vec![release("shop", "Paused")]);
-    scene.do_without(&DEPLOYMENT, &ClusterError::TimedOut(Duration::ZERO));
+    scene.do_without(&DEPLOYMENT, ClusterError::TimedOut(Duration::ZERO));
     assert_eq!(told(&mut scene), Vec::<String>::new(), "it may come back");
-    scene.do_without(&DEPLOYMENT, &ClusterError::Forbidden("no".to_owned()));
+    scene.do_without(&DEPLOYMENT, ClusterError::Forbidden("no".to_owned()));
     assert_eq!(told(&mut scene), ["shop Paused 0"]);
 }
 

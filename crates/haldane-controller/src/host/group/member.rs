@@ -88,7 +88,7 @@ impl Member {
     pub(super) fn read(release: &str, group: &str, seen: Seen) -> Option<Self> {
         let found = match seen {
             Seen::Unknown => return None,
-            Seen::Unavailable(why) => Err(Absence::Hidden(format!(
+            Seen::NoKind(why) | Seen::Unavailable(why) => Err(Absence::Hidden(format!(
                 "Release {release} can't be watched: {why}"
             ))),
             Seen::Missing => Err(Absence::Gone(format!("Release {release} does not exist"))),

@@ -88,6 +88,9 @@ impl Pairs {
 
     pub(super) fn look(&self, view: &View<'_>, record: &Record) -> Result<Scene, Blocked> {
         let sides = self.sides(view)?;
+        for side in &sides {
+            view.check_claim(&DEPLOYMENT, &side.stable.0)?;
+        }
         let canaries: Option<Vec<&Deployment>> =
             sides.iter().map(|side| side.canary.as_ref()).collect();
         let stable = record.stable.as_ref().map(|stable| &stable.version);

@@ -90,7 +90,7 @@ fn settle(world: &mut World) -> Option<Timestamp> {
         let mut next: Option<Timestamp> = None;
         for name in MEMBERS.into_iter().chain(["store"]) {
             world.follow();
-            let eyes = Eyes(&world.objects);
+            let eyes = Eyes(&world.objects, None);
             let turn = if name == "store" {
                 GroupHost.turn(&key(name), &eyes, world.now)
             } else {

@@ -77,10 +77,10 @@ impl Asker for Services {
 fn hooked(hooks: &Value) -> (World, Arc<Services>) {
     let mut world = begun();
     let services = Arc::new(Services::default());
-    world.host = ReleaseHost::new(Ports {
+    world.host = Box::new(ReleaseHost::new(Ports {
         meter: Arc::new(Silence),
         asker: services.clone(),
-    });
+    }));
     world.patch(
         "kubectl",
         &RELEASE,

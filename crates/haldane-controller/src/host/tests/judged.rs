@@ -18,7 +18,7 @@ use crate::{
     host::{Ports, ReleaseHost},
     kinds::RELEASE,
     meter::{Measured, Meter, Watch},
-    turn::{Host as _, Key},
+    turn::Key,
 };
 
 /// Requests of each version per second.
@@ -88,10 +88,10 @@ fn after(seconds: u32, bad: Option<(&'static str, u64)>, silent: Option<&'static
         now: Mutex::new(world.now),
         watched: Mutex::default(),
     });
-    world.host = ReleaseHost::new(Ports {
+    world.host = Box::new(ReleaseHost::new(Ports {
         meter: Arc::<Counts>::clone(&counts),
         asker: Arc::new(Silence),
-    });
+    }));
     for name in ["auth", "user"] {
         pair(&mut world, name);
         traffic_split(&mut world, name);

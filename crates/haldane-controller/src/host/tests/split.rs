@@ -229,6 +229,28 @@ fn a_release_whose_deployment_is_gone_can_be_deleted_in_the_middle() {
 }
 
 #[test]
+fn a_release_whose_routes_are_of_no_kind_any_more_can_be_deleted() {
+    for is_begun in [false, true] {
+        let mut world = begun();
+        if is_begun {
+            world.apply(&DEPLOYMENT, "shop", deployment("shop:v2"));
+            world.pass(8);
+            assert_eq!(world.status()["phase"], "Progressing");
+        }
+        world.take_away(&ROUTE);
+        world.pass(4);
+        world.delete(&RELEASE, "shop");
+        world.pass(120);
+        assert!(world.find(&RELEASE, "shop").is_none(), "{:#?}", world.log);
+        let selector = &world.get(&SERVICE, "shop")["spec"]["selector"];
+        assert_eq!(*selector, json!({"app": "shop"}));
+        let claims = &world.get(&DEPLOYMENT, "shop")["metadata"]["annotations"];
+        assert_eq!(claims.get("haldane.dev/claimed-by"), None);
+        assert!(world.find(&DEPLOYMENT, "shop-canary").is_none());
+    }
+}
+
+#[test]
 fn a_deployment_is_held_before_its_version_is_adopted() {
     // The host dies after so many writes, and the image changes while nobody looks.
     for writes in 0..4 {

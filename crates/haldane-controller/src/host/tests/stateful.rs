@@ -9,6 +9,7 @@ use super::{
 use crate::{
     host::{
         record::Record,
+        release::Home,
         site::{Site, View},
     },
     kinds::{CONTROLLER_REVISION, POD, RELEASE, STATEFUL_SET},
@@ -352,8 +353,10 @@ fn numbers_of_both_versions_are_never_taken_for_those_of_one() {
     let view = View {
         key: &World::key("shop"),
         uid: "",
+        home: &Home::Own,
         is_routed: false,
-        sight: &Eyes(&world.objects),
+        is_ending: false,
+        sight: &Eyes(&world.objects, None),
         now: world.now,
     };
     let site = Site::of(&spec).unwrap();

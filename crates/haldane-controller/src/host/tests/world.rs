@@ -33,9 +33,11 @@ const TURNS_MAX: u32 = 60;
 /// A cluster.
 pub(super) struct World {
     pub(super) objects: BTreeMap<ObjectRef, Value>,
-    /// The releases that have turns, in the order in which they have them.
+    /// What has turns, by name, in the order in which they have them: releases, or workloads that carry one.
     pub(super) releases: Vec<String>,
-    pub(super) host: ReleaseHost,
+    pub(super) host: Box<dyn Host>,
+    /// What makes another host, when one died.
+    pub(super) make: fn() -> Box<dyn Host>,
     pub(super) now: Timestamp,
     /// Every write, in words.
     pub(super) log: Vec<String>,
@@ -47,6 +49,8 @@ pub(super) struct World {
     pub(super) deaths: u32,
     /// Whether nobody of the canary is ready.
     pub(super) is_canary_deaf: bool,
+    /// A kind that the cluster does not know any more.
+    pub(super) absent: Option<&'static Kind>,
 }
 
 impl World {
@@ -55,11 +59,13 @@ impl World {
             objects: BTreeMap::new(),
             releases: vec!["shop".to_owned()],
             host: silent(),
+            make: silent,
             now: "2026-11-21T10:00:00Z".parse().unwrap(),
             log: Vec::new(),
             events: Vec::new(),
             number: 100,
             is_canary_deaf: false,
+            absent: None,
             writes_left: None,
             deaths: 0,
         }
@@ -244,27 +250,36 @@ impl World {
             }
         }
         let last = &self.log[self.log.len().saturating_sub(12)..];
-        panic!("no end of writes: {last:#?}\n{:#}", self.status());
+        panic!("no end of writes: {last:#?}");
     }
 
     /// Takes the writes of one turn.
     pub(super) fn turn(&mut self) {
         self.follow();
-        self.turn_of("shop");
+        self.turn_of(&self.releases[0].clone());
         self.follow();
     }
 
     fn turn_of(&mut self, name: &str) -> Then {
         let key = Self::key(name);
-        if self.find(&RELEASE, name).is_none() {
+        if self.find(self.host.kind(), name).is_none() {
             self.host.forget(&key);
             return Then::OnChange;
         }
-        let turn = self.host.turn(&key, &Eyes(&self.objects), self.now);
+        let turn = self
+            .host
+            .turn(&key, &Eyes(&self.objects, self.absent), self.now);
         if self.take(&turn.writes) {
             self.events.extend(turn.events);
         }
         turn.then
+    }
+
+    /// Takes a kind away with all its objects, as when its definition is deleted.
+    pub(super) fn take_away(&mut self, kind: &'static Kind) {
+        self.objects.retain(|target, _| target.kind != kind);
+        self.absent = Some(kind);
+        self.number += 1;
     }
 
     /// Lets time pass, looking whenever the host wants to.
@@ -286,7 +301,7 @@ impl World {
             if let Some(left) = &mut self.writes_left {
                 if *left == 0 {
                     // It dies before this write; what it knew is gone.
-                    self.host = silent();
+                    self.host = (self.make)();
                     self.writes_left = None;
                     self.deaths += 1;
                     return false;
@@ -574,11 +589,16 @@ impl World {
 }
 
 /// Returns a host that measures nothing and asks nobody.
-pub(super) fn silent() -> ReleaseHost {
-    ReleaseHost::new(Ports {
+pub(super) fn silent() -> Box<dyn Host> {
+    Box::new(ReleaseHost::new(ports()))
+}
+
+/// Returns ports that nobody answers at.
+pub(super) fn ports() -> Ports {
+    Ports {
         meter: Arc::new(Silence),
         asker: Arc::new(Silence),
-    })
+    }
 }
 
 /// Nobody measures, and nobody answers.
@@ -606,10 +626,16 @@ impl Asker for Silence {
 }
 
 /// What the host sees of a world.
-pub(super) struct Eyes<'a>(pub(super) &'a BTreeMap<ObjectRef, Value>);
+pub(super) struct Eyes<'a>(
+    pub(super) &'a BTreeMap<ObjectRef, Value>,
+    pub(super) Option<&'static Kind>,
+);
 
 impl Sight for Eyes<'_> {
     fn get(&self, target: &ObjectRef) -> Seen {
+        if self.1 == Some(target.kind) {
+            return Seen::NoKind(format!("the cluster has no kind {}", target.kind.kind));
+        }
         self.0
             .get(target)
             .map_or(Seen::Missing, |object| Seen::Found(object.clone()))
@@ -676,6 +702,14 @@ fn short(patch: &Value) -> String {
     let mut patch = patch.clone();
     if let Some(status) = patch.get_mut("status").and_then(Value::as_object_mut) {
         status.retain(|key, _| ["phase", "step", "weight", "message"].contains(&key.as_str()));
+    }
+    let kept = patch.pointer_mut("/metadata/annotations/haldane.dev~1terminal-status");
+    if let Some(Value::String(text)) = kept {
+        let status: Value = serde_json::from_str(text).unwrap();
+        *text = format!(
+            "{} {} {}",
+            status["phase"], status["weight"], status["message"]
+        );
     }
     patch.to_string()
 }

@@ -93,6 +93,32 @@ async fn a_plan_that_makes_no_sense_is_told_before_anything_is_asked() {
 }
 
 #[tokio::test]
+async fn what_only_a_cluster_understands_is_refused_here() {
+    let daemon = Daemon::start([(CALL, answer())]);
+    for (line, expected) in [
+        ("deploy auth auth:v2", "IMAGE is a matter of Kubernetes"),
+        (
+            "deploy auth --route httproute/a --version v2",
+            "--route is a matter of Kubernetes",
+        ),
+        (
+            "deploy web/auth --version v2 --url http://127.0.0.1:1",
+            "give --kube",
+        ),
+        ("deploy auth --version v2", "what is to run is missing"),
+        (
+            "deploy auth --url http://127.0.0.1:1",
+            "--version is missing",
+        ),
+    ] {
+        let error = daemon.run(line).await.0.unwrap_err();
+        assert_eq!(exit_of(&error), Exit::Usage, "{line}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    assert_eq!(daemon.asked(), []);
+}
+
+#[tokio::test]
 async fn a_dry_run_shows_when_what_would_happen_and_asks_nobody() {
     let daemon = Daemon::start([(CALL, answer())]);
     let line = "deploy auth --version v2 --steps 5,50,100 --hold 5 --error-threshold 3 --dry-run";

@@ -1,0 +1,146 @@
+//! `haldane deploy --kube`: rolls a new image out from this terminal, where no controller does it.
+
+use std::{io::Write, path::Path};
+
+use haldane_api::{manifest, release::Spec};
+use haldane_controller::client::{Access, Route, Wanted};
+use haldane_core::ServiceName;
+use serde_json::json;
+
+use super::Args;
+use crate::cli::{
+    exit::{Exit, UsageError, talk},
+    globals::Globals,
+    source::Source,
+    terminal::{self, Ending},
+};
+
+/// The kinds that can be named as routes, with the key of a router and the one of it that takes the name.
+const ROUTES: [(&str, &str, &str); 10] = [
+    ("httproute", "gateway", "httpRoute"),
+    ("grpcroute", "gateway", "grpcRoute"),
+    ("tcproute", "gateway", "tcpRoute"),
+    ("tlsroute", "gateway", "tlsRoute"),
+    ("httpproxy", "contour", "httpProxy"),
+    ("ingress", "nginx", "ingress"),
+    ("virtualservice", "istio", "virtualService"),
+    ("traefikservice", "traefik", "service"),
+    ("ingressroute", "traefik", "ingressRoute"),
+    ("trafficsplit", "smi", "trafficSplit"),
+];
+
+/// Runs the command.
+pub(super) async fn run(
+    args: &Args,
+    access: &Access,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
+    args.check_for_cluster()?;
+    let cluster = terminal::connect(access).await?;
+    let named = args.name.namespace.as_deref();
+    let namespace = named.unwrap_or_else(|| cluster.namespace());
+    let wanted = args.wanted(&globals.actor)?;
+    let prepared = cluster.prepare(namespace, &wanted).await;
+    let Some(carried) = prepared.map_err(terminal::usage)? else {
+        talk(&format!(
+            "{} has this image already; nothing to do",
+            args.name
+        ));
+        return Ok(Exit::Done);
+    };
+    let ending = Ending::Rollout { is_new: true };
+    terminal::go_on(&cluster, access, &carried, ending, globals, out).await
+}
+
+impl Args {
+    /// Refuses what only this machine's daemon understands.
+    fn check_for_cluster(&self) -> Result<(), UsageError> {
+        let of_machine = [
+            (self.version.is_some(), "--version"),
+            (self.run.is_some(), "--run"),
+            (!self.url.is_empty(), "--url"),
+            (self.replicas.is_some(), "--replicas"),
+            (!self.env.is_empty(), "--env"),
+            (self.dir.is_some(), "--dir"),
+            (self.wait.is_given(), "--wait"),
+        ];
+        match of_machine.iter().find(|(is_given, _)| *is_given) {
+            Some((_, what)) => Err(UsageError(format!(
+                "{what} is a matter of this machine's daemon; on Kubernetes give the image, as in `haldane deploy {} IMAGE --kube`",
+                self.name
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn wanted(&self, by: &str) -> anyhow::Result<Wanted> {
+        let spec = match (&self.file, self.route.as_slice()) {
+            (Some(path), _) => Some(spec(path, &self.name.name)?),
+            (None, []) => None,
+            (None, routes) => Some(routed(&self.name.name, routes)),
+        };
+        Ok(Wanted {
+            name: self.name.name.clone(),
+            spec,
+            rollout: self.plan.rollout(),
+            image: self.image.clone(),
+            by: by.to_owned(),
+            reason: self.reason.clone(),
+            container: self.container.clone(),
+        })
+    }
+}
+
+/// Returns the Deployment of this name behind its routes.
+fn routed(name: &ServiceName, routes: &[Route]) -> Spec {
+    let mut spec = Spec::of_deployment(name.as_str());
+    spec.routers = routes.to_vec();
+    spec
+}
+
+/// Reads the Release of this name in a manifest.
+fn spec(path: &Path, name: &ServiceName) -> anyhow::Result<Spec> {
+    let source = Source::read(path)?;
+    let shown = source.name();
+    let manifest = manifest::parse(&source.text);
+    if !manifest.problems.is_empty() {
+        let problems = manifest.problems.iter();
+        let all: Vec<String> = problems.map(|one| format!("{shown}:{one}")).collect();
+        return Err(UsageError(all.join("\n")).into());
+    }
+    let mut found = manifest.releases.into_iter();
+    let found = found.find(|release| release.name == *name);
+    let found = found.ok_or_else(|| UsageError(format!("{shown} has no Release {name}")))?;
+    Ok(found.spec)
+}
+
+/// Reads `KIND/NAME`.
+pub(super) fn route(text: &str) -> Result<Route, String> {
+    let kinds = || ROUTES.map(|(kind, _, _)| kind).join(", ");
+    let expected = || format!("expected KIND/NAME with one of the kinds {}", kinds());
+    let (kind, name) = text.split_once('/').ok_or_else(expected)?;
+    let kind = kind.to_ascii_lowercase();
+    let found = ROUTES.iter().find(|(known, _, _)| *known == kind);
+    let (_, router, key) = found.filter(|_| !name.is_empty()).ok_or_else(expected)?;
+    serde_json::from_value(json!({*router: {*key: name}})).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_route_can_be_named() {
+        for (kind, router, key) in ROUTES {
+            let route = route(&format!("{kind}/shop")).unwrap();
+            assert!(route.router().is_ok(), "{kind}");
+            let value = serde_json::to_value(&route).unwrap();
+            assert_eq!(value[router][key], "shop", "{kind}");
+        }
+        assert!(route("HTTPRoute/shop").is_ok());
+        for text in ["shop", "service/shop", "httproute/"] {
+            assert!(route(text).unwrap_err().contains("httpproxy"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Rollouts from a terminal on a cluster that has neither a controller nor a definition.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+
+use crate::rig::{Ended, Rig, end_of, eventually};
+
+/// A Deployment with two pods of v1 in a namespace of its own.
+async fn shop(rig: &Rig, namespace: &str) {
+    rig.namespace(namespace).await;
+    let template = json!({
+        "metadata": {"labels": {"app": "shop"}},
+        "spec": {"containers": [{"name": "shop", "image": "shop:v1"}]},
+    });
+    let object = json!({
+        "metadata": {"name": "shop"},
+        "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "shop"}}, "template": template},
+    });
+    let deployments = format!("/apis/apps/v1/namespaces/{namespace}/deployments");
+    rig.create(&deployments, &object).await;
+    let path = format!("{deployments}/shop");
+    eventually("two ready pods", async || {
+        let seen = rig.try_get(&path).await?;
+        (seen["status"]["readyReplicas"] == 2).then_some(())
+    })
+    .await;
+}
+
+/// Returns the line that rolls v2 out, with so long a wait at the half.
+fn line(rig: &Rig, namespace: &str, hold: &str) -> String {
+    let release = json!({
+        "apiVersion": "haldane.dev/v1alpha1", "kind": "Release", "metadata": {"name": "shop"},
+        "spec": {
+            "workload": {"deployment": {"name": "shop"}},
+            "rollout": {
+                "steps": ["50%"], "hold": hold, "guards": "none", "judge": "threshold", "bake": "0s",
+                "deadlines": {"drain": "1s"},
+            },
+        },
+    });
+    let path = rig.path(&format!("{namespace}.yaml"));
+    fs::write(&path, release.to_string()).unwrap();
+    format!(
+        "deploy shop shop:v2 --kube -n {namespace} -f {}",
+        path.display()
+    )
+}
+
+async fn deployment(rig: &Rig, namespace: &str) -> Value {
+    let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments/shop");
+    rig.try_get(&path).await.unwrap()
+}
+
+/// Begins a rollout and waits until the canary has its half.
+async fn half(rig: &Rig, namespace: &str, hold: &str) -> Child {
+    let child = rig.begin(&line(rig, namespace, hold));
+    eventually("a half", async || {
+        let seen = deployment(rig, namespace).await;
+        let status = &seen["metadata"]["annotations"]["haldane.dev/terminal-status"];
+        let status: Value = serde_json::from_str(status.as_str()?).unwrap();
+        (status["phase"] == "Progressing").then_some(())
+    })
+    .await;
+    let held = deployment(rig, namespace).await;
+    assert_eq!(held["spec"]["paused"], true);
+    child
+}
+
+/// Checks that the Deployment is its owner's again, with this image, and that nothing of ours is beside it.
+async fn is_the_users_own(rig: &Rig, namespace: &str, image: &str) {
+    let seen = deployment(rig, namespace).await;
+    assert_eq!(seen["spec"].get("paused"), None, "{seen:#}");
+    let container = &seen["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["image"], image);
+    let annotations = seen["metadata"]["annotations"].as_object().unwrap();
+    let ours: Vec<&String> = annotations
+        .keys()
+        .filter(|key| key.contains("haldane"))
+        .collect();
+    assert_eq!(
+        ours,
+        ["haldane.dev/terminal", "haldane.dev/terminal-status"]
+    );
+    let deployments = format!("/apis/apps/v1/namespaces/{namespace}/deployments");
+    eventually("one Deployment alone", async || {
+        let all = rig.try_get(&deployments).await?;
+        (all["items"].as_array()?.len() == 1).then_some(())
+    })
+    .await;
+}
+
+fn promoted(ended: &Ended) {
+    ended.has(0, "shop-1: Completed: ");
+}
+
+/// Lets three terminals roll out at the same time: one to the end, one that is killed, and one that a person stops.
+pub(crate) async fn a_terminal_rolls_out_alone(rig: &Rig) {
+    tokio::join!(to_the_end(rig), killed(rig), stopped(rig));
+}
+
+async fn to_the_end(rig: &Rig) {
+    let ns = "terminal-end";
+    shop(rig, ns).await;
+    promoted(&rig.haldane(&line(rig, ns, "1s")).await);
+    is_the_users_own(rig, ns, "shop:v2").await;
+    rig.haldane(&format!("history shop -n {ns}"))
+        .await
+        .has(0, "shop-1");
+    // What serves already is not rolled out again.
+    rig.haldane(&line(rig, ns, "1s"))
+        .await
+        .has(0, "nothing to do");
+}
+
+async fn killed(rig: &Rig) {
+    let ns = "terminal-killed";
+    shop(rig, ns).await;
+    half(rig, ns, "5s").await.kill().await.unwrap();
+    let ended = rig.haldane(&format!("resume shop --kube -n {ns}")).await;
+    promoted(&ended);
+    assert!(ended.talk.contains("who looked after it last"), "{ended:?}");
+    is_the_users_own(rig, ns, "shop:v2").await;
+}
+
+async fn stopped(rig: &Rig) {
+    let ns = "terminal-stopped";
+    shop(rig, ns).await;
+    let child = half(rig, ns, "10m").await;
+    let pid = child.id().unwrap().to_string();
+    let sent = Command::new("kill").args(["-INT", &pid]).status().await;
+    assert!(sent.unwrap().success());
+    end_of(child).await.has(1, "shop stands where it is");
+    assert_eq!(deployment(rig, ns).await["spec"]["paused"], true);
+    rig.haldane(&line(rig, ns, "10m"))
+        .await
+        .has(1, "is being rolled out already");
+    let ended = rig.haldane(&format!("abort shop --kube -n {ns}")).await;
+    ended.has(0, "shop-1: RolledBack: ");
+    is_the_users_own(rig, ns, "shop:v1").await;
+}
