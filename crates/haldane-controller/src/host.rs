@@ -28,6 +28,7 @@ mod memory;
 mod pods;
 mod record;
 mod release;
+mod rest;
 mod routes;
 mod share;
 mod site;

@@ -55,7 +55,7 @@ pub(super) struct Act<'a> {
     /// What is there to do while no rollout goes on.
     pub(super) rest: Option<Rest>,
     /// Whether where stable runs must be kept before anything else is done.
-    is_to_be_kept: bool,
+    pub(super) is_to_be_kept: bool,
     /// Whether the objects of a new release must be held before it is taken over.
     pub(super) is_taking_over: bool,
     /// Whether the routers must hear of the canary before it can get its share.
@@ -333,70 +333,6 @@ impl<'a> Act<'a> {
             self.note(Input::Tick.cause(), None);
             // What is wanted is another thing now, and so is whether it is in force.
             self.gather(setting, scene)?;
-        }
-        Ok(())
-    }
-
-    /// Looks after what is left to do while no rollout goes on, and begins the next one.
-    fn rest(&mut self, setting: &Setting<'_>, scene: &Scene) -> Result<(), Blocked> {
-        let Some(stable) = self.record.stable.clone() else {
-            return Ok(());
-        };
-        let withdrawn = setting.routes.toward(&self.view, &Traffic::STABLE_ONLY)?;
-        let looked = setting.routes.look(&self.view, &Traffic::STABLE_ONLY)?;
-        if self.leaves_to_hands(&looked, &stable, scene) {
-            return Ok(());
-        }
-        let left = setting.routes.cleared(&self.view)?;
-        let is_clear = left.is_empty() && looked.why_not.is_none();
-        self.not_applied = looked.why_not;
-        self.memory.cleared = is_clear.then(|| self.memory.cleared.unwrap_or(self.view.now));
-        let is_calm = withdrawn.is_empty();
-        self.memory.calm = is_calm.then(|| self.memory.calm.unwrap_or(self.view.now));
-        let spread = self
-            .memory
-            .cleared
-            .and_then(|at| at.checked_add(SPREAD).ok());
-        let is_spread = spread.is_some_and(|at| at <= self.view.now);
-        // What stable ran on before may only go when it is kept that it runs elsewhere.
-        let is_kept = self.memory.is_kept(&self.record);
-        self.is_to_be_kept = is_spread && !is_kept;
-        let is_drained = is_spread && is_kept;
-        let mut rest = setting
-            .site
-            .rest(&self.view, &self.record, &stable, is_drained)?;
-        if let Some(moved) = rest.stable.take() {
-            self.record.stable = Some(moved);
-            return self.rest(setting, scene);
-        }
-        if is_drained && rest.is_stopped && self.record.stop {
-            self.record.stop = false;
-        }
-        if !left.is_empty() || !(is_kept || is_spread) {
-            let said = "the routes are set back".to_owned();
-            rest.goes_on.get_or_insert(said);
-        }
-        if is_clear && !is_spread {
-            rest.at = rest.at.into_iter().chain(spread).min();
-        }
-        if rest.is_stable_reached {
-            let forgotten = self.memory.calm.and_then(|at| at.checked_add(SPREAD).ok());
-            let is_forgotten = forgotten.is_some_and(|at| at <= self.view.now);
-            if is_forgotten || setting.routes.keeps_canary(&self.view)? {
-                rest.writes.extend(left);
-            } else if !left.is_empty() {
-                rest.writes.extend(withdrawn);
-                rest.at = rest.at.into_iter().chain(forgotten).min();
-            }
-        }
-        let is_ready = rest.is_stable_reached && is_clear;
-        let is_done = is_ready && rest.writes.is_empty() && rest.goes_on.is_none();
-        if is_done && self.is_over(&stable, scene) {
-            rest.writes.push(self.deletion());
-        }
-        self.rest = Some(rest);
-        if is_ready && !self.release.is_deleted() && self.release.fault.is_none() {
-            self.begin(setting, scene)?;
         }
         Ok(())
     }

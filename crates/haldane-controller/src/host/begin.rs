@@ -96,6 +96,7 @@ impl Act<'_> {
         self.note("begin", by.as_ref());
         self.memory.cleared = None;
         self.memory.introduced = None;
+        self.memory.led = None;
         self.rest = None;
         let said = format!("{id}: {} beside {}", offered.name, stable.version.name);
         self.tell(false, "RolloutBegins", said);

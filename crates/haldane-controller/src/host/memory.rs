@@ -70,6 +70,8 @@ pub(super) struct Memory {
     pub introduced: Option<Timestamp>,
     /// Since when the routers' objects give the canary nothing any more.
     pub calm: Option<Timestamp>,
+    /// Since when stable's Service leads to stable.
+    pub led: Option<Timestamp>,
     /// Since when nothing of ours is left at the routers.
     pub cleared: Option<Timestamp>,
 }

@@ -12,6 +12,7 @@ use haldane_router::{Backend, Kind, ObjectRef};
 use jiff::Timestamp;
 use serde_json::Value;
 
+pub(super) use self::alone::SPREAD_MAX;
 use self::{alone::Alone, pairs::Pairs, stateful::Stateful};
 use super::{
     deployment::Deployment,

@@ -9,6 +9,8 @@
 
 mod service;
 
+pub(in crate::host) use self::service::SPREAD_MAX;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use haldane_api::release::{DeploymentWorkload, mark};

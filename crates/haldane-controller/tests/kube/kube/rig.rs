@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::kube::copies::Copies;
 
 /// Other builds share this machine.
-const TIMEOUT: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(150);
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// How long something that must not happen is waited for.

@@ -16,11 +16,8 @@ use crate::{
     turn::{Urgency, Write},
 };
 
-/// How long a router may take to hear of new endpoints after they are seen here.
-const SPREAD: SignedDuration = SignedDuration::from_secs(2);
-
 /// When endpoints are taken for changed although their pods can't be told by name.
-const SPREAD_MAX: SignedDuration = SignedDuration::from_secs(15);
+pub(in crate::host) const SPREAD_MAX: SignedDuration = SignedDuration::from_secs(15);
 
 /// How often endpoints are looked at while they are waited for.
 const LOOK: SignedDuration = SignedDuration::from_millis(500);
@@ -151,12 +148,9 @@ impl Alone {
         }
     }
 
-    /// Whether all endpoints of a Service are pods of stable, for long enough that routers know.
+    /// Whether all endpoints of a Service are pods of stable.
     fn is_led(&self, view: &View<'_>, service: &Value, stable: &Stable) -> Result<bool, Blocked> {
         let age = view.now.duration_since(stable.since);
-        if age < SPREAD {
-            return Ok(false);
-        }
         if age >= SPREAD_MAX {
             return Ok(true);
         }

@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use haldane_controller::kinds::RELEASE;
+use haldane_router::kinds::HTTP_ROUTE;
 use k8s_openapi::api::{
     admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
     authentication::v1::TokenRequest,
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::time;
 
 use crate::kube::{
-    release::shop::{Plan, ROUTE, Shop, condition, host, release},
+    release::shop::{Plan, Shop, condition, host, release},
     rig::{QUIET, eventually, object, start_with},
 };
 
@@ -145,7 +146,7 @@ async fn refuse_canaries(shop: &Shop) {
         })
     };
     let rules = json!([{
-        "apiGroups": [ROUTE.group], "apiVersions": ["*"], "operations": ["UPDATE"], "resources": [ROUTE.plural],
+        "apiGroups": [HTTP_ROUTE.group], "apiVersions": ["*"], "operations": ["UPDATE"], "resources": [HTTP_ROUTE.plural],
     }]);
     let canary = "object.spec.rules.exists(rule, rule.backendRefs.exists(it, it.name == 'shop-canary' && it.weight > 0))";
     let refuses = policy(
@@ -173,7 +174,7 @@ async fn refuse_canaries(shop: &Shop) {
     .await;
     // The server needs a moment until it follows a policy.
     eventually("the policy in force", async || {
-        let mut tried = shop.get(&ROUTE, "shop").await?;
+        let mut tried = shop.get(&HTTP_ROUTE, "shop").await?;
         tried["spec"]["rules"][0]["backendRefs"] =
             json!([{"name": "shop-canary", "port": 80, "weight": 1}]);
         let params = PatchParams {
@@ -181,7 +182,7 @@ async fn refuse_canaries(shop: &Shop) {
             ..PatchParams::default()
         };
         let spec = Patch::Merge(json!({"spec": tried["spec"]}));
-        let answer = shop.api(&ROUTE).patch("shop", &params, &spec).await;
+        let answer = shop.api(&HTTP_ROUTE).patch("shop", &params, &spec).await;
         answer.is_err().then_some(())
     })
     .await;
@@ -230,7 +231,7 @@ async fn a_gateway_that_never_reports_is_told_and_the_canary_stays_as_long_as_re
     // Who writes what a repository says means no weight by it.
     shop.patch(
         "argocd-controller",
-        &ROUTE,
+        &HTTP_ROUTE,
         "shop",
         &parents(&["contour", "nobody"]),
     )
@@ -247,8 +248,13 @@ async fn a_gateway_that_never_reports_is_told_and_the_canary_stays_as_long_as_re
     assert_eq!(shop.share().await, 0);
     let running_pods = shop.running().await;
     assert!(running_pods.contains(&"shop:v2".to_owned()));
-    shop.patch("argocd-controller", &ROUTE, "shop", &parents(&["contour"]))
-        .await;
+    shop.patch(
+        "argocd-controller",
+        &HTTP_ROUTE,
+        "shop",
+        &parents(&["contour"]),
+    )
+    .await;
     shop.ends("Failed", "v1").await;
     running.end();
 }
