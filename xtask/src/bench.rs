@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: the promised figures, taken by the program itself in its released form.
 
-use crate::{invocation::Invocation, workspace::Workspace};
+use crate::{invocation::Invocation, setup, workspace::Workspace};
 
 /// The crate, and the binary in it, that takes the figures.
 const PROGRAM: &str = "haldane";
@@ -20,6 +20,9 @@ pub(crate) struct Args {
 
 /// Takes the figures; what they are is told on standard output, how far it is on standard error.
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> anyhow::Result<bool> {
+    if args.passed_on.first().is_some_and(|name| name == KUBE) {
+        setup::prometheus(workspace)?;
+    }
     for invocation in invocations(&args.passed_on) {
         if !invocation.run(&workspace.root)? {
             return Ok(false);

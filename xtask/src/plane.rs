@@ -5,6 +5,7 @@ use std::{path::Path, time::Duration};
 
 use crate::{
     invocation::Invocation,
+    setup,
     stage::{Stage, Work},
     workspace::Workspace,
 };
@@ -60,6 +61,9 @@ pub(crate) struct Args {
 
 /// Builds the program and lets it do what it was asked.
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> anyhow::Result<bool> {
+    if args.passed_on.iter().any(|one| one.contains("prometheus")) {
+        setup::prometheus(workspace)?;
+    }
     program(&args.passed_on).run(&workspace.root)
 }
 

@@ -5,7 +5,14 @@
 //!
 //! **Invariant:** a component counts as installed only after its probe has seen it.
 
-use std::{io::Write, os::unix::fs::MetadataExt, path::PathBuf, time::Duration};
+use std::{
+    io::{self, Write},
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::Context;
 
 use crate::{invocation::Invocation, plane, stage::Outcome, workspace::Workspace};
 
@@ -15,11 +22,15 @@ pub(crate) const WASM: &str = "wasm32-unknown-unknown";
 /// A probe only asks for a version, but a rustup that heals its toolchain first may take its time.
 const PROBE_MAX: Duration = Duration::from_secs(120);
 
+/// What the tests of metric sources need, and planes that scrape.
+const PROMETHEUS_NAME: &str = "Prometheus";
+
 /// Where the tests look for Prometheus, unless it is installed.
 const PROMETHEUS: &str = "target/setup/prometheus/usr/bin/prometheus";
 
-/// Fetches Debian's package and takes it apart there; nothing is installed, and nobody needs to be root.
-const UNPACK_PROMETHEUS: &str = "mkdir -p target/setup/prometheus && cd target/setup/prometheus \
+/// Fetches Debian's package and takes it apart there; nothing is installed, and nobody needs to be root. What it says does not mix with
+/// figures.
+const UNPACK_PROMETHEUS: &str = "exec >&2; mkdir -p target/setup/prometheus && cd target/setup/prometheus \
     && { apt-get download prometheus || { apt-get update && apt-get download prometheus; }; } \
     && dpkg-deb --extract prometheus_*.deb . && rm prometheus_*.deb";
 
@@ -53,7 +64,7 @@ const COMPONENTS: &[Component] = &[
         source: Source::Command(&["rustup", "target", "add", WASM]),
     },
     Component {
-        name: "Prometheus",
+        name: PROMETHEUS_NAME,
         needed_by: "the tests of metric sources",
         need: Need::Always,
         probe: Probe::RunsEither(&[&["prometheus", "--version"], &[PROMETHEUS, "--version"]]),
@@ -176,6 +187,24 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, out: &mut dyn Write) -> an
         is_ready &= plane::set_up(workspace, mode == Mode::Look)?;
     }
     Ok(is_ready)
+}
+
+/// Fetches Prometheus, unless it is here, for what can't do without it.
+pub(crate) fn prometheus(workspace: &Workspace) -> anyhow::Result<()> {
+    let local = Local {
+        root: workspace.root.clone(),
+    };
+    let wanted = COMPONENTS.iter().find(|one| one.name == PROMETHEUS_NAME);
+    let wanted = wanted.context("Prometheus is no component")?;
+    let mut said = Vec::new();
+    let status = wanted.settle(Mode::Install, &local, &mut said)?;
+    io::stderr().write_all(&said).context("writing")?;
+    anyhow::ensure!(
+        status != Status::Missing,
+        "Prometheus is missing, {}",
+        wanted.advice()
+    );
+    Ok(())
 }
 
 /// Sets the machine up as the first stage of the tests.
@@ -387,7 +416,7 @@ mod tests {
     const FETCHED: &str = "target/setup/prometheus/usr/bin/prometheus --version";
 
     /// The command by which Prometheus is fetched.
-    const UNPACKED: &str = "sh -c mkdir -p target/setup/prometheus && cd target/setup/prometheus \
+    const UNPACKED: &str = "sh -c exec >&2; mkdir -p target/setup/prometheus && cd target/setup/prometheus \
     && { apt-get download prometheus || { apt-get update && apt-get download prometheus; }; } \
     && dpkg-deb --extract prometheus_*.deb . && rm prometheus_*.deb";
 
