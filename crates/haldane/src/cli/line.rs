@@ -236,15 +236,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_version_needs_a_command_or_an_address() {
-        let told = mistake("deploy auth --version v2");
-        assert!(
-            told.contains("--run <COMMAND>|--url <URL>|--dry-run"),
-            "{told}"
-        );
-    }
-
     /// A command one of whose options has a variable that is set wherever tests run.
     fn with_path() -> Command {
         let deploy = Command::new("deploy")
