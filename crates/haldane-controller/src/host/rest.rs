@@ -80,8 +80,11 @@ impl Act<'_> {
         if led && is_fresh && !self.is_long(self.memory.led) {
             rest.is_stable_reached = false;
             rest.at = rest.at.into_iter().chain(after(self.memory.led)).min();
-            let said = "routers hear where stable is".to_owned();
-            rest.goes_on.get_or_insert(said);
+            let last = self.memory.history.first();
+            if last.is_some_and(|past| past.phase == "Completed") {
+                let said = "routers hear where stable is".to_owned();
+                rest.goes_on.get_or_insert(said);
+            }
         }
     }
 

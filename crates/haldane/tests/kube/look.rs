@@ -10,41 +10,7 @@ pub(crate) async fn releases_are_shown_with_what_runs_them(rig: &Rig) {
     rig.haldane("get")
         .await
         .has(0, "No releases in this namespace; -A shows");
-    let mut told = status("Paused");
-    told["history"] = json!([{
-        "rollout": "shop-1", "stable": "v0", "canary": "v1", "phase": "RolledBack", "message": "too many errors",
-        "by": "bob", "startedAt": "2026-11-21T11:00:00Z", "endedAt": "2026-11-21T11:10:00Z",
-    }]);
-    told["judged"] = json!({
-        "verdict": "Fail", "reason": "errorRate 6.2% is beyond 5%", "requests": {"stable": 1_440, "canary": 160}, "harmPercent": 100,
-        "from": "2026-11-21T11:59:00Z", "to": "2026-11-21T12:00:00Z",
-        "guards": [{
-            "metric": "errorRate", "limit": "above 5%", "stable": "0.1%", "canary": "6.2%", "verdict": "Fail", "severity": "Critical",
-            "reason": "errorRate 6.2% is beyond 5%",
-        }],
-        "metrics": [{
-            "name": "errors", "verdict": "Fail", "stable": "0.1%", "canary": "6.2%", "ratio": "62×", "harmPercent": 100,
-            "reason": "worse than stable",
-        }],
-    });
-    let decision = |number: u32, phase: &str, more: &Value| {
-        let mut decision = json!({
-            "rollout": "shop-2", "number": number, "at": "2026-11-21T12:00:05Z", "phase": phase, "step": 2, "weight": "10%",
-            "text": format!("decided {number}"), "cause": "judge",
-        });
-        let more = more.as_object().unwrap().clone();
-        decision.as_object_mut().unwrap().extend(more);
-        decision
-    };
-    told["decisions"] = json!([
-        decision(
-            0,
-            "Preparing",
-            &json!({"cause": "begin", "by": "kubernetes"})
-        ),
-        decision(4, "Paused", &json!({"judged": told["judged"]})),
-    ]);
-    rig.release(NS, "shop", &told).await;
+    rig.release(NS, "shop", &told()).await;
     let pod = json!({
         "metadata": {"labels": {"app": "shop"}},
         "spec": {"containers": [{"name": "shop", "image": "shop:v1"}]},
@@ -81,6 +47,45 @@ pub(crate) async fn releases_are_shown_with_what_runs_them(rig: &Rig) {
         .map(|pod| &pod["state"])
         .collect();
     assert_eq!(states, ["Running", "Running"]);
+}
+
+/// Returns the status of a rollout that stands still because its canary was worse.
+fn told() -> Value {
+    let mut told = status("Paused");
+    told["history"] = json!([{
+        "rollout": "shop-1", "stable": "v0", "canary": "v1", "phase": "RolledBack", "message": "too many errors",
+        "by": "bob", "startedAt": "2026-11-21T11:00:00Z", "endedAt": "2026-11-21T11:10:00Z",
+    }]);
+    told["judged"] = json!({
+        "verdict": "Fail", "reason": "errorRate 6.2% is beyond 5%", "requests": {"stable": 1_440, "canary": 160}, "harmPercent": 100,
+        "from": "2026-11-21T11:59:00Z", "to": "2026-11-21T12:00:00Z",
+        "guards": [{
+            "metric": "errorRate", "limit": "above 5%", "stable": "0.1%", "canary": "6.2%", "verdict": "Fail", "severity": "Critical",
+            "reason": "errorRate 6.2% is beyond 5%",
+        }],
+        "metrics": [{
+            "name": "errors", "verdict": "Fail", "stable": "0.1%", "canary": "6.2%", "ratio": "62×", "harmPercent": 100,
+            "reason": "worse than stable",
+        }],
+    });
+    let decision = |number: u32, phase: &str, more: &Value| {
+        let mut decision = json!({
+            "rollout": "shop-2", "number": number, "at": "2026-11-21T12:00:05Z", "phase": phase, "step": 2, "weight": "10%",
+            "text": format!("decided {number}"), "cause": "judge",
+        });
+        let more = more.as_object().unwrap().clone();
+        decision.as_object_mut().unwrap().extend(more);
+        decision
+    };
+    told["decisions"] = json!([
+        decision(
+            0,
+            "Preparing",
+            &json!({"cause": "begin", "by": "kubernetes"})
+        ),
+        decision(4, "Paused", &json!({"judged": told["judged"]})),
+    ]);
+    told
 }
 
 pub(crate) async fn each_command_tells_of_them(rig: &Rig) {
