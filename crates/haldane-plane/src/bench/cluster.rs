@@ -28,8 +28,11 @@ const REQUEST_MAX: Duration = Duration::from_secs(60);
 /// How long a new kind may take until it is served.
 const DEFINE_MAX: Duration = Duration::from_secs(30);
 
-/// The kind Release.
-const DEFINITION: &str = include_str!("../../../../deploy/crds/haldane.dev_releases.yaml");
+/// The kinds that the controller looks after.
+const DEFINITIONS: [&str; 2] = [
+    include_str!("../../../../deploy/crds/haldane.dev_releases.yaml"),
+    include_str!("../../../../deploy/crds/haldane.dev_releasegroups.yaml"),
+];
 
 /// A kind of objects.
 #[derive(Debug)]
@@ -69,14 +72,16 @@ pub(super) struct Followed<T> {
 }
 
 impl Cluster {
-    /// Makes the namespace and the kind Release.
+    /// Makes the namespace and the kinds.
     pub(super) async fn prepare(client: Client, namespace: &str) -> anyhow::Result<Self> {
         let cluster = Self {
             client,
             namespace: namespace.to_owned(),
         };
-        let defined = time::timeout(DEFINE_MAX, host::define(&cluster.client, DEFINITION)).await;
-        defined.context("the kind Release is not served in time")??;
+        for definition in DEFINITIONS {
+            let defined = time::timeout(DEFINE_MAX, host::define(&cluster.client, definition));
+            defined.await.context("a kind is not served in time")??;
+        }
         cluster
             .create(&NAMESPACE, json!({"metadata": {"name": namespace}}))
             .await?;
