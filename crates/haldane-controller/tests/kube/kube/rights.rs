@@ -62,7 +62,7 @@ async fn a_kind_that_is_missing_is_told_and_found_when_it_comes() {
     sees(
         &running,
         "a reason",
-        |seen| matches!(seen, Seen::Unavailable(reason) if reason.contains("test.haldane.dev")),
+        |seen| matches!(seen, Seen::NoKind(reason) if reason.contains("test.haldane.dev")),
     )
     .await;
     let lists = rig.count("list", "widgets");
@@ -103,7 +103,7 @@ async fn a_kind_that_is_missing_is_told_and_found_when_it_comes() {
         .await
         .unwrap();
     sees(&running, "a kind that went", |seen| {
-        matches!(seen, Seen::Unavailable(_))
+        matches!(seen, Seen::NoKind(_))
     })
     .await;
     running.end();

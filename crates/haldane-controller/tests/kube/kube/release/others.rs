@@ -118,7 +118,8 @@ async fn a_router_whose_kind_is_missing_is_told_and_used_when_it_comes() {
     let running = shop.start();
     shop.shows("that a kind is missing", |status| {
         let message = status["message"].as_str().unwrap_or_default();
-        message.contains("can't be watched") && condition(status, "Ready")["status"] == "False"
+        message.contains("the cluster has no kind")
+            && condition(status, "Ready")["status"] == "False"
     })
     .await;
     shop.rig.plane.install(Addon::Smi).await.unwrap();
