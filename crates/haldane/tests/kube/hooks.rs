@@ -137,7 +137,7 @@ pub(crate) async fn a_rollout_asks_its_hooks(rig: &Rig) {
     rig.patch(&shop, &image).await;
     let ended = status("everybody told of the rollback", |status| {
         let message = status["message"].as_str().unwrap_or_default();
-        status["phase"] == "RolledBack" && message.contains("webhook after a rollback: ")
+        status["phase"] == "RolledBack" && message.ends_with(": noted")
     })
     .await;
     let message = ended["message"].as_str().unwrap();
