@@ -17,6 +17,7 @@ mod align;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
     time::Duration,
 };
 
@@ -220,15 +221,28 @@ impl Counters {
     ///
     /// A router counts both versions in one process: that the canary had no series there yet is worth knowing.
     pub fn meet(&mut self, points: &[Point]) {
+        self.live(points.iter().map(|point| (&point.labels, point.at)));
+    }
+
+    /// Forgets what was counted of each process, but not that it lives: it has begun to count anew.
+    ///
+    /// Whoever takes the next points leaves out those of before.
+    pub fn forget(&mut self) {
+        let (known, rest) = mem::take(&mut self.series)
+            .into_iter()
+            .partition(|tracked| !process(&tracked.labels).is_empty());
+        self.series = rest;
+        let known: Vec<Tracked> = known;
+        self.live(known.iter().map(|tracked| (&tracked.labels, tracked.at)));
+    }
+
+    fn live<'a>(&mut self, seen: impl Iterator<Item = (&'a Labels, Timestamp)>) {
         let mut met: BTreeMap<Labels, Timestamp> = BTreeMap::new();
-        for point in points
-            .iter()
-            .filter(|point| !process(&point.labels).is_empty())
-        {
+        for (labels, seen) in seen.filter(|(labels, _)| !process(labels).is_empty()) {
             let pairs = PROCESS.iter();
-            let pairs = pairs.filter_map(|name| Some((*name, point.labels.get(name)?)));
-            let at = met.entry(pairs.collect()).or_insert(point.at);
-            *at = point.at.max(*at);
+            let pairs = pairs.filter_map(|name| Some((*name, labels.get(name)?)));
+            let at = met.entry(pairs.collect()).or_insert(seen);
+            *at = seen.max(*at);
         }
         self.series
             .retain(|tracked| !met.contains_key(&tracked.labels));

@@ -32,6 +32,8 @@ pub(crate) struct Pair {
     is_native: [bool; 2],
     /// Until when it was counted.
     until: Option<Timestamp>,
+    /// At the beginning: until when a version stood still, whose series had ended.
+    stood: [Option<Timestamp>; 2],
 }
 
 /// The samples of a version's series.
@@ -96,16 +98,20 @@ impl Pair {
                 return Err(Gap::Absent { of, why });
             }
         }
+        let stood = ended([&stable, &canary]);
+        // While one stands still, the beginning goes on, or the versions would have begun at different times.
+        let still_begins = self.until.is_none() && stood != [None, None];
         // Whoever begins to scrape native histograms begins to count anew: what they hold was counted by the classic ones.
         let known = self.counters.as_ref();
-        let Some(known) = known.filter(|_| is_native == self.is_native) else {
-            self.counters = Some(begin([&stable, &canary])?);
+        let Some(known) = known.filter(|_| is_native == self.is_native && !still_begins) else {
+            self.counters = Some(begin([&stable, &canary], stood)?);
             self.is_native = is_native;
+            self.stood = stood;
             return Err(Gap::Beginning);
         };
         let [mut stable_counters, mut canary_counters] = known.clone();
-        let stable = advance(&mut stable_counters, &stable, NAMES[0])?;
-        let canary = advance(&mut canary_counters, &canary, NAMES[1])?;
+        let stable = take(&mut stable_counters, &stable, NAMES[0], self.stood[0])?;
+        let canary = take(&mut canary_counters, &canary, NAMES[1], self.stood[1])?;
         let (Some(one), Some(other)) = (stable.span(), canary.span()) else {
             return Err(Gap::Repeated);
         };
@@ -118,6 +124,7 @@ impl Pair {
         }
         self.counters = Some([stable_counters, canary_counters]);
         self.until = Some(to);
+        self.stood = [None, None];
         Ok(Advance {
             from,
             to,
@@ -129,36 +136,76 @@ impl Pair {
 
     /// Begins with one version alone: what the other has later in the processes that are known by then is new.
     fn wait(&mut self, arms: [&Vec<Point>; 2], is_native: [bool; 2]) -> Result<(), Gap> {
-        let [mut stable, mut canary] = begin(arms)?;
+        let [mut stable, mut canary] = begin(arms, [None, None])?;
         stable.meet(arms[1]);
         canary.meet(arms[0]);
         self.counters = Some([stable, canary]);
         self.is_native = is_native;
+        self.stood = [None, None];
         Ok(())
     }
 }
 
-/// Begins to count at the newest value of each series.
-fn begin(arms: [&Vec<Point>; 2]) -> Result<[Counters; 2], Gap> {
-    let newest = |points: &[Point]| points.iter().map(|point| point.at).max();
-    let latest = arms.iter().filter_map(|points| newest(points)).max();
+/// Begins to count at the newest time of which both versions know, or what stood still at the time until which it did.
+fn begin(arms: [&Vec<Point>; 2], stood: [Option<Timestamp>; 2]) -> Result<[Counters; 2], Gap> {
     let mut counters = [Counters::default(), Counters::default()];
-    for ((of, points), counters) in NAMES.into_iter().zip(arms).zip(&mut counters) {
-        let mut ends: BTreeMap<&Labels, Timestamp> = BTreeMap::new();
+    let moving = arms.iter().zip(stood).filter(|(_, stood)| stood.is_none());
+    let newest = moving.filter_map(|(points, _)| points.iter().map(|point| point.at).max());
+    let common = newest.min();
+    let apart = |at: Timestamp| common.map(|common| at.duration_since(common).unsigned_abs());
+    let sides = NAMES.into_iter().zip(arms).zip(stood);
+    for (((of, points), stood), counters) in sides.zip(&mut counters) {
+        let mut nearest: BTreeMap<&Labels, &Point> = BTreeMap::new();
         for point in points {
-            let end = ends.entry(&point.labels).or_insert(point.at);
-            *end = point.at.max(*end);
+            let known = nearest.entry(&point.labels).or_insert(point);
+            let is_nearer = match stood {
+                Some(_) => point.at > known.at,
+                None => apart(point.at) < apart(known.at),
+            };
+            if is_nearer {
+                *known = point;
+            }
         }
-        let is_newest = |point: &&Point| ends.get(&point.labels) == Some(&point.at);
-        let mut known: Vec<Point> = points.iter().filter(is_newest).cloned().collect();
-        // What an earlier rollout's pods counted stays as it is until there are new ones: that is known to be so now, too.
-        let ended = latest.filter(|latest| has_ended(points, *latest));
-        for point in &mut known {
-            point.at = ended.unwrap_or(point.at);
-        }
-        advance(counters, &known, of)?;
+        let known = nearest.into_values().map(|point| Point {
+            at: stood.unwrap_or(point.at),
+            ..point.clone()
+        });
+        advance(counters, &known.collect::<Vec<_>>(), of)?;
     }
     Ok(counters)
+}
+
+/// Takes new points, of a version that may have stood still before.
+fn take(
+    counters: &mut Counters,
+    points: &[Point],
+    of: &'static str,
+    stood: Option<Timestamp>,
+) -> Result<Increase, Gap> {
+    let mut anew = counters.clone();
+    let increase = advance(counters, points, of)?;
+    let Some(stood) = stood.filter(|_| increase.resets > 0) else {
+        return Ok(increase);
+    };
+    // Who came back with one counter at a lower value has begun them all anew: what an earlier rollout's canary counted is no part
+    // of the others.
+    anew.forget();
+    let fresh: Vec<Point> = points
+        .iter()
+        .filter(|point| point.at > stood)
+        .cloned()
+        .collect();
+    let increase = advance(&mut anew, &fresh, of)?;
+    *counters = anew;
+    Ok(increase)
+}
+
+/// Returns for each version whose series have ended until when it is known to have stood still: what an earlier rollout's pods counted
+/// stays as it is until there are new ones.
+fn ended(arms: [&Vec<Point>; 2]) -> [Option<Timestamp>; 2] {
+    let points = arms.iter().flat_map(|points| points.iter());
+    let latest = points.map(|point| point.at).max();
+    arms.map(|points| latest.filter(|latest| has_ended(points, *latest)))
 }
 
 /// Whether a version's series have no sample where the next one should be, by the time between their own.

@@ -72,7 +72,8 @@ fn a_canary_whose_earlier_rollout_is_still_remembered_is_counted_from_its_first_
     let gap = measuring.take(many(0..=100, 1_000.0), many(0..=40, 500.0), at(101));
     assert_eq!(gap, Err(Gap::Beginning));
     let gap = measuring.take(many(50..=101, 1_000.0), many(0..=40, 500.0), at(102));
-    assert_eq!(gap, Err(Gap::Repeated));
+    // It still begins: both versions have begun to be counted at the same time then.
+    assert_eq!(gap, Err(Gap::Beginning));
     // The new one has counted twice by its first sample.
     let canary = Answers {
         events: reading(vec![sample(&[("code", "200")], 102, 2.0)]),
@@ -80,9 +81,63 @@ fn a_canary_whose_earlier_rollout_is_still_remembered_is_counted_from_its_first_
     };
     let measured = measuring.take(many(50..=102, 1_000.0), canary, at(103));
     let measured = measured.unwrap();
-    assert_eq!((measured.from, measured.to), (at(100), at(102)));
-    assert_eq!(measured.stable, counts(2, 0));
+    assert_eq!((measured.from, measured.to), (at(101), at(102)));
+    assert_eq!(measured.stable, counts(1, 0));
     assert_eq!(measured.canary, counts(2, 0));
+}
+
+#[test]
+fn a_canary_that_comes_soon_after_another_is_counted_at_once_and_by_itself() {
+    let every_five = |seconds: std::ops::RangeInclusive<i64>, fine: f64, failed: f64| {
+        let mut points = Vec::new();
+        for second in seconds.step_by(5) {
+            points.push(sample(&[("code", "200")], second, fine));
+            points.push(sample(&[("code", "500")], second, failed));
+        }
+        Answers {
+            events: reading(points),
+            exposure: None,
+        }
+    };
+    let mut measuring = plain();
+    // The earlier canary's last sample is one scrape old: it may only be late.
+    let gap = measuring.take(
+        every_five(0..=100, 1_000.0, 0.0),
+        every_five(0..=95, 60.0, 100.0),
+        at(101),
+    );
+    assert_eq!(gap, Err(Gap::Beginning));
+    // It has ended.
+    let gap = measuring.take(
+        every_five(0..=105, 1_000.0, 0.0),
+        every_five(0..=95, 60.0, 100.0),
+        at(106),
+    );
+    assert_eq!(gap, Err(Gap::Beginning));
+    // The next one has already counted more good ones than that, and fewer failures.
+    let mut canary = every_five(0..=95, 60.0, 100.0);
+    canary
+        .events
+        .points
+        .extend(every_five(110..=110, 70.0, 80.0).events.points);
+    let measured = measuring.take(every_five(0..=110, 1_000.0, 0.0), canary, at(111));
+    let measured = measured.unwrap();
+    assert_eq!((measured.from, measured.to), (at(105), at(110)));
+    assert_eq!(measured.canary, counts(150, 80));
+}
+
+#[test]
+fn versions_that_are_scraped_at_different_times_begin_together() {
+    let mut measuring = plain();
+    let mut stable = requests(0, 100.0, 5.0);
+    let later = requests(10, 190.0, 6.0).events.points;
+    stable.events.points.extend(later);
+    let gap = measuring.take(stable, requests(0, 10.0, 1.0), at(11));
+    assert_eq!(gap, Err(Gap::Beginning));
+    let measured = measuring.take(requests(20, 200.0, 6.0), requests(20, 20.0, 2.0), at(21));
+    let measured = measured.unwrap();
+    assert_eq!((measured.from, measured.to), (at(0), at(20)));
+    assert_eq!(measured.stable, counts(101, 1));
 }
 
 #[test]
