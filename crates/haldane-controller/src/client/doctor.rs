@@ -1,6 +1,7 @@
 //! What may keep Haldane from working in a cluster, and what to do about it.
 
 use haldane_api::release::{Condition, GROUP, VERSION};
+use haldane_core::plan::{Ask, Plan, Step};
 use haldane_router::ObjectRef;
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -28,32 +29,56 @@ const ACCOUNT: &str = "haldane";
 /// What controllers lead by.
 const LEASES: &str = "leases";
 
-/// What the command line needs: API group, resource and verbs.
-const OF_PERSON: [(&str, &str, &[&str]); 4] = [
+/// A right: API group, resource (and subresource after a slash) and verbs.
+type Need = (&'static str, &'static str, &'static [&'static str]);
+
+const SEE: &[&str] = &["list", "watch"];
+const CHANGE: &[&str] = &["list", "watch", "patch"];
+const MAKE: &[&str] = &["list", "watch", "create", "patch", "delete"];
+
+/// What the command line needs.
+const OF_PERSON: [Need; 4] = [
     (GROUP, "releases", &["get", "list", "watch", "patch"]),
-    ("apps", "deployments", &["list", "watch"]),
-    ("apps", "replicasets", &["list", "watch"]),
-    ("", "pods", &["list", "watch"]),
+    ("apps", "deployments", SEE),
+    ("apps", "replicasets", SEE),
+    ("", "pods", SEE),
 ];
 
-/// What the controller needs, whatever the router.
-const OF_CONTROLLER: [(&str, &str, &[&str]); 8] = [
+/// What a rollout from a terminal needs, whatever the router.
+const OF_TERMINAL: [Need; 7] = [
+    ("apps", "deployments", MAKE),
+    ("apps", "replicasets", SEE),
+    ("", "pods", SEE),
+    ("", "services", MAKE),
+    ("discovery.k8s.io", "endpointslices", SEE),
+    ("", "events", &["create"]),
+    ("coordination.k8s.io", LEASES, &["get", "create", "patch"]),
+];
+
+/// What the controller needs, whatever the release.
+const OF_CONTROLLER: [Need; 9] = [
     (GROUP, "releases", &["get", "list", "watch"]),
     (GROUP, "releases/status", &["patch"]),
-    (
-        "apps",
-        "deployments",
-        &["list", "watch", "create", "patch", "delete"],
-    ),
-    ("apps", "replicasets", &["list", "watch"]),
-    ("", "pods", &["list", "watch"]),
-    (
-        "",
-        "services",
-        &["list", "watch", "create", "patch", "delete"],
-    ),
+    ("apps", "deployments", MAKE),
+    ("apps", "replicasets", SEE),
+    ("", "pods", SEE),
+    ("", "services", MAKE),
+    ("discovery.k8s.io", "endpointslices", SEE),
     ("", "events", &["create"]),
     ("coordination.k8s.io", LEASES, &["get", "create", "update"]),
+];
+
+/// What it needs, too, where StatefulSets are rolled out.
+const OF_SETS: [Need; 3] = [
+    ("apps", "statefulsets", CHANGE),
+    ("apps", "controllerrevisions", SEE),
+    ("", "pods", &["delete"]),
+];
+
+/// What it needs, too, where gates are Jobs.
+const OF_JOBS: [Need; 2] = [
+    ("batch", "cronjobs", SEE),
+    ("batch", "jobs", &["list", "watch", "create", "delete"]),
 ];
 
 /// The result of one look.
@@ -111,14 +136,18 @@ impl Cluster {
             return checks;
         }
         checks.push(of_definition(self.definition().await));
-        checks.push(self.rights("your rights", Who::Me, namespace).await);
-        checks.push(self.rights_of_controller(namespace).await);
+        let mine = self.rights("your rights", Who::Me, &OF_PERSON, namespace);
+        checks.push(mine.await);
+        checks.push(self.rights_of_terminal(namespace).await);
+        let of_controller = self.rights_of_controller(namespace).await;
+        let can_tell = of_controller.health == Health::Good;
+        checks.push(of_controller);
         let leases = self.leases().await;
         checks.push(of_leases(&leases, (self.clock)()));
         match self.releases(namespace).await {
             Ok(releases) => {
                 for release in &releases {
-                    checks.push(self.of_release(release).await);
+                    checks.push(self.of_release(release, can_tell).await);
                 }
                 if releases.is_empty() {
                     let text = format!(
@@ -152,7 +181,10 @@ impl Cluster {
         const WHAT: &str = "controller's rights";
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), HOME);
         match self.call(accounts.get_opt(ACCOUNT)).await {
-            Ok(Some(_)) => self.rights(WHAT, Who::Controller, namespace).await,
+            Ok(Some(_)) => {
+                let needs = self.rights(WHAT, Who::Controller, &OF_CONTROLLER, namespace);
+                needs.await
+            }
             Ok(None) => {
                 let text =
                     format!("no account {ACCOUNT} in namespace {HOME}: is Haldane installed?");
@@ -162,39 +194,58 @@ impl Cluster {
         }
     }
 
-    async fn rights(&self, what: &'static str, who: Who, namespace: Option<&str>) -> Check {
+    /// Who has none of these rights can still command a controller.
+    async fn rights_of_terminal(&self, namespace: Option<&str>) -> Check {
+        const WHAT: &str = "rights of a terminal";
+        let found = self.rights(WHAT, Who::Me, &OF_TERMINAL, namespace).await;
+        if found.health == Health::Good {
+            return found;
+        }
+        let text = format!("{}; a rollout without a controller needs them", found.text);
+        Check::new(Health::Doubtful, WHAT, text)
+    }
+
+    async fn rights(
+        &self,
+        what: &'static str,
+        who: Who,
+        needs: &[Need],
+        namespace: Option<&str>,
+    ) -> Check {
+        let place = place(namespace);
+        match self.lacks(who, needs, namespace).await {
+            Ok(missing) if missing.is_empty() => {
+                Check::new(Health::Good, what, format!("complete {place}"))
+            }
+            Ok(missing) => {
+                let missing = missing.join(", ");
+                let text = format!("missing {place}: {missing}; ask an administrator for them");
+                Check::new(Health::Bad, what, text)
+            }
+            Err(error) => Check::new(Health::Doubtful, what, format!("can't be told: {error}")),
+        }
+    }
+
+    /// Returns the rights that somebody lacks: `patch deployments`.
+    async fn lacks(
+        &self,
+        who: Who,
+        needs: &[Need],
+        namespace: Option<&str>,
+    ) -> Result<Vec<String>> {
         let mut missing = Vec::new();
-        for (group, resource, verbs) in who.needs() {
-            // The lease is at home, whatever the controller looks after.
-            let namespace = if *resource == LEASES {
-                Some(HOME)
-            } else {
-                namespace
-            };
+        for (group, resource, verbs) in needs {
+            // The controller's lease is at home, whatever it looks after.
+            let is_at_home = *resource == LEASES && matches!(who, Who::Controller);
+            let namespace = if is_at_home { Some(HOME) } else { namespace };
             for verb in *verbs {
                 let wanted = attributes(group, resource, verb, namespace);
-                match self.may(who, wanted).await {
-                    Ok(true) => {}
-                    Ok(false) => missing.push(format!("{verb} {resource}")),
-                    Err(error) => {
-                        return Check::new(
-                            Health::Doubtful,
-                            what,
-                            format!("can't be told: {error}"),
-                        );
-                    }
+                if !self.may(who, wanted).await? {
+                    missing.push(format!("{verb} {resource}"));
                 }
             }
         }
-        let place = place(namespace);
-        if missing.is_empty() {
-            return Check::new(Health::Good, what, format!("complete {place}"));
-        }
-        let text = format!(
-            "missing {place}: {}; ask an administrator for them",
-            missing.join(", ")
-        );
-        Check::new(Health::Bad, what, text)
+        Ok(missing)
     }
 
     async fn may(&self, who: Who, wanted: ResourceAttributes) -> Result<bool> {
@@ -237,17 +288,32 @@ impl Cluster {
         Ok(self.call(api.list(&ListParams::default())).await?.items)
     }
 
-    async fn of_release(&self, release: &Release) -> Check {
+    /// Looks at one release, and at what the controller may do for it where its rights can be told.
+    async fn of_release(&self, release: &Release, can_tell: bool) -> Check {
         let name = format!("{}/{}", release.namespace, release.name);
         let mut bad = release.problems.clone();
-        if let Err(problems) = release.spec.to_plan() {
+        let plan = release.spec.to_plan();
+        if let Err(problems) = &plan {
             bad.extend(
                 problems
                     .iter()
                     .map(|one| format!("{}: {}", one.path, one.message)),
             );
         }
-        for object in routed(release, &mut bad) {
+        let objects = routed(release, &mut bad);
+        if can_tell {
+            let needs = needs_of(release, plan.as_ref().ok(), &objects);
+            let namespace = Some(release.namespace.as_str());
+            match self.lacks(Who::Controller, &needs, namespace).await {
+                Ok(missing) if missing.is_empty() => {}
+                Ok(missing) => bad.push(format!(
+                    "the controller lacks rights: {}; set the chart's `routers`, `workloads` and `gates`",
+                    missing.join(", ")
+                )),
+                Err(error) => bad.push(format!("the controller's rights can't be told: {error}")),
+            }
+        }
+        for object in objects {
             match self.is_there(&object).await {
                 Ok(true) => {}
                 Ok(false) => bad.push(format!(
@@ -288,14 +354,39 @@ fn routed(release: &Release, bad: &mut Vec<String>) -> Vec<ObjectRef> {
     objects
 }
 
-impl Who {
-    /// Returns what is needed: API group, resource and verbs.
-    const fn needs(self) -> &'static [(&'static str, &'static str, &'static [&'static str])] {
-        match self {
-            Self::Me => &OF_PERSON,
-            Self::Controller => &OF_CONTROLLER,
+/// Returns what the controller needs for a release, beside what it needs for any.
+fn needs_of(release: &Release, plan: Option<&Plan>, objects: &[ObjectRef]) -> Vec<Need> {
+    let mut needs: Vec<Need> = Vec::new();
+    for object in objects {
+        let need = (object.kind.group, object.kind.plural, CHANGE);
+        if !needs.contains(&need) {
+            needs.push(need);
         }
     }
+    if release.spec.workload.stateful_set.is_some() {
+        needs.extend(OF_SETS);
+    }
+    let has_job = |plan: &Plan| {
+        let steps = plan.steps().iter();
+        let gates = steps.filter_map(|step| match step {
+            Step::Gate(gate) => Some(gate),
+            Step::SetWeight(_)
+            | Step::TestTraffic
+            | Step::Hold(_)
+            | Step::ScaleCanary(_)
+            | Step::Analysis(_)
+            | Step::Experiment(_)
+            | Step::HeaderRoute(_)
+            | Step::Mirror(_) => None,
+        });
+        gates
+            .chain(&plan.rules().after_rollback)
+            .any(|gate| matches!(gate.ask, Ask::Job { .. }))
+    };
+    if plan.is_some_and(has_job) {
+        needs.extend(OF_JOBS);
+    }
+    needs
 }
 
 fn attributes(

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::rig::{Ended, Rig, ended, status};
+use crate::rig::{Ended, Rig, ended, eventually, status};
 
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/haldane/leases";
 
@@ -41,7 +41,9 @@ pub(crate) async fn each_trouble_says_what_to_do(rig: &Rig) {
         "definitions",
         "haldane.dev/v1alpha1 is served",
     );
-    has(&found, "OK", "your rights", "complete in namespace doctor");
+    let complete = "complete in namespace doctor";
+    has(&found, "OK", "your rights", complete);
+    has(&found, "OK", "rights of a terminal", complete);
     has(
         &found,
         "WARN",
@@ -86,20 +88,48 @@ pub(crate) async fn each_trouble_says_what_to_do(rig: &Rig) {
     );
     let found = rig.haldane("doctor -A -o json").await;
     has(&found, "OK", "release", "follow/shop: Promoting");
+
+    rig.set_status("doctor", "shop", &status("Paused")).await;
+    let all = json!([{"apiGroups": ["", "apps", "haldane.dev", "discovery.k8s.io", "coordination.k8s.io"], "resources": ["*"], "verbs": ["*"]}]);
+    rig.create(
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+        &json!({"metadata": {"name": "doctor"}, "rules": all}),
+    )
+    .await;
+    rig.create(
+        "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+        &json!({
+            "metadata": {"name": "doctor"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "doctor"},
+            "subjects": [{"kind": "ServiceAccount", "name": "haldane", "namespace": "haldane"}],
+        }),
+    )
+    .await;
+    let route = json!({"spec": {"routers": [{"httpRoute": {"name": "shop"}}]}});
+    let path = "/apis/haldane.dev/v1alpha1/namespaces/doctor/releases/shop";
+    rig.patch(path, &route).await;
+    // Rights take effect a moment after they are given.
+    let found = eventually("the rights", async || {
+        let found = rig.haldane("doctor -n doctor -o json").await;
+        is_in(&found, "OK", "controller's rights", complete).then_some(found)
+    })
+    .await;
+    let lacking = "the controller lacks rights: list httproutes, watch httproutes, patch httproutes; set the chart's";
+    has(&found, "FAIL", "release", lacking);
 }
 
 #[track_caller]
 fn has(found: &Ended, status: &str, check: &str, text: &str) {
+    let is_in = is_in(found, status, check, text);
+    assert!(is_in, "expected {status} {check}: {text}\n{}", found.out);
+}
+
+fn is_in(found: &Ended, status: &str, check: &str, text: &str) -> bool {
     let findings = found.json();
     let mut findings = findings.as_array().unwrap().iter();
-    let is_it = |one: &Value| {
+    findings.any(|one| {
         one["status"] == status
             && one["check"] == check
             && one["text"].as_str().unwrap().contains(text)
-    };
-    assert!(
-        findings.any(is_it),
-        "expected {status} {check}: {text}\n{}",
-        found.out
-    );
+    })
 }

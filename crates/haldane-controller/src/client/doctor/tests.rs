@@ -122,3 +122,31 @@ fn a_route_that_is_none_is_told_with_its_place() {
     assert_eq!(routed(&release, &mut bad), []);
     assert_eq!(bad, ["routers[0]: expected exactly one router, found 0"]);
 }
+
+#[test]
+fn what_the_controller_needs_depends_on_the_release() {
+    let object = json!({
+        "metadata": {"name": "shop", "namespace": "web"},
+        "spec": {
+            "workload": {"statefulSet": {"name": "db"}},
+            "routers": [{"httpRoute": {"name": "shop"}}, {"httpRoute": {"name": "shop-beta"}}],
+            "rollout": {"steps": [{"weight": "5%"}, {"gate": {"job": "smoke"}}]},
+        },
+    });
+    let release = Release::read(&object).unwrap();
+    let plan = release.spec.to_plan().unwrap();
+    let objects = routed(&release, &mut Vec::new());
+    let needs = needs_of(&release, Some(&plan), &objects);
+    let resources: Vec<&str> = needs.iter().map(|need| need.1).collect();
+    let expected = [
+        "httproutes",
+        "statefulsets",
+        "controllerrevisions",
+        "pods",
+        "cronjobs",
+        "jobs",
+    ];
+    assert_eq!(resources, expected);
+    let of_deployment = Release::read(&json!({"metadata": {"name": "shop"}})).unwrap();
+    assert_eq!(needs_of(&of_deployment, None, &[]), []);
+}
