@@ -8,6 +8,7 @@
 mod bench;
 mod check;
 mod codegen;
+mod image;
 mod invocation;
 mod plane;
 mod purity;
@@ -51,6 +52,8 @@ enum Task {
     Bench(bench::Args),
     /// Writes the generated files that are committed.
     Codegen(codegen::Args),
+    /// Builds the container image, with a static program in it.
+    Image(image::Args),
 }
 
 fn main() -> ExitCode {
@@ -77,6 +80,7 @@ fn run(task: &Task, out: &mut dyn Write) -> anyhow::Result<bool> {
         Task::Plane(args) => plane::run(args, &workspace),
         Task::Bench(args) => bench::run(args, &workspace),
         Task::Codegen(args) => codegen::run(args, &workspace, out),
+        Task::Image(args) => image::run(args, &workspace, out),
     }
 }
 

@@ -19,6 +19,9 @@ use crate::{invocation::Invocation, plane, stage::Outcome, workspace::Workspace}
 /// The target that proves a crate needs no operating system.
 pub(crate) const WASM: &str = "wasm32-unknown-unknown";
 
+/// The target whose programs need no library of their machine.
+pub(crate) const MUSL: &str = "x86_64-unknown-linux-musl";
+
 /// A probe only asks for a version, but a rustup that heals its toolchain first may take its time.
 const PROBE_MAX: Duration = Duration::from_secs(120);
 
@@ -83,6 +86,31 @@ const COMPONENTS: &[Component] = &[
             "--version",
             "0.20.2",
         ]),
+    },
+];
+
+/// What the image of Haldane is made with.
+const OF_IMAGE: &[Component] = &[
+    Component {
+        name: "musl target",
+        needed_by: "a program that needs no library of its machine",
+        need: Need::Always,
+        probe: Probe::Target(MUSL),
+        source: Source::Command(&["rustup", "target", "add", MUSL]),
+    },
+    Component {
+        name: "musl compiler",
+        needed_by: "the build of the bundled SQLite for musl",
+        need: Need::Always,
+        probe: Probe::Runs(&["musl-gcc", "--version"]),
+        source: Source::Debian(&["musl-tools"]),
+    },
+    Component {
+        name: "buildah",
+        needed_by: "the assembly of an image",
+        need: Need::Always,
+        probe: Probe::Runs(&["buildah", "--version"]),
+        source: Source::Debian(&["buildah"]),
     },
 ];
 
@@ -205,6 +233,14 @@ pub(crate) fn prometheus(workspace: &Workspace) -> anyhow::Result<()> {
         wanted.advice()
     );
     Ok(())
+}
+
+/// Installs what an image is made with, and returns whether all of it is here.
+pub(crate) fn image(workspace: &Workspace, out: &mut dyn Write) -> anyhow::Result<bool> {
+    let local = Local {
+        root: workspace.root.clone(),
+    };
+    set_up(OF_IMAGE, Mode::Install, &local, out)
 }
 
 /// Sets the machine up as the first stage of the tests.
