@@ -14,7 +14,7 @@ use haldane_api::{
 use haldane_core::{
     RolloutId, VersionName, Weight,
     plan::Plan,
-    rollout::{self, Pause, Phase, effect},
+    rollout::{self, effect},
 };
 use jiff::Timestamp;
 
@@ -215,10 +215,7 @@ fn rollout(release: &Release, now: Timestamp) -> Option<RolloutView> {
         canary: live.state.canary.clone(),
         steps: steps(&live.plan, &release.status, told.step),
         weight_bps: live.state.weight(),
-        waits_for_person: matches!(
-            &live.state.phase,
-            Phase::Paused(paused) if !matches!(paused.why, Pause::Closed(_) | Pause::Confirming(_))
-        ),
+        waits_for_person: live.state.waits_for_person(),
         next: outlook.text,
         next_at: outlook.at,
         started_at: live.started_at,

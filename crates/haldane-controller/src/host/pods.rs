@@ -49,7 +49,8 @@ pub(super) fn trouble(view: &View<'_>, deployment: &Deployment) -> Option<Troubl
     })
 }
 
-fn of_pod(pod: &Value) -> Option<Trouble> {
+/// Returns why one pod is not ready, if it says so.
+pub(super) fn of_pod(pod: &Value) -> Option<Trouble> {
     let name = json::text(pod, "/metadata/name").unwrap_or_default();
     let statuses = ["/status/initContainerStatuses", "/status/containerStatuses"];
     let mut containers = statuses

@@ -3,27 +3,17 @@
 //! A pod's ordinal and its partition decide which template it is made from: below the partition from that of `status.currentRevision`,
 //! from there on from the newest. Kubernetes replaces pods by newer ones, never by older ones: those must be deleted to come back.
 
-use haldane_core::rollout::{Replicas, Trouble, TroubleKind};
+use haldane_core::rollout::{Replicas, Trouble};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::{deployment::Deployment, json};
+use super::{deployment::Deployment, json, pods};
 
 /// The partition by which no pod is ever made from a new template, however many there are.
 pub(super) const HELD: u32 = 1_000_000_000;
 
 /// The label by which Kubernetes tells which template a pod was made from.
 const REVISION: &str = "/metadata/labels/controller-revision-hash";
-
-/// What a container that does not run gives as its reason, where waiting alone does not help.
-const TROUBLES: [&str; 6] = [
-    "CrashLoopBackOff",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "InvalidImageName",
-];
 
 /// A StatefulSet as it is seen: it has the fields of a Deployment, and some more.
 #[derive(Clone, Debug)]
@@ -124,13 +114,14 @@ fn pod(object: &Value, rest: &Rest) -> Option<Pod> {
     let ordinal: u32 = name.rsplit('-').next()?.parse().ok()?;
     let time = |pointer| json::text(object, pointer)?.parse().ok();
     let is_ending = object.pointer("/metadata/deletionTimestamp").is_some();
-    let ready_since = condition(object, "Ready", "True")
-        .and_then(|ready| json::text(ready, "/lastTransitionTime")?.parse().ok());
+    let ready = ready(object);
+    let is_ready = ready.is_some();
+    let ready_since =
+        ready.and_then(|ready| json::text(ready, "/lastTransitionTime")?.parse().ok());
     let settled = ready_since.and_then(|since: Timestamp| {
         let wait = SignedDuration::from_secs(i64::from(rest.min_ready));
         since.checked_add(wait).ok()
     });
-    let is_ready = condition(object, "Ready", "True").is_some();
     let is_settled = rest.min_ready == 0
         || rest.are_all_available
         || settled.is_some_and(|settled| settled <= rest.now);
@@ -142,7 +133,7 @@ fn pod(object: &Value, rest: &Rest) -> Option<Pod> {
         is_ending,
         is_available: is_ready && is_settled && !is_ending,
         made_at: time("/metadata/creationTimestamp"),
-        trouble: trouble(object, name).filter(|_| !is_ready && !is_ending),
+        trouble: pods::of_pod(object).filter(|_| !is_ready && !is_ending),
     })
 }
 
@@ -174,41 +165,17 @@ pub(super) fn next_to_go<'a>(all: &[Pod], candidates: &[&'a Pod], wanted: u32) -
     (is_quiet && above.into_iter().all(is_back)).then_some(*highest)
 }
 
-fn condition<'a>(object: &'a Value, name: &str, status: &str) -> Option<&'a Value> {
+fn ready(object: &Value) -> Option<&Value> {
     let conditions = object.pointer("/status/conditions")?.as_array()?;
     conditions.iter().find(|condition| {
-        json::text(condition, "/type") == Some(name)
-            && json::text(condition, "/status") == Some(status)
-    })
-}
-
-fn trouble(object: &Value, name: &str) -> Option<Trouble> {
-    if let Some(said) = condition(object, "PodScheduled", "False") {
-        let message = json::text(said, "/message").unwrap_or("is on no node");
-        return Some(Trouble {
-            kind: TroubleKind::NotReady,
-            said: format!("pod {name}: {message}"),
-        });
-    }
-    let containers = object.pointer("/status/containerStatuses")?.as_array()?;
-    containers.iter().find_map(|container| {
-        let reason = json::text(container, "/state/waiting/reason")?;
-        let message = json::text(container, "/state/waiting/message");
-        let message = message.map_or_else(String::new, |message| format!(": {message}"));
-        let restarts = json::count(container, "/restartCount");
-        TROUBLES.contains(&reason).then(|| Trouble {
-            kind: if reason == "CrashLoopBackOff" {
-                TroubleKind::StartsFail(restarts)
-            } else {
-                TroubleKind::NotReady
-            },
-            said: format!("pod {name}: {reason}{message}"),
-        })
+        json::text(condition, "/type") == Some("Ready")
+            && json::text(condition, "/status") == Some("True")
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use haldane_core::rollout::TroubleKind;
     use serde_json::json;
 
     use super::*;

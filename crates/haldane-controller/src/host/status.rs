@@ -4,7 +4,7 @@
 //! `Valid` (the spec can be carried out) and `Applied` (the routers do what is decided).
 
 use haldane_api::release::{Condition, Status};
-use haldane_core::rollout::{self, Pause, Phase};
+use haldane_core::rollout::{self, Phase};
 use serde_json::json;
 use tracing::info;
 
@@ -247,17 +247,7 @@ fn at_rest(act: &Act<'_>) -> Standing {
 
 fn conditions(act: &Act<'_>, standing: &Standing, blocked: Option<&Blocked>) -> Vec<Condition> {
     let live = act.record.live.as_ref();
-    let waits_for_person = live.is_some_and(|live| match &live.state.phase {
-        Phase::Paused(paused) => !matches!(paused.why, Pause::Closed(_) | Pause::Confirming(_)),
-        Phase::Pending(_)
-        | Phase::Preparing(_)
-        | Phase::Progressing(_)
-        | Phase::Promoting(_)
-        | Phase::Completed(_)
-        | Phase::RollingBack(_)
-        | Phase::RolledBack(_)
-        | Phase::Failed(_) => false,
-    });
+    let waits_for_person = live.is_some_and(|live| live.state.waits_for_person());
     let reason = standing.stalled.unwrap_or(standing.phase);
     let is_ready = standing.stalled.is_none() && !standing.is_moving;
     let faults = ["Invalid", "Claimed"];

@@ -311,20 +311,49 @@ impl State {
         }
     }
 
-    /// Whether it waits until its weight may rise again.
+    /// Returns the pause that it is in, if any.
     #[must_use]
-    pub const fn is_held_back(&self) -> bool {
+    pub const fn paused(&self) -> Option<&Paused> {
         match &self.phase {
-            Phase::Paused(paused) => matches!(paused.why, Pause::Closed(_)),
-            Phase::Pending(_) => true,
-            Phase::Preparing(_)
+            Phase::Paused(paused) => Some(paused),
+            Phase::Pending(_)
+            | Phase::Preparing(_)
             | Phase::Progressing(_)
             | Phase::Promoting(_)
             | Phase::Completed(_)
             | Phase::RollingBack(_)
             | Phase::RolledBack(_)
-            | Phase::Failed(_) => false,
+            | Phase::Failed(_) => None,
         }
+    }
+
+    /// Returns when and why it was taken back, once it was.
+    #[must_use]
+    pub const fn taken_back(&self) -> Option<&Ended> {
+        match &self.phase {
+            Phase::RolledBack(ended) | Phase::Failed(ended) => Some(ended),
+            Phase::Pending(_)
+            | Phase::Preparing(_)
+            | Phase::Progressing(_)
+            | Phase::Paused(_)
+            | Phase::Promoting(_)
+            | Phase::RollingBack(_)
+            | Phase::Completed(_) => None,
+        }
+    }
+
+    /// Whether it waits until its weight may rise again.
+    #[must_use]
+    pub fn is_held_back(&self) -> bool {
+        let is_closed = |paused: &Paused| matches!(paused.why, Pause::Closed(_));
+        matches!(self.phase, Phase::Pending(_)) || self.paused().is_some_and(is_closed)
+    }
+
+    /// Whether only a person's command lets it go on.
+    #[must_use]
+    pub fn waits_for_person(&self) -> bool {
+        self.paused()
+            .is_some_and(|paused| !matches!(paused.why, Pause::Closed(_) | Pause::Confirming(_)))
     }
 
     /// Whether two states hold the same decision, whatever was heard of the world since.

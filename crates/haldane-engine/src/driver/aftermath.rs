@@ -6,7 +6,7 @@
 use haldane_core::{
     RolloutId, ServiceName,
     plan::Gate,
-    rollout::{self, GateAnswer, GateKey, Input, Phase, State},
+    rollout::{self, GateAnswer, GateKey, Input},
 };
 use jiff::Timestamp;
 use tracing::{info, warn};
@@ -23,16 +23,7 @@ const AFTERMATHS_MAX: usize = 4;
 
 /// Returns who is to be told of a rollout now, and the key of that question.
 fn question(record: &RolloutRecord) -> Option<(GateKey, &Gate)> {
-    let ended = match &record.state.phase {
-        Phase::RolledBack(ended) | Phase::Failed(ended) => ended,
-        Phase::Pending(_)
-        | Phase::Preparing(_)
-        | Phase::Progressing(_)
-        | Phase::Paused(_)
-        | Phase::Promoting(_)
-        | Phase::RollingBack(_)
-        | Phase::Completed(_) => return None,
-    };
+    let ended = record.state.taken_back()?;
     let plan = &record.wish.plan;
     let count = record.told.count;
     let gate = plan
@@ -55,21 +46,8 @@ pub(super) fn ask(name: &ServiceName, home: &Home, ports: &mut Ports) {
             continue;
         };
         let mut subject = gate_subject(name, home, record, ports);
-        subject.why = why(&record.state);
+        subject.why = record.state.taken_back().map(|ended| ended.why.to_string());
         ports.gates.ask(&key, gate, &subject);
-    }
-}
-
-fn why(state: &State) -> Option<String> {
-    match &state.phase {
-        Phase::RolledBack(ended) | Phase::Failed(ended) => Some(ended.why.to_string()),
-        Phase::Pending(_)
-        | Phase::Preparing(_)
-        | Phase::Progressing(_)
-        | Phase::Paused(_)
-        | Phase::Promoting(_)
-        | Phase::RollingBack(_)
-        | Phase::Completed(_) => None,
     }
 }
 

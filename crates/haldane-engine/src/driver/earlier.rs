@@ -122,21 +122,13 @@ impl Driver {
         let is_last = |record: &RolloutRecord| {
             &record.state.canary == target && record.state.phase.is_terminal()
         };
-        Ok(records
-            .find(is_last)
-            .and_then(|record| match record.state.phase {
-                Phase::RolledBack(ended) | Phase::Failed(ended) => Some(format!(
-                    "notice: {target} was rolled back before, in {}: {}",
-                    record.state.id, ended.why
-                )),
-                Phase::Completed(_)
-                | Phase::Pending(_)
-                | Phase::Preparing(_)
-                | Phase::Progressing(_)
-                | Phase::Paused(_)
-                | Phase::Promoting(_)
-                | Phase::RollingBack(_) => None,
-            }))
+        Ok(records.find(is_last).and_then(|record| {
+            let (id, ended) = (&record.state.id, record.state.taken_back()?);
+            let why = &ended.why;
+            Some(format!(
+                "notice: {target} was rolled back before, in {id}: {why}"
+            ))
+        }))
     }
 
     /// Returns the version that served before the one that serves now.

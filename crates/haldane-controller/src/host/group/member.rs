@@ -168,7 +168,7 @@ impl Rollout {
             weight: state.weight(),
             is_pending: matches!(state.phase, Phase::Pending(_)),
             wants: wants(state, plan),
-            is_paused: matches!(state.phase, Phase::Paused(_)) && !state.is_held_back(),
+            is_paused: state.paused().is_some() && !state.is_held_back(),
         }
     }
 }
@@ -186,18 +186,8 @@ impl Standing {
 
 /// Returns the weight that a rollout wants to go on to, if only that it may is missing.
 fn wants(state: &State, plan: &Plan) -> Option<Weight> {
-    match &state.phase {
-        Phase::Paused(paused) if state.is_held_back() => Some(paused.wanted(plan)),
-        Phase::Paused(_)
-        | Phase::Pending(_)
-        | Phase::Preparing(_)
-        | Phase::Progressing(_)
-        | Phase::Promoting(_)
-        | Phase::Completed(_)
-        | Phase::RollingBack(_)
-        | Phase::RolledBack(_)
-        | Phase::Failed(_) => None,
-    }
+    let held = state.paused().filter(|_| state.is_held_back())?;
+    Some(held.wanted(plan))
 }
 
 impl Absence {

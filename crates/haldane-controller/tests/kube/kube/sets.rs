@@ -320,7 +320,8 @@ async fn a_good_version_goes_from_the_highest_pods_to_all_and_back_by_undo() {
 
 #[tokio::test]
 async fn a_version_that_never_is_ready_is_taken_back() {
-    let db = Db::new("sets-broken", rollout("0s", "5s")).await;
+    // Long enough for a scheduler that tries again after a pod of this name was deleted.
+    let db = Db::new("sets-broken", rollout("0s", "15s")).await;
     let running = db.taken_over().await;
     db.apply("db:does-not-exist").await;
     db.rests("RolledBack", "v1").await;
