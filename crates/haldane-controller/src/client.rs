@@ -7,6 +7,7 @@
 mod doctor;
 mod error;
 mod follow;
+mod image;
 mod reach;
 mod steer;
 mod terminal;
@@ -33,6 +34,7 @@ pub use self::{
     doctor::{Check, Health},
     error::ClusterError,
     follow::Sighting,
+    image::Given,
     reach::{InCluster, Usage},
     terminal::{Carried, Holder, TerminalError, Wanted},
 };

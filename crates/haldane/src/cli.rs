@@ -168,6 +168,7 @@ Examples:
   haldane deploy auth --version v2 --run './auth2 --port $PORT' --traffic-steps 5,25,50,100 \\
       --step-duration 5 --error-threshold 3 --latency-p95 300 --auto-promote
   haldane deploy auth --version v2 --steps 10,100 --hold 30s --dry-run
+  haldane deploy shop shop:v2 --kube --wait --timeout 1h   where there is a Release
   haldane deploy shop shop:v2 --kube --route httproute/shop --steps 10,50 --hold 2m \\
       --auto-promote --skip-analysis --reason 'internal tool'   without a controller
 

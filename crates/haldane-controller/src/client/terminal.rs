@@ -338,7 +338,7 @@ impl Cluster {
         Ok(())
     }
 
-    async fn need(&self, target: &ObjectRef) -> Result<Value> {
+    pub(super) async fn need(&self, target: &ObjectRef) -> Result<Value> {
         let api = self.api(target.kind, Some(&target.namespace));
         match self.call(api.get_opt(&target.name)).await? {
             Some(object) => Ok(to_value(object, target.kind)),
@@ -451,7 +451,7 @@ impl Wanted {
     }
 
     /// Returns the image with the container of a workload that gets it.
-    fn trial(&self, image: &str, object: &Value) -> Result<Image, TerminalError> {
+    pub(super) fn trial(&self, image: &str, object: &Value) -> Result<Image, TerminalError> {
         let all = containers(object);
         let of = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
         let names: Vec<String> = all.iter().map(|one| of(one, "name")).collect();
@@ -486,7 +486,7 @@ pub(crate) fn lease_name(name: &ServiceName) -> String {
     format!("haldane-{name}")
 }
 
-fn carrier_of(spec: &Spec, namespace: &str) -> Result<ObjectRef, TerminalError> {
+pub(super) fn carrier_of(spec: &Spec, namespace: &str) -> Result<ObjectRef, TerminalError> {
     let found = spec.workload.carrier().and_then(|(kind, name)| {
         let kind: &&Kind = KINDS.iter().find(|one| one.kind == kind)?;
         Some((*kind).named(namespace, name))
@@ -518,7 +518,7 @@ fn check_claims(
 }
 
 /// Returns an image without its tag or digest.
-fn repository(image: &str) -> &str {
+pub(super) fn repository(image: &str) -> &str {
     let image = image.split('@').next().unwrap_or(image);
     let slash = image.rfind('/').map_or(0, |at| at.saturating_add(1));
     let last = image.get(slash..).unwrap_or_default();

@@ -40,7 +40,8 @@ const RELEASE_FILE: &str = "haldane.yaml";
 pub(crate) struct Args {
     /// The service, on Kubernetes the release: NAME or NS/NAME
     name: Subject,
-    /// On Kubernetes: the image to try, such as shop:v2; not needed where the canary of a pair of Deployments has it already
+    /// On Kubernetes: the image to try, such as shop:v2. Where there is a Release, its workload gets it and the controller rolls it out;
+    /// else this terminal does, and no image is needed where the canary of a pair of Deployments has it already
     image: Option<String>,
     /// The version's name, as it is shown and as `undo --to` takes it; on Kubernetes it is the image's tag
     #[arg(long, value_name = "VERSION")]

@@ -30,6 +30,9 @@ const LOST_MAX: Duration = Duration::from_secs(60);
 /// The longest wait where none is given; longer than any plan's own deadlines add up to in practice.
 const WAIT_MAX: Duration = Duration::from_hours(366 * 24);
 
+/// How long the controller may take to begin a rollout.
+const BEGIN_MAX: Duration = Duration::from_secs(30);
+
 /// What stands for a phase while the rollout has not begun.
 const QUEUED: &str = "Queued";
 
@@ -52,6 +55,11 @@ impl WaitArgs {
     pub(crate) const fn is_given(&self) -> bool {
         self.wait
     }
+
+    /// Whether the wait is limited.
+    pub(crate) const fn is_limited(&self) -> bool {
+        self.timeout.is_some()
+    }
 }
 
 /// Where a rollout stood when the wait ended.
@@ -71,6 +79,8 @@ struct Standing {
 enum Awaited {
     /// A rollout.
     Rollout(RolloutId),
+    /// The next rollout, other than this one, which must have begun by then.
+    Next(Option<RolloutId>, Instant),
     /// The rollout of a version that begins when another one has ended.
     Version(VersionName),
 }
@@ -90,14 +100,40 @@ pub(crate) async fn finish(
     for message in &answer.messages {
         talk(&clean(message));
     }
-    let limit = args.timeout.unwrap_or(WAIT_MAX);
     let home = globals.home().await?;
     let awaited = match &answer.rollout {
         Some(id) => Awaited::Rollout(id.clone()),
         None => next_version(&*home, service).await?,
     };
+    end_of(&*home, service, awaited, args, globals, out).await
+}
+
+/// Waits for the end of the rollout that is to begin after `before`, if that was asked for.
+pub(crate) async fn finish_next(
+    home: &dyn Home,
+    (service, before): (&Subject, Option<RolloutId>),
+    args: &WaitArgs,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
+    if !args.wait {
+        return Ok(Exit::Done);
+    }
+    let awaited = Awaited::Next(before, Instant::now() + BEGIN_MAX);
+    end_of(home, service, awaited, args, globals, out).await
+}
+
+async fn end_of(
+    home: &dyn Home,
+    service: &Subject,
+    awaited: Awaited,
+    args: &WaitArgs,
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
+    let limit = args.timeout.unwrap_or(WAIT_MAX);
     let (exit, standing) = tokio::select! {
-        ended = wait(&*home, service, awaited, limit) => ended?,
+        ended = wait(home, service, awaited, limit) => ended?,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted.context("listening for SIGINT")?;
             talk(&format!("interrupted; the rollout goes on: `haldane status {service}`"));
@@ -141,7 +177,8 @@ async fn wait(
     let end = end.unwrap_or_else(|| Instant::now() + WAIT_MAX);
     let mut standing = Standing::unknown();
     let mut lost: Option<Instant> = None;
-    while let Some(next) = next_until(&mut seen, end).await {
+    while let Some(next) = next_until(&mut seen, awaited.end().map_or(end, |by| by.min(end))).await
+    {
         let found = match next {
             Seen::Lost(error) => Err(error),
             Seen::Service(view) => look(home, service, &mut awaited, &view).await,
@@ -171,6 +208,9 @@ async fn wait(
             }
         }
     }
+    if awaited.end().is_some_and(|by| by <= Instant::now()) {
+        standing = Standing::not_begun();
+    }
     Ok((Exit::TimedOut, standing))
 }
 
@@ -182,6 +222,14 @@ async fn look(
     awaited: &mut Awaited,
     view: &ServiceView,
 ) -> Result<Standing, HomeError> {
+    if let Awaited::Next(before, _) = awaited {
+        match &view.rollout {
+            Some(rollout) if Some(&rollout.id) != before.as_ref() => {
+                *awaited = Awaited::Rollout(rollout.id.clone());
+            }
+            Some(_) | None => return Ok(Standing::unknown()),
+        }
+    }
     if let Awaited::Version(version) = awaited {
         if view.queued.as_ref() == Some(version) {
             return Ok(Standing::queued(version));
@@ -212,6 +260,16 @@ async fn next_until(seen: &mut mpsc::Receiver<Seen>, end: Instant) -> Option<See
     }
 }
 
+impl Awaited {
+    /// Returns until when it must have begun, where that has not been seen yet.
+    const fn end(&self) -> Option<Instant> {
+        match self {
+            Self::Next(_, by) => Some(*by),
+            Self::Rollout(_) | Self::Version(_) => None,
+        }
+    }
+}
+
 impl Standing {
     fn new(phase: &str, message: String) -> Self {
         Self {
@@ -228,6 +286,14 @@ impl Standing {
 
     fn queued(version: &VersionName) -> Self {
         let message = format!("{version} begins when the rollout that goes on has ended");
+        Self::new(QUEUED, message)
+    }
+
+    fn not_begun() -> Self {
+        let seconds = BEGIN_MAX.as_secs();
+        let message = format!(
+            "no controller has begun a rollout within {seconds} s; does one run? `haldane doctor --kube` tells"
+        );
         Self::new(QUEUED, message)
     }
 

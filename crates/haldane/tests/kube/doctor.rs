@@ -105,7 +105,7 @@ pub(crate) async fn each_trouble_says_what_to_do(rig: &Rig) {
         }),
     )
     .await;
-    let route = json!({"spec": {"routers": [{"httpRoute": {"name": "shop"}}]}});
+    let route = json!({"spec": {"routers": [{"gateway": {"httpRoute": "shop"}}]}});
     let path = "/apis/haldane.dev/v1alpha1/namespaces/doctor/releases/shop";
     rig.patch(path, &route).await;
     // Rights take effect a moment after they are given.

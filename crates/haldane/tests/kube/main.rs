@@ -38,6 +38,7 @@ mod kube {
             follow::changes_are_followed_without_asking(&rig).await;
             doctor::each_trouble_says_what_to_do(&rig).await;
             hooks::a_rollout_asks_its_hooks(&rig).await;
+            terminal::a_release_gets_its_image(&rig).await;
         });
         unanswered.has(4, "no controller answered within 30 s");
         rig.stop().await;

@@ -80,6 +80,11 @@ impl Rig {
     /// Creates a release of the Deployment with its name, in a namespace of its own.
     pub(crate) async fn release(&self, namespace: &str, name: &str, status: &Value) {
         self.namespace(namespace).await;
+        self.declare(namespace, name, status).await;
+    }
+
+    /// Creates a release of the Deployment with its name.
+    pub(crate) async fn declare(&self, namespace: &str, name: &str, status: &Value) {
         let object = json!({
             "apiVersion": "haldane.dev/v1alpha1", "kind": "Release", "metadata": {"name": name},
             "spec": {

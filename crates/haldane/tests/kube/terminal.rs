@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
-use crate::rig::{Ended, Rig, end_of, eventually};
+use crate::rig::{Ended, Rig, end_of, eventually, status};
 
 /// A Deployment with two pods of v1 in a namespace of its own.
 async fn shop(rig: &Rig, namespace: &str) {
@@ -98,6 +98,49 @@ fn promoted(ended: &Ended) {
 /// Lets three terminals roll out at the same time: one to the end, one that is killed, and one that a person stops.
 pub(crate) async fn a_terminal_rolls_out_alone(rig: &Rig) {
     tokio::join!(to_the_end(rig), killed(rig), stopped(rig));
+}
+
+/// Where a Release is, its controller rolls out; the terminal gives the image and waits.
+pub(crate) async fn a_release_gets_its_image(rig: &Rig) {
+    let ns = "given";
+    shop(rig, ns).await;
+    let begun = |rollout: &str, phase: &str| {
+        let mut status = status(phase);
+        status["rollout"] = json!(rollout);
+        status
+    };
+    rig.declare(ns, "shop", &begun("shop-1", "Completed")).await;
+    let given = rig
+        .haldane(&format!(
+            "deploy shop shop:v2 -n {ns} --reason rounding -o json"
+        ))
+        .await;
+    given.has(0, "its new image; Release shop rolls it out");
+    let seen = deployment(rig, ns).await;
+    let container = &seen["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["image"], "shop:v2");
+    let cause = &seen["metadata"]["annotations"]["kubernetes.io/change-cause"];
+    assert_eq!(cause, "rounding (ann@desk)");
+    rig.haldane(&format!("deploy shop shop:v2 -n {ns}"))
+        .await
+        .has(0, "has this image already");
+    rig.haldane(&format!("deploy shop shop:v3 -n {ns} --steps 10,50"))
+        .await
+        .has(2, "Release shop says how it is rolled out");
+
+    let waiting = rig.begin(&format!("deploy shop shop:v3 -n {ns} --wait --timeout 1m"));
+    eventually("the image", async || {
+        let seen = deployment(rig, ns).await;
+        let container = &seen["spec"]["template"]["spec"]["containers"][0];
+        (container["image"] == "shop:v3").then_some(())
+    })
+    .await;
+    // What an earlier rollout came to is not what is waited for.
+    rig.set_status(ns, "shop", &begun("shop-2", "Progressing"))
+        .await;
+    rig.set_status(ns, "shop", &begun("shop-2", "RolledBack"))
+        .await;
+    end_of(waiting).await.has(3, "shop-2: RolledBack: ");
 }
 
 async fn to_the_end(rig: &Rig) {

@@ -129,7 +129,7 @@ fn what_the_controller_needs_depends_on_the_release() {
         "metadata": {"name": "shop", "namespace": "web"},
         "spec": {
             "workload": {"statefulSet": {"name": "db"}},
-            "routers": [{"httpRoute": {"name": "shop"}}, {"httpRoute": {"name": "shop-beta"}}],
+            "routers": [{"gateway": {"httpRoute": "shop"}}, {"gateway": {"httpRoute": "shop-beta"}}],
             "rollout": {"steps": [{"weight": "5%"}, {"gate": {"job": "smoke"}}]},
         },
     });

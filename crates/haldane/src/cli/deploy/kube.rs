@@ -1,9 +1,11 @@
-//! `haldane deploy --kube`: rolls a new image out from this terminal, where no controller does it.
+//! `haldane deploy --kube`: gives a Release's workload a new image, which its controller rolls out; where there is no Release, rolls it
+//! out from this terminal.
 
 use std::{io::Write, path::Path};
 
-use haldane_api::{manifest, release::Spec};
-use haldane_controller::client::{Access, Route, Wanted};
+use haldane_api::{http::Answer, manifest, release::Spec};
+
+use haldane_controller::client::{Access, Cluster, Given, Route, Wanted};
 use haldane_core::ServiceName;
 use serde_json::json;
 
@@ -11,8 +13,11 @@ use super::Args;
 use crate::cli::{
     exit::{Exit, UsageError, talk},
     globals::Globals,
+    home::HomeError,
+    result,
     source::Source,
     terminal::{self, Ending},
+    wait,
 };
 
 /// The kinds that can be named as routes, with the key of a router and the one of it that takes the name.
@@ -41,6 +46,11 @@ pub(super) async fn run(
     let named = args.name.namespace.as_deref();
     let namespace = named.unwrap_or_else(|| cluster.namespace());
     let wanted = args.wanted(&globals.actor)?;
+    let has_release = cluster.has_release(namespace, &args.name.name).await;
+    if has_release.map_err(HomeError::from)? {
+        return give(args, (&cluster, namespace, &wanted), globals, out).await;
+    }
+    args.check_for_terminal()?;
     let prepared = cluster.prepare(namespace, &wanted).await;
     let Some(carried) = prepared.map_err(terminal::usage)? else {
         talk(&format!(
@@ -53,7 +63,75 @@ pub(super) async fn run(
     terminal::go_on(&cluster, access, &carried, ending, globals, out).await
 }
 
+/// Lets the controller roll it out that looks after the Release.
+async fn give(
+    args: &Args,
+    (cluster, namespace, wanted): (&Cluster, &str, &Wanted),
+    globals: &Globals,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
+    args.check_for_release()?;
+    let home = globals.home().await?;
+    let before = home.service(&args.name).await?.rollout;
+    let given = cluster.give_image(namespace, wanted).await;
+    let message = match given.map_err(terminal::usage)? {
+        Given::Set(target) => format!(
+            "{target} has its new image; Release {} rolls it out",
+            args.name
+        ),
+        Given::Same(target) => {
+            let message = format!(
+                "{target} has this image already; nothing to do (`haldane retry {} --kube` tries again what was rolled back)",
+                args.name
+            );
+            told(message, globals, out)?;
+            return Ok(Exit::Done);
+        }
+    };
+    if args.wait.is_given() {
+        talk(&message);
+    } else {
+        told(message, globals, out)?;
+    }
+    let before = before.map(|rollout| rollout.id);
+    wait::finish_next(&*home, (&args.name, before), &args.wait, globals, out).await
+}
+
+fn told(message: String, globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
+    let answer = Answer {
+        messages: vec![message],
+        rollout: None,
+        is_durable: true,
+    };
+    result::write_answer(globals, out, &answer)
+}
+
 impl Args {
+    /// Refuses what the Release says itself.
+    fn check_for_release(&self) -> Result<(), UsageError> {
+        let of_terminal = [
+            (self.plan.rollout().is_some(), "an option of the plan"),
+            (self.file.is_some(), "-f"),
+            (!self.route.is_empty(), "--route"),
+        ];
+        match of_terminal.iter().find(|(is_given, _)| *is_given) {
+            Some((_, what)) => Err(UsageError(format!(
+                "Release {} says how it is rolled out: leave {what} out, or change its spec",
+                self.name
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses what needs a controller.
+    fn check_for_terminal(&self) -> Result<(), UsageError> {
+        if self.wait.is_limited() {
+            let text = "--timeout: without a Release this terminal rolls out, and ends when the rollout does; leave it out, or install a controller";
+            return Err(UsageError(text.to_owned()));
+        }
+        Ok(())
+    }
+
     /// Refuses what only this machine's daemon understands.
     fn check_for_cluster(&self) -> Result<(), UsageError> {
         let of_machine = [
@@ -63,7 +141,6 @@ impl Args {
             (self.replicas.is_some(), "--replicas"),
             (!self.env.is_empty(), "--env"),
             (self.dir.is_some(), "--dir"),
-            (self.wait.is_given(), "--wait"),
         ];
         match of_machine.iter().find(|(is_given, _)| *is_given) {
             Some((_, what)) => Err(UsageError(format!(
