@@ -4,6 +4,7 @@
 //! cluster nothing is changed but annotations of one release, or of the workload that carries it; every call has a deadline; nothing is
 //! followed by polling that can be watched.
 
+mod detect;
 mod doctor;
 mod error;
 mod follow;
@@ -31,6 +32,7 @@ use tokio::time::timeout;
 pub(crate) use self::terminal::lease_name;
 use self::tree::Inventory;
 pub use self::{
+    detect::{Detected, Mesh},
     doctor::{Check, Health},
     error::ClusterError,
     follow::Sighting,

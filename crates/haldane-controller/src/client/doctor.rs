@@ -1,6 +1,6 @@
 //! What may keep Haldane from working in a cluster, and what to do about it.
 
-use haldane_api::release::{Condition, GROUP, VERSION};
+use haldane_api::release::{Condition, GROUP, Spec, VERSION};
 use haldane_core::plan::{Ask, Plan, Step};
 use haldane_router::ObjectRef;
 use jiff::Timestamp;
@@ -16,8 +16,9 @@ use kube::{
     Api,
     api::{ListParams, PostParams},
 };
+use serde_json::Value;
 
-use super::{Cluster, ClusterError, Result};
+use super::{Cluster, ClusterError, Result, terminal::carrier_of};
 use crate::release::Release;
 
 /// The namespace that Haldane is installed in.
@@ -162,6 +163,58 @@ impl Cluster {
         checks
     }
 
+    /// Looks at what a rollout from this terminal needs: rights, routes, and a stable version that is well.
+    ///
+    /// # Errors
+    /// When the cluster can't be asked.
+    pub async fn preflight(&self, namespace: &str, spec: &Spec) -> Result<Vec<Check>> {
+        let mut bad = Vec::new();
+        let objects = routes_of(spec, namespace, &mut bad);
+        let mut needs = OF_TERMINAL.to_vec();
+        needs.extend(needs_of(spec, spec.to_plan().as_ref().ok(), &objects));
+        let mut checks = vec![
+            self.rights("rights", Who::Me, &needs, Some(namespace))
+                .await,
+        ];
+        for object in objects {
+            if !self.is_there(&object).await? {
+                bad.push(format!("{object} does not exist"));
+            }
+        }
+        checks.push(match (bad.as_slice(), spec.routers.as_slice()) {
+            ([], []) => Check::new(
+                Health::Good,
+                "route",
+                "none: the numbers of pods split the traffic",
+            ),
+            ([], [_, ..]) => Check::new(Health::Good, "route", "there"),
+            (bad, _) => Check::new(Health::Bad, "route", bad.join("; ")),
+        });
+        checks.push(self.of_stable(namespace, spec).await?);
+        Ok(checks)
+    }
+
+    /// Looks whether the version that serves is well: against a sick one nothing can be judged.
+    async fn of_stable(&self, namespace: &str, spec: &Spec) -> Result<Check> {
+        const WHAT: &str = "stable";
+        let Ok(target) = carrier_of(spec, namespace) else {
+            return Ok(Check::new(Health::Bad, WHAT, "no workload is named"));
+        };
+        let object = self.need(&target).await?;
+        let count = |pointer| object.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
+        let (wanted, ready) = (count("/spec/replicas"), count("/status/readyReplicas"));
+        let (health, rest) = match ready {
+            0 => (
+                Health::Bad,
+                "; nobody serves, so there is nothing to compare with",
+            ),
+            ready if ready < wanted => (Health::Doubtful, ""),
+            _ => (Health::Good, ""),
+        };
+        let text = format!("{target}: {ready} of {wanted} replicas are ready{rest}");
+        Ok(Check::new(health, WHAT, text))
+    }
+
     /// Returns the versions of Releases that the cluster serves.
     async fn definition(&self) -> Result<Vec<String>> {
         let groups = self.call(self.client.list_api_groups()).await?;
@@ -300,9 +353,9 @@ impl Cluster {
                     .map(|one| format!("{}: {}", one.path, one.message)),
             );
         }
-        let objects = routed(release, &mut bad);
+        let objects = routes_of(&release.spec, &release.namespace, &mut bad);
         if can_tell {
-            let needs = needs_of(release, plan.as_ref().ok(), &objects);
+            let needs = needs_of(&release.spec, plan.as_ref().ok(), &objects);
             let namespace = Some(release.namespace.as_str());
             match self.lacks(Who::Controller, &needs, namespace).await {
                 Ok(missing) if missing.is_empty() => {}
@@ -343,11 +396,11 @@ impl Cluster {
 }
 
 /// Returns the objects that a release's routers need.
-fn routed(release: &Release, bad: &mut Vec<String>) -> Vec<ObjectRef> {
+fn routes_of(spec: &Spec, namespace: &str, bad: &mut Vec<String>) -> Vec<ObjectRef> {
     let mut objects = Vec::new();
-    for (index, route) in release.spec.routers.iter().enumerate() {
+    for (index, route) in spec.routers.iter().enumerate() {
         match route.router() {
-            Ok(router) => objects.extend(router.objects(&release.namespace)),
+            Ok(router) => objects.extend(router.objects(namespace)),
             Err(error) => bad.push(format!("routers[{index}]: {error}")),
         }
     }
@@ -355,7 +408,7 @@ fn routed(release: &Release, bad: &mut Vec<String>) -> Vec<ObjectRef> {
 }
 
 /// Returns what the controller needs for a release, beside what it needs for any.
-fn needs_of(release: &Release, plan: Option<&Plan>, objects: &[ObjectRef]) -> Vec<Need> {
+fn needs_of(spec: &Spec, plan: Option<&Plan>, objects: &[ObjectRef]) -> Vec<Need> {
     let mut needs: Vec<Need> = Vec::new();
     for object in objects {
         let need = (object.kind.group, object.kind.plural, CHANGE);
@@ -363,7 +416,7 @@ fn needs_of(release: &Release, plan: Option<&Plan>, objects: &[ObjectRef]) -> Ve
             needs.push(need);
         }
     }
-    if release.spec.workload.stateful_set.is_some() {
+    if spec.workload.stateful_set.is_some() {
         needs.extend(OF_SETS);
     }
     let has_job = |plan: &Plan| {

@@ -1,12 +1,13 @@
 //! A new image for a workload that a Release looks after: its controller rolls it out.
 
-use haldane_api::release::Image;
+use haldane_api::release::{Image, Spec};
+use haldane_core::ServiceName;
 use haldane_router::ObjectRef;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::{
-    Cluster, TerminalError,
+    Cluster, ClusterError, TerminalError,
     steer::FIELD_MANAGER,
     terminal::{Wanted, carrier_of, repository},
 };
@@ -76,6 +77,14 @@ impl Cluster {
         }
         self.set_image(target, &image, wanted).await?;
         Ok(Given::Set(target.clone()))
+    }
+
+    /// Returns how a Release is rolled out.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn spec(&self, namespace: &str, name: &ServiceName) -> Result<Spec, ClusterError> {
+        Ok(self.release(namespace, name).await?.spec)
     }
 
     async fn set_image(

@@ -2,6 +2,7 @@
 
 mod flags;
 mod kube;
+mod preflight;
 mod timetable;
 
 use std::{
@@ -64,15 +65,25 @@ pub(crate) struct Args {
     /// Why, for those who read the history later
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Only show what the plan would do and when; the daemon is not asked, and nothing is changed
+    /// Only show what the plan would do and when, on Kubernetes also what was found and looked at; nothing is changed, and the daemon is
+    /// not asked
     #[arg(long, conflicts_with = "wait")]
     dry_run: bool,
     /// With --dry-run and no option of the plan: the release file that has the service's own plan [default: haldane.yaml]. On
     /// Kubernetes: a manifest with the Release that says how; it is not applied
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, visible_alias = "config", value_name = "FILE")]
     file: Option<PathBuf>,
-    /// On Kubernetes: who splits the traffic, such as httproute/shop or httpproxy/shop; may be given several times. By default the
-    /// numbers of pods do
+    /// On Kubernetes without a Release: what splits the traffic. By default that of which an object with the service's name is there
+    #[arg(long, value_name = "MESH", value_enum, conflicts_with = "file")]
+    mesh: Option<kube::MeshName>,
+    /// On Kubernetes without a Release: the Prometheus that knows the requests, as reachable from this terminal
+    #[arg(long, value_name = "URL", conflicts_with = "file")]
+    prometheus: Option<String>,
+    /// On Kubernetes without a Release: begin although a check says that something is missing
+    #[arg(long)]
+    skip_validation: bool,
+    /// On Kubernetes without a Release: who splits the traffic, such as httproute/shop or httpproxy/shop; may be given several times.
+    /// By default the route with the service's name does, or the numbers of pods
     #[arg(long, value_name = "KIND/NAME", value_delimiter = ',', value_parser = kube::route, conflicts_with = "file")]
     route: Vec<Route>,
     /// On Kubernetes: the container that gets the image, where there are several
@@ -91,7 +102,7 @@ pub(crate) async fn run(
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
-    if let (Some(access), false) = (&globals.access, args.dry_run) {
+    if let Some(access) = &globals.access {
         return kube::run(args, access, globals, out).await;
     }
     if args.dry_run {
@@ -149,6 +160,9 @@ impl Args {
             (self.image.is_some(), "IMAGE"),
             (self.file.is_some(), "-f without --dry-run"),
             (!self.route.is_empty(), "--route"),
+            (self.mesh.is_some(), "--mesh"),
+            (self.prometheus.is_some(), "--prometheus"),
+            (self.skip_validation, "--skip-validation"),
             (self.container.is_some(), "--container"),
         ];
         if let Some((_, what)) = of_cluster.iter().find(|(is_given, _)| *is_given) {

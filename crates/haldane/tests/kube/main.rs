@@ -25,7 +25,10 @@ mod kube {
     async fn the_command_line_works_on_a_cluster() {
         let rig = Rig::start().await;
         doctor::a_cluster_without_definitions_is_told(&rig).await;
-        terminal::a_terminal_rolls_out_alone(&rig).await;
+        tokio::join!(
+            terminal::a_terminal_rolls_out_alone(&rig),
+            terminal::a_service_is_found_by_its_name(&rig),
+        );
         rig.define().await;
         // It waits for half a minute.
         let (unanswered, ()) = tokio::join!(steer::unanswered(&rig), async {

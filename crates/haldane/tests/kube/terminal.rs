@@ -100,6 +100,80 @@ pub(crate) async fn a_terminal_rolls_out_alone(rig: &Rig) {
     tokio::join!(to_the_end(rig), killed(rig), stopped(rig));
 }
 
+/// What a service consists of is found by its name, looked at, and shown before anything is done.
+pub(crate) async fn a_service_is_found_by_its_name(rig: &Rig) {
+    let ns = "found";
+    rig.namespace(ns).await;
+    let line = |rest: &str| format!("deploy shop shop:v2 --kube -n {ns} {rest}");
+    rig.haldane(&line("--dry-run")).await.has(
+        2,
+        "neither a Deployment shop nor the two shop-stable and shop-canary",
+    );
+    let deployments = format!("/apis/apps/v1/namespaces/{ns}/deployments");
+    for side in ["stable", "canary"] {
+        let labels = json!({"app": "shop", "version": side});
+        let template = json!({
+            "metadata": {"labels": labels},
+            "spec": {"containers": [{"name": "shop", "image": "shop:v1"}]},
+        });
+        let object = json!({
+            "metadata": {"name": format!("shop-{side}")},
+            "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template},
+        });
+        rig.create(&deployments, &object).await;
+    }
+    let steps = "--steps 10,50 --hold 1s --auto-promote --skip-analysis --reason tried";
+    let shown = eventually("a stable version", async || {
+        let shown = rig
+            .haldane(&line(&format!("--dry-run {steps} -o json")))
+            .await;
+        (shown.code == 0).then_some(shown)
+    })
+    .await;
+    let report = shown.json();
+    let found =
+        "Deployments shop-stable and shop-canary, no route: the numbers of pods split the traffic";
+    assert_eq!(report["found"], found);
+    assert_eq!(
+        report["spec"]["workload"]["pairs"][0]["canary"],
+        "shop-canary"
+    );
+    let checks: Vec<&str> = report["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["check"].as_str().unwrap())
+        .collect();
+    assert_eq!(checks, ["rights", "route", "stable"]);
+    // Nothing was noted.
+    let path = format!("{deployments}/shop-stable");
+    let stable = rig.try_get(&path).await.unwrap();
+    assert_eq!(
+        stable["metadata"]["annotations"].get("haldane.dev/terminal"),
+        None
+    );
+
+    rig.haldane(&line("--mesh istio --dry-run")).await.has(
+        2,
+        "VirtualService is not installed; --route names another one",
+    );
+    rig.haldane(&line("--mesh none --prometheus http://127.0.0.1:1"))
+        .await
+        .has(
+            1,
+            "not begun: metrics; --skip-validation begins all the same",
+        );
+    let promoted = rig.haldane(&line(steps)).await;
+    promoted.has(0, "shop-1: Completed: ");
+    assert!(
+        promoted.talk.contains("1 of 1 replicas are ready"),
+        "{promoted:?}"
+    );
+    let stable = rig.try_get(&path).await.unwrap();
+    let container = &stable["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["image"], "shop:v2");
+}
+
 /// Where a Release is, its controller rolls out; the terminal gives the image and waits.
 pub(crate) async fn a_release_gets_its_image(rig: &Rig) {
     let ns = "given";

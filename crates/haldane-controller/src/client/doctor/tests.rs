@@ -1,6 +1,6 @@
 //! Looks at what a cluster may answer.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::*;
 
@@ -119,7 +119,7 @@ fn a_route_that_is_none_is_told_with_its_place() {
     let mut release = Release::read(&json!({"metadata": {"name": "shop"}})).unwrap();
     release.spec.routers = vec![haldane_router::Route::default()];
     let mut bad = Vec::new();
-    assert_eq!(routed(&release, &mut bad), []);
+    assert_eq!(routes_of(&release.spec, "web", &mut bad), []);
     assert_eq!(bad, ["routers[0]: expected exactly one router, found 0"]);
 }
 
@@ -135,8 +135,8 @@ fn what_the_controller_needs_depends_on_the_release() {
     });
     let release = Release::read(&object).unwrap();
     let plan = release.spec.to_plan().unwrap();
-    let objects = routed(&release, &mut Vec::new());
-    let needs = needs_of(&release, Some(&plan), &objects);
+    let objects = routes_of(&release.spec, "web", &mut Vec::new());
+    let needs = needs_of(&release.spec, Some(&plan), &objects);
     let resources: Vec<&str> = needs.iter().map(|need| need.1).collect();
     let expected = [
         "httproutes",
@@ -148,5 +148,5 @@ fn what_the_controller_needs_depends_on_the_release() {
     ];
     assert_eq!(resources, expected);
     let of_deployment = Release::read(&json!({"metadata": {"name": "shop"}})).unwrap();
-    assert_eq!(needs_of(&of_deployment, None, &[]), []);
+    assert_eq!(needs_of(&of_deployment.spec, None, &[]), []);
 }

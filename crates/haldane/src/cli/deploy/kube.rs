@@ -5,11 +5,14 @@ use std::{io::Write, path::Path};
 
 use haldane_api::{http::Answer, manifest, release::Spec};
 
-use haldane_controller::client::{Access, Cluster, Given, Route, Wanted};
+use haldane_controller::client::{Access, Cluster, Given, Mesh, Route, Wanted};
 use haldane_core::ServiceName;
 use serde_json::json;
 
-use super::Args;
+use super::{
+    Args,
+    preflight::{self, Report, Row},
+};
 use crate::cli::{
     exit::{Exit, UsageError, talk},
     globals::Globals,
@@ -34,6 +37,39 @@ const ROUTES: [(&str, &str, &str); 10] = [
     ("trafficsplit", "smi", "trafficSplit"),
 ];
 
+/// What splits the traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum MeshName {
+    /// A VirtualService
+    Istio,
+    /// A TrafficSplit, or an HTTPRoute on a Service
+    Linkerd,
+    /// An Ingress of ingress-nginx; of a pair the canary Ingress
+    Nginx,
+    /// An HTTPRoute, whatever the Gateway
+    GatewayApi,
+    /// An HTTPProxy, or an HTTPRoute
+    Contour,
+    /// A TraefikService, or an HTTPRoute
+    Traefik,
+    /// Nothing but the numbers of pods
+    None,
+}
+
+impl From<MeshName> for Mesh {
+    fn from(name: MeshName) -> Self {
+        match name {
+            MeshName::Istio => Self::Istio,
+            MeshName::Linkerd => Self::Linkerd,
+            MeshName::Nginx => Self::Nginx,
+            MeshName::GatewayApi => Self::GatewayApi,
+            MeshName::Contour => Self::Contour,
+            MeshName::Traefik => Self::Traefik,
+            MeshName::None => Self::Pods,
+        }
+    }
+}
+
 /// Runs the command.
 pub(super) async fn run(
     args: &Args,
@@ -45,12 +81,24 @@ pub(super) async fn run(
     let cluster = terminal::connect(access).await?;
     let named = args.name.namespace.as_deref();
     let namespace = named.unwrap_or_else(|| cluster.namespace());
-    let wanted = args.wanted(&globals.actor)?;
+    let mut wanted = args.wanted(&globals.actor)?;
     let has_release = cluster.has_release(namespace, &args.name.name).await;
     if has_release.map_err(HomeError::from)? {
+        args.check_for_release()?;
         return give(args, (&cluster, namespace, &wanted), globals, out).await;
     }
     args.check_for_terminal()?;
+    let found = args.find((&cluster, namespace), &mut wanted).await?;
+    if let Some(spec) = &wanted.spec {
+        let mut spec = spec.clone();
+        if wanted.rollout.is_some() {
+            spec.rollout.clone_from(&wanted.rollout);
+        }
+        let checks = args.look((&cluster, namespace), &spec, globals).await?;
+        if args.dry_run {
+            return args.show(found, spec, checks, globals, out);
+        }
+    }
     let prepared = cluster.prepare(namespace, &wanted).await;
     let Some(carried) = prepared.map_err(terminal::usage)? else {
         talk(&format!(
@@ -70,8 +118,12 @@ async fn give(
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
-    args.check_for_release()?;
     let home = globals.home().await?;
+    if args.dry_run {
+        let spec = cluster.spec(namespace, &args.name.name).await;
+        let spec = spec.map_err(HomeError::from)?;
+        return args.show(None, spec, Vec::new(), globals, out);
+    }
     let before = home.service(&args.name).await?.rollout;
     let given = cluster.give_image(namespace, wanted).await;
     let message = match given.map_err(terminal::usage)? {
@@ -113,6 +165,8 @@ impl Args {
             (self.plan.rollout().is_some(), "an option of the plan"),
             (self.file.is_some(), "-f"),
             (!self.route.is_empty(), "--route"),
+            (self.mesh.is_some(), "--mesh"),
+            (self.prometheus.is_some(), "--prometheus"),
         ];
         match of_terminal.iter().find(|(is_given, _)| *is_given) {
             Some((_, what)) => Err(UsageError(format!(
@@ -149,6 +203,94 @@ impl Args {
             ))),
             None => Ok(()),
         }
+    }
+
+    /// Finds what the service consists of, unless that is said, or was the last time; returns it in words.
+    async fn find(
+        &self,
+        (cluster, namespace): (&Cluster, &str),
+        wanted: &mut Wanted,
+    ) -> anyhow::Result<Option<String>> {
+        let name = &self.name.name;
+        let mesh = self.mesh.map(Mesh::from);
+        let mut found = None;
+        let mut template = mesh.map(Mesh::template);
+        if wanted.spec.is_none() {
+            let is_asked = mesh.is_some() || self.prometheus.is_some() || self.dry_run;
+            let carried = cluster.carried(namespace, name).await;
+            if !is_asked && carried.map_err(HomeError::from)?.is_some() {
+                return Ok(None);
+            }
+            let detected = cluster.detect(namespace, name, mesh).await;
+            let detected = detected.map_err(terminal::usage)?;
+            template = Some(detected.mesh.template());
+            found = Some(detected.said);
+            wanted.spec = Some(detected.spec);
+        }
+        if let (Some(url), Some(spec)) = (&self.prometheus, &mut wanted.spec) {
+            let template = template.ok_or_else(|| {
+                UsageError(
+                    "--prometheus with --route needs --mesh, which says how it counts requests"
+                        .to_owned(),
+                )
+            })?;
+            spec.sources = Some(json!({"prometheus": {"prometheus": url}}));
+            spec.requests = Some(json!({"source": "prometheus", "template": template}));
+        }
+        Ok(found)
+    }
+
+    /// Looks whether anything is missing, and refuses to go on then.
+    async fn look(
+        &self,
+        (cluster, namespace): (&Cluster, &str),
+        spec: &Spec,
+        globals: &Globals,
+    ) -> anyhow::Result<Vec<Row>> {
+        if self.skip_validation {
+            return Ok(Vec::new());
+        }
+        let rows = preflight::checks(cluster, namespace, spec, self.prometheus.as_deref()).await?;
+        if self.dry_run {
+            return Ok(rows);
+        }
+        let mut table = Vec::new();
+        preflight::write(&rows, globals, &mut table)?;
+        talk(String::from_utf8_lossy(&table).trim_end());
+        let failed = preflight::failed(&rows);
+        anyhow::ensure!(
+            failed.is_empty(),
+            "not begun: {}; --skip-validation begins all the same",
+            failed.join(", ")
+        );
+        Ok(rows)
+    }
+
+    /// Shows what would be done.
+    fn show(
+        &self,
+        found: Option<String>,
+        spec: Spec,
+        checks: Vec<Row>,
+        globals: &Globals,
+        out: &mut impl Write,
+    ) -> anyhow::Result<Exit> {
+        let plan = spec.to_plan().map_err(|problems| {
+            let all = problems
+                .iter()
+                .map(|one| format!("{}: {}", one.path, one.message));
+            UsageError(all.collect::<Vec<_>>().join("; "))
+        })?;
+        let report = Report {
+            found,
+            image: self.image.clone(),
+            spec,
+            plan: haldane_api::long::plan_long(&plan),
+            checks,
+        };
+        let is_ready = preflight::failed(&report.checks).is_empty();
+        report.write(&plan, globals, out)?;
+        Ok(if is_ready { Exit::Done } else { Exit::Failed })
     }
 
     fn wanted(&self, by: &str) -> anyhow::Result<Wanted> {
