@@ -4,4 +4,5 @@
 //! the words and writes the documents as YAML or JSON. The same words give the same bytes, so that what was generated can be kept in Git.
 
 pub mod manifests;
+pub mod pipelines;
 pub mod words;

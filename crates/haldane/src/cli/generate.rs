@@ -1,5 +1,6 @@
 //! `haldane generate`: files for others, made from what this program knows. Needs no daemon.
 
+mod ci;
 mod files;
 mod manifests;
 
@@ -47,6 +48,17 @@ Examples:
   haldane generate manifests auth --image auth:v1 -n orion --without-release \\
       --deployer ci/pipeline       for pipelines that roll out without a controller")]
     Manifests(Box<manifests::Args>),
+    /// Write a pipeline that builds, tests, scans, measures, rolls out and verifies a service
+    #[command(after_help = "\
+Examples:
+  haldane generate ci github --service auth -n orion > .github/workflows/auth.yaml
+  haldane generate ci gitlab --service auth -n orion --image registry.example.com/auth
+  haldane generate ci jenkins --service auth -n orion --manifest deploy/auth.yaml > Jenkinsfile
+  haldane generate ci argocd --service auth -n orion
+
+`github-setup`, `github-action` and `jenkins-library` are the parts that workflows of any service
+use; `argocd` and `flux` tell how these are set up.")]
+    Ci(ci::Args),
 }
 
 /// A kind that Haldane defines.
@@ -73,6 +85,7 @@ pub(crate) fn run(
         ..globals.clone()
     };
     match target {
+        Target::Ci(args) => return ci::run(args, &globals, out),
         Target::Manifests(args) => return manifests::run(args, &globals, out),
         Target::Crds { kind } => result::write(&globals, out, &definitions(*kind), |_| Ok(()))?,
         Target::Argocd => out.write_all(argocd::config_map().as_bytes())?,

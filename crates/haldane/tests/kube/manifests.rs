@@ -12,7 +12,7 @@ const SERVICE: &str = "auth-service";
 
 /// The namespace in which a service is rolled out, and its host.
 const NS: &str = "made-contour";
-const HOST: &str = "auth.example";
+const HOST: &str = "contour.example";
 
 /// Each mesh with the kinds that it needs; ingress-nginx and nobody at all need none.
 const MESHES: [(&str, Option<Addon>); 7] = [
@@ -73,7 +73,9 @@ async fn define(rig: &Rig) {
 
 fn line(mesh: &str) -> String {
     let gateway = "--gateway projectcontour/contour --deployer pipeline";
-    format!("generate manifests {SERVICE} --image auth:v1 --mesh {mesh} --host {HOST} {gateway}")
+    format!(
+        "generate manifests {SERVICE} --image auth:v1 --mesh {mesh} --host {mesh}.example {gateway}"
+    )
 }
 
 async fn objects(rig: &Rig, line: &str) -> Vec<Value> {
@@ -159,6 +161,13 @@ async fn rolled_out(rig: &Rig, prometheus: &str) {
     let deployed = deploy(rig, "auth:v2", &file, &kubeconfig).await;
     deployed.has(0, &format!("{SERVICE}-1: Completed: "));
     serves(rig, NS, "auth:v2").await;
+    // By this a pipeline verifies that it is done.
+    let line = format!(
+        "status {SERVICE} -n {NS} -o json --kubeconfig {}",
+        kubeconfig.display()
+    );
+    let status = crate::rig::ended(rig.program(&line)).await.json();
+    assert_eq!(status["stable"]["version"], "v2");
     let deployed = deploy(rig, "auth:v3_errors-50", &file, &kubeconfig).await;
     deployed.has(3, &format!("{SERVICE}-2: RolledBack: "));
     serves(rig, NS, "auth:v2").await;
