@@ -4,7 +4,9 @@ use std::{fs, path::Path};
 
 use haldane_plane::{Addon, Scrape};
 use http::Method;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use crate::rig::{Ended, Rig, eventually};
 
@@ -35,6 +37,7 @@ pub(crate) async fn a_service_runs_and_is_rolled_out(rig: &Rig) {
     rig.install(Addon::PrometheusOperator).await;
     rig.install(scrape).await;
     define(rig).await;
+    a_chart_gives_the_same_objects(rig).await;
     for (mesh, _) in MESHES {
         let line = format!("{} -n made-{mesh} --create-namespace", line(mesh));
         for object in objects(rig, &line).await {
@@ -45,6 +48,29 @@ pub(crate) async fn a_service_runs_and_is_rolled_out(rig: &Rig) {
         serves(rig, &format!("made-{mesh}"), "auth:v1").await;
     }
     rolled_out(rig, &rig.address(scrape).await).await;
+}
+
+/// Helm makes of the chart what is generated without it, whatever splits the traffic.
+async fn a_chart_gives_the_same_objects(rig: &Rig) {
+    let helm = haldane_plane::program("helm").unwrap();
+    for (mesh, _) in MESHES {
+        let directory = rig.path(&format!("chart-{mesh}")).display().to_string();
+        let chart = format!("{} --format helm --output-dir {directory}", line(mesh));
+        rig.haldane(&chart).await.has(0, "values.yaml");
+        let mut command = Command::new(&helm);
+        command.args(["template", "any", &directory]);
+        let rendered = crate::rig::ended(command).await;
+        rendered.has(0, "");
+        let rendered = serde_norway::Deserializer::from_str(&rendered.out);
+        let mut rendered: Vec<Value> = rendered
+            .map(|one| Value::deserialize(one).unwrap())
+            .collect();
+        let mut expected = objects(rig, &line(mesh)).await;
+        for all in [&mut rendered, &mut expected] {
+            all.sort_by_key(|one| format!("{} {}", one["kind"], one["metadata"]["name"]));
+        }
+        assert_eq!(rendered, expected, "{mesh}");
+    }
 }
 
 /// Puts the real definition where one stands that takes anything.
