@@ -89,7 +89,7 @@ pub enum Mesh {
 pub struct MeshError(String);
 
 /// One object, and what it is for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
     /// To what it belongs.
     pub part: Part,

@@ -1,4 +1,5 @@
 use haldane_api::{manifest, yaml::to_yaml};
+use serde::Deserialize as _;
 
 use super::{
     layout::{File, helm, kustomize, stream},
@@ -109,6 +110,52 @@ fn both_templates_differ_by_the_version_alone() {
 #[test]
 fn a_kustomize_base_has_overlays() {
     insta::assert_snapshot!(shown(&kustomize(&service(Mesh::Istio), to_yaml)));
+}
+
+#[test]
+fn each_kustomization_finds_what_it_names() {
+    for (mesh, replicas_max) in [(Mesh::Nginx, 6), (Mesh::None, 3)] {
+        let service = Service {
+            replicas_max,
+            ..service(mesh)
+        };
+        let files = kustomize(&service, to_yaml);
+        let text = |path: &str| {
+            let found = files.iter().find(|file| file.path == path);
+            found.unwrap_or_else(|| panic!("no {path}")).text.as_str()
+        };
+        let read = |path: &str| serde_norway::from_str::<Value>(text(path)).unwrap();
+        let base = read("base/kustomization.yaml");
+        for file in base["resources"].as_array().unwrap() {
+            assert!(text(&format!("base/{}", file.as_str().unwrap())).contains("\nkind: "));
+        }
+        let workload = text("base/workload.yaml");
+        assert!(!workload.contains("namespace: "), "{workload}");
+        for stage in ["staging", "production"] {
+            let overlay = read(&format!("overlays/{stage}/kustomization.yaml"));
+            assert_eq!(overlay["resources"], json!(["../../base"]));
+            assert_eq!(overlay["images"][0]["newTag"], "v1");
+            for patch in overlay["patches"].as_array().into_iter().flatten() {
+                let target = &patch["target"];
+                let documents = serde_norway::Deserializer::from_str(workload);
+                let mut objects = documents.map(|one| Value::deserialize(one).unwrap());
+                let is_target = |one: &Value| {
+                    one["kind"] == target["kind"] && one["metadata"]["name"] == target["name"]
+                };
+                let object = objects.find(is_target).unwrap();
+                let file = patch["path"].as_str().unwrap();
+                for change in read(&format!("overlays/{stage}/{file}"))
+                    .as_array()
+                    .unwrap()
+                {
+                    assert!(
+                        object.pointer(change["path"].as_str().unwrap()).is_some(),
+                        "{change}"
+                    );
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -155,13 +155,13 @@ impl Place {
 /// Moves what differs from an object into the values, and leaves marks.
 fn take_values(document: &mut Document, values: &mut Value) {
     let object = &mut document.object;
-    let kind = object["kind"].as_str().unwrap_or_default().to_owned();
-    let name = object["metadata"]["name"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
-    let places = PLACES.iter();
-    for place in places.filter(|place| place.kind == kind && name.ends_with(place.suffix)) {
+    let text = |pointer: &str| {
+        let text = object.pointer(pointer).and_then(Value::as_str);
+        text.unwrap_or_default().to_owned()
+    };
+    let (kind, name) = (text("/kind"), text("/metadata/name"));
+    let is_meant = |place: &&Place| place.kind == kind && name.ends_with(place.suffix);
+    for place in PLACES.iter().filter(is_meant) {
         if let Some(found) = object.pointer_mut(place.pointer) {
             put(values, place.value, found.take());
             *found = Value::String(place.mark());
