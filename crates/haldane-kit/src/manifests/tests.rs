@@ -1,3 +1,5 @@
+//! The manifests of each mesh, and what must be true of all of them.
+
 use haldane_api::{manifest, yaml::to_yaml};
 use serde::Deserialize as _;
 
