@@ -18,6 +18,8 @@ pub enum Addon {
     TraefikApi,
     /// Knative's kinds.
     Knative,
+    /// `ServiceMonitor`, by which the Prometheus operator is told whom to ask; nothing that runs.
+    PrometheusOperator,
     /// The Service Mesh Interface: `TrafficSplit` and `HTTPRouteGroup`.
     Smi,
     /// Linkerd's own `HTTPRoute`.
@@ -63,12 +65,13 @@ struct Parts {
 }
 
 /// All add-ons with their names.
-const NAMES: [(&str, Addon); 18] = [
+const NAMES: [(&str, Addon); 19] = [
     ("gateway-api", Addon::GatewayApi),
     ("istio", Addon::Istio),
     ("contour-api", Addon::ContourApi),
     ("traefik-api", Addon::TraefikApi),
     ("knative", Addon::Knative),
+    ("prometheus-operator", Addon::PrometheusOperator),
     ("smi", Addon::Smi),
     ("linkerd", Addon::Linkerd),
     ("kuma", Addon::Kuma),
@@ -129,6 +132,7 @@ impl Addon {
             Self::ContourApi => Parts::kept("contour-api.yaml"),
             Self::TraefikApi => Parts::kept("traefik-api.yaml"),
             Self::Knative => Parts::kept("knative.yaml"),
+            Self::PrometheusOperator => Parts::kept("prometheus-operator-api.yaml"),
             Self::Smi => Parts::ours(include_str!("../crds/smi.yaml")),
             Self::Linkerd => Parts::ours(include_str!("../crds/linkerd.yaml")),
             Self::Kuma => Parts::ours(include_str!("../crds/kuma.yaml")),

@@ -3,7 +3,7 @@
 use crate::components::{Component, Copied, Need, Program, Source};
 
 /// All components, quick ones first.
-pub(crate) const COMPONENTS: [Component; 13] = [
+pub(crate) const COMPONENTS: [Component; 14] = [
     Component {
         name: "etcd",
         version: "3.6.6",
@@ -121,6 +121,19 @@ pub(crate) const COMPONENTS: [Component; 13] = [
                     name: "knative.yaml",
                 },
             ],
+        },
+    },
+    Component {
+        name: "prometheus-operator-api",
+        version: "0.85.0",
+        need: Need::Tests,
+        source: Source::Files {
+            module: "github.com/prometheus-operator/prometheus-operator",
+            // Of its kinds the others are as large as all that a plane has besides.
+            files: &[Copied {
+                from: "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
+                name: "prometheus-operator-api.yaml",
+            }],
         },
     },
     Component {

@@ -139,6 +139,7 @@ impl Addons {
             | Addon::ContourApi
             | Addon::TraefikApi
             | Addon::Knative
+            | Addon::PrometheusOperator
             | Addon::Smi
             | Addon::Linkerd
             | Addon::Kuma

@@ -1,5 +1,9 @@
 //! `haldane generate`: files for others, made from what this program knows. Needs no daemon.
 
+mod ci;
+mod files;
+mod manifests;
+
 use std::io::Write;
 
 use haldane_api::release::{
@@ -15,7 +19,7 @@ use super::{
 };
 
 /// What to write.
-#[derive(Clone, Copy, Debug, clap::Subcommand)]
+#[derive(Debug, clap::Subcommand)]
 pub(crate) enum Target {
     /// Write the definitions of the kinds Release and ReleaseGroup for Kubernetes
     #[command(after_help = "\
@@ -32,6 +36,29 @@ Examples:
   haldane generate argocd > argocd-cm.yaml
   kubectl patch configmap argocd-cm -n argocd --patch-file argocd-cm.yaml")]
     Argocd,
+    /// Write all objects of a service in two Deployments, stable and canary, with its router and its Release
+    #[command(after_help = "\
+Examples:
+  haldane generate manifests auth-service --image ghcr.io/orion/auth:v1 -n orion > auth.yaml
+  haldane generate manifests auth --image auth:v1 -n orion --mesh nginx --host auth.orion.io
+  haldane generate manifests auth --image auth:v1 -n orion --create-namespace \\
+      --mesh gateway-api --gateway edge/public
+  haldane generate manifests auth --image auth:v1 -n orion --format kustomize --output-dir auth
+  haldane generate manifests auth --image auth:v1 --format helm --output-dir charts/auth
+  haldane generate manifests auth --image auth:v1 -n orion --without-release \\
+      --deployer ci/pipeline       for pipelines that roll out without a controller")]
+    Manifests(Box<manifests::Args>),
+    /// Write a pipeline that builds, tests, scans, measures, rolls out and verifies a service
+    #[command(after_help = "\
+Examples:
+  haldane generate ci github --service auth -n orion > .github/workflows/auth.yaml
+  haldane generate ci gitlab --service auth -n orion --image registry.example.com/auth
+  haldane generate ci jenkins --service auth -n orion --manifest deploy/auth.yaml > Jenkinsfile
+  haldane generate ci argocd --service auth -n orion
+
+`github-setup`, `github-action` and `jenkins-library` are the parts that workflows of any service
+use; `argocd` and `flux` tell how these are set up.")]
+    Ci(ci::Args),
 }
 
 /// A kind that Haldane defines.
@@ -43,7 +70,7 @@ pub(crate) enum Defined {
     ReleaseGroup,
 }
 
-/// Runs the command; a definition is YAML, unless JSON was asked for, and what is for Argo CD is YAML.
+/// Runs the command; what is written is YAML, unless JSON was asked for where there is JSON.
 pub(crate) fn run(
     target: &Target,
     globals: &Globals,
@@ -58,6 +85,8 @@ pub(crate) fn run(
         ..globals.clone()
     };
     match target {
+        Target::Ci(args) => return ci::run(args, &globals, out),
+        Target::Manifests(args) => return manifests::run(args, &globals, out),
         Target::Crds { kind } => result::write(&globals, out, &definitions(*kind), |_| Ok(()))?,
         Target::Argocd => out.write_all(argocd::config_map().as_bytes())?,
     }
@@ -79,7 +108,10 @@ fn definitions(kind: Option<Defined>) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use crate::cli::testing::Daemon;
+    use crate::cli::{
+        exit::{Exit, exit_of},
+        testing::Daemon,
+    };
 
     #[tokio::test]
     async fn the_definition_is_yaml_unless_json_is_asked_for() {
@@ -106,5 +138,45 @@ mod tests {
             assert!(out.contains(&key), "{out}");
         }
         assert!(out.contains("  resource.customizations.health.haldane.dev_ReleaseGroup: |\n"));
+    }
+
+    #[tokio::test]
+    async fn a_services_manifests_are_yaml_json_or_files() {
+        let daemon = Daemon::start([]);
+        let line = "generate manifests auth --image auth:v1 --mesh contour";
+        let (exit, out) = daemon.run(line).await;
+        assert_eq!(exit.unwrap(), Exit::Done);
+        for kind in ["Deployment", "HTTPProxy", "Release"] {
+            assert!(out.contains(&format!("\nkind: {kind}\n")), "{out}");
+        }
+        let (_, out) = daemon.run(&format!("{line} -o json")).await;
+        let list: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(list["items"][0]["kind"], "ServiceAccount");
+
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().display().to_string();
+        let (exit, _) = daemon.run(&format!("{line} --format helm")).await;
+        assert_eq!(exit_of(&exit.unwrap_err()), Exit::Usage);
+        let line = format!("{line} --format helm --output-dir {dir}");
+        let (exit, out) = daemon.run(&line).await;
+        assert_eq!(exit.unwrap(), Exit::Done);
+        assert!(out.contains(&format!("{dir}/templates/traffic.yaml\n")));
+        // The same again changes nothing, and another image would.
+        daemon.run(&line).await.0.unwrap();
+        let other = line.replace("auth:v1", "auth:v2");
+        let error = daemon.run(&other).await.0.unwrap_err();
+        assert!(
+            error.to_string().contains("values.yaml is there already"),
+            "{error}"
+        );
+        daemon.run(&format!("{other} --force")).await.0.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_namespace_that_is_to_be_made_has_a_name() {
+        let line = "generate manifests auth --image auth:v1 --create-namespace";
+        let error = Daemon::start([]).run(line).await.0.unwrap_err();
+        assert_eq!(exit_of(&error), Exit::Usage);
+        assert!(error.to_string().contains("expected -n NS"), "{error}");
     }
 }

@@ -10,6 +10,8 @@ mod hooks;
 #[cfg(test)]
 mod look;
 #[cfg(test)]
+mod manifests;
+#[cfg(test)]
 mod rig;
 #[cfg(test)]
 mod steer;
@@ -18,7 +20,7 @@ mod terminal;
 
 #[cfg(test)]
 mod kube {
-    use super::{doctor, follow, hooks, look, rig::Rig, steer, terminal};
+    use super::{doctor, follow, hooks, look, manifests, rig::Rig, steer, terminal};
 
     /// One plane for all: it takes longer to start than the rest takes.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -44,6 +46,7 @@ mod kube {
             terminal::a_release_gets_its_image(&rig).await;
         });
         unanswered.has(4, "no controller answered within 30 s");
+        manifests::a_service_runs_and_is_rolled_out(&rig).await;
         rig.stop().await;
     }
 }

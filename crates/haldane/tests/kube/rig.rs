@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use haldane_plane::Plane;
+use bytes::Bytes;
+use haldane_plane::{Addon, Plane};
 use http::{Method, Request};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -148,12 +149,50 @@ impl Rig {
         self.call(Method::GET, path, &Value::Null).await.ok()
     }
 
-    async fn call(&self, method: Method, path: &str, body: &Value) -> Result<Value, String> {
+    /// Applies an object on the server; the path has the settings.
+    pub(crate) async fn apply(&self, path: &str, object: &Value) -> Result<Value, String> {
+        self.send(Method::PATCH, path, "application/apply-patch+yaml", object)
+            .await
+    }
+
+    pub(crate) async fn install(&self, addon: Addon) {
+        self.plane.install(addon).await.unwrap();
+    }
+
+    /// Returns where an add-on can be reached.
+    pub(crate) async fn address(&self, addon: Addon) -> String {
+        self.plane.address(addon).await.unwrap().to_string()
+    }
+
+    /// Asks for a host's page, whatever comes of it.
+    pub(crate) async fn visit(&self, host: &str) {
+        let request = Request::get("/").header("host", host);
+        let request = request.body(Bytes::new()).unwrap();
+        let gateway = self.plane.gateway().await.unwrap();
+        self.plane.request(gateway, request).await.ok();
+    }
+
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<Value, String> {
         let content = if method == Method::PATCH {
             "application/merge-patch+json"
         } else {
             "application/json"
         };
+        self.send(method, path, content, body).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        content: &str,
+        body: &Value,
+    ) -> Result<Value, String> {
         let body = if body.is_null() {
             Vec::new()
         } else {
