@@ -148,14 +148,19 @@ Examples:
   haldane apply -f haldane.yaml --dry-run   only tell what would change
   haldane apply -f haldane.yaml --prune     remove services that left the file")]
     Apply(apply::Args),
-    /// Check a release file, or the Releases of a manifest
+    /// Check release files and manifests: mistakes, and what is likely to hurt
     #[command(after_help = "\
 Examples:
   haldane lint -f haldane.yaml
   cat haldane.yaml | haldane lint -f -
-  haldane lint -f release.yaml               Releases among the objects of a manifest
+  haldane lint deploy/*.yaml                 Releases, Rollouts, Canaries, Ingresses, Deployments
+  haldane lint --rps 20                      are the steps long enough for the traffic?
+  haldane lint --deny warnings --format junit > lint.xml
+  haldane lint --format sarif > lint.sarif
+  haldane lint --fix ingress.yaml
+  haldane lint --rules
 
-Exit code 1 where there are mistakes; advice alone is 0.")]
+Exit code 1 where there are errors; with --deny where there is what is denied.")]
     Lint(lint::Args),
     /// Begin the rollout of a version
     #[command(after_help = "\
