@@ -6,6 +6,7 @@
 
 mod apply;
 mod bands;
+mod checklist;
 pub(crate) mod client;
 mod comparison;
 mod completions;
@@ -162,6 +163,17 @@ Examples:
 
 Exit code 1 where there are errors; with --deny where there is what is denied.")]
     Lint(lint::Args),
+    /// Show the checklists of a service, ticked where that is seen: planning, deployment, monitoring, rollback
+    #[command(after_help = "\
+Examples:
+  haldane checklist auth
+  haldane checklist auth -f haldane.yaml     with what the plan says
+  haldane checklist --kube web/shop
+  haldane checklist auth -o json
+
+[x] was seen to be so, [ ] was looked for and is not, [?] can't be seen from here: the reason says
+why. Exit code 0, whatever is open.")]
+    Checklist(checklist::Args),
     /// Begin the rollout of a version
     #[command(after_help = "\
 Without an option of the plan, the service's own plan from the release file is used. With one,
@@ -355,6 +367,7 @@ pub(crate) async fn run(
         Command::Down => down::run(globals, out).await,
         Command::Apply(args) => apply::run(&args, globals, out).await,
         Command::Lint(args) => lint::run(&args, globals, out),
+        Command::Checklist(args) => checklist::run(&args, globals, out).await,
         Command::Deploy(args) => deploy::run(&args, globals, out).await,
         Command::Get(args) => get::run(&args, globals, out).await,
         Command::Status(args) => status::run(&args, globals, out).await,
@@ -415,6 +428,7 @@ impl Command {
             | Self::Doctor(_)
             | Self::Plan(_)
             | Self::Lint(_)
+            | Self::Checklist(_)
             | Self::Simulate(_)
             | Self::Judge(_)
             | Self::Metrics(_)

@@ -234,3 +234,64 @@ file.yaml: nothing found
     let expected = "file.yaml:13:27: error[invalid]: spec.rollout.steps[1]: ";
     assert!(out.starts_with(expected), "{out}");
 }
+
+/// Returns the Markdown files below a directory.
+fn pages(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let below = entries.flat_map(|path| {
+        if path.is_dir() {
+            pages(&path)
+        } else {
+            vec![path]
+        }
+    });
+    below
+        .filter(|path| path.extension().is_some_and(|end| end == "md"))
+        .collect()
+}
+
+#[test]
+fn what_is_shipped_as_an_example_is_worth_no_word() {
+    for text in [
+        include_str!("../../../../../deploy/examples/shop.yaml"),
+        include_str!("../../../../../deploy/manifests/install.yaml"),
+    ] {
+        assert_eq!(lint::check(text, None).findings, []);
+    }
+}
+
+#[test]
+fn the_pages_show_nothing_that_is_refused() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut shown = 0;
+    for page in pages(&root.join("docs"))
+        .into_iter()
+        .chain([root.join("README.md")])
+    {
+        // The page about lint shows what is refused.
+        if page.ends_with("docs/lint.md") {
+            continue;
+        }
+        let text = fs::read_to_string(&page).unwrap();
+        let blocks = text.split("\n```yaml\n").skip(1);
+        for block in blocks.filter_map(|rest| rest.split("\n```").next()) {
+            let has = |key: &str| block.lines().any(|line| line.starts_with(key));
+            // Others are excerpts.
+            if !(has("apiVersion:") || has("services:") && block.contains("listen:")) {
+                continue;
+            }
+            shown += 1;
+            let findings = lint::check(block, None).findings.into_iter();
+            let errors = findings.filter(|one| one.rule.severity == Severity::Error);
+            assert_eq!(
+                errors.collect::<Vec<_>>(),
+                [],
+                "{}\n{block}",
+                page.display()
+            );
+        }
+    }
+    assert!(shown > 5, "{shown} examples");
+}
