@@ -1,6 +1,7 @@
 //! Manifests: the objects of a cluster in a file, of which the Releases are read with all their mistakes.
 //!
-//! Each document is read alone. Those of other kinds may have what a release file may not (anchors, tags), and are only named.
+//! Each document is read alone, and each item of a `List` is one. Those of other kinds may have what a release file may not (anchors,
+//! tags); what is to be said of them is [lint](crate::lint)'s affair.
 //!
 //! **Invariant:** what the controller would refuse in a Release is a mistake here, with its line and column.
 
@@ -91,6 +92,7 @@ pub(crate) fn read_documents(text: &str) -> Vec<Document> {
     let documents = documents(text);
     documents
         .filter_map(|(before, document)| read_document(before, document))
+        .flat_map(Document::unfolded)
         .collect()
 }
 
@@ -127,7 +129,7 @@ fn read_document(before: usize, document: &str) -> Option<Document> {
     let root = tree::read(&padded, &mut out);
     let kind = root.as_ref().and_then(kind_of);
     let is_release = match &kind {
-        Some((version, kind)) => kind == "Release" && version.split('/').next() == Some(GROUP),
+        Some(kind) => is_release(kind),
         // It could not be read so far.
         None => document.contains(GROUP) && document.contains("kind: Release"),
     };
@@ -139,7 +141,36 @@ fn read_document(before: usize, document: &str) -> Option<Document> {
     })
 }
 
+fn is_release((version, kind): &(String, String)) -> bool {
+    kind == "Release" && version.split('/').next() == Some(GROUP)
+}
+
 impl Document {
+    /// Returns the items of a list as documents of their own, as `kubectl get -o yaml` writes them; of all else itself.
+    fn unfolded(self) -> Vec<Self> {
+        let is_list = self.kind.as_ref().is_some_and(|(_, kind)| kind == "List");
+        let items = match &self.root {
+            Some(Node {
+                kind: Kind::Map(entries),
+                ..
+            }) if is_list => entries.iter().find(|entry| entry.key == "items"),
+            Some(_) | None => None,
+        };
+        let Some(Kind::List(items)) = items.map(|entry| &entry.value.kind) else {
+            return vec![self];
+        };
+        let item = |node: &Node| {
+            let kind = kind_of(node);
+            Self {
+                is_release: kind.as_ref().is_some_and(is_release),
+                kind,
+                root: Some(node.clone()),
+                out: Problems::default(),
+            }
+        };
+        items.iter().map(item).collect()
+    }
+
     /// Returns kind and name.
     pub(crate) fn name(&self) -> String {
         let root = self.root.as_ref();
@@ -416,6 +447,25 @@ spec:
         assert_eq!(
             problems("apiVersion: v1\nkind: Secret\ndata: !!binary x\nspec: [\n"),
             Vec::<String>::new()
+        );
+    }
+
+    #[test]
+    fn each_item_of_a_list_is_an_object() {
+        let release = SHOP.split("---\n").nth(1).unwrap();
+        let items = release.lines().map(|line| format!("    {line}\n"));
+        let items: String = items.collect::<String>().replacen("    api", "  - api", 1);
+        let text = format!(
+            "apiVersion: v1\nkind: List\nitems:\n  - {{ apiVersion: v1, kind: Service, metadata: {{ name: shop }} }}\n{items}"
+        );
+        let manifest = parse(&text);
+        assert_eq!(manifest.problems, []);
+        assert_eq!(manifest.others, ["Service shop"]);
+        assert_eq!(manifest.releases[0].name.as_str(), "shop");
+        let found = problems(&text.replace("50%", "500%"));
+        assert!(
+            found[0].starts_with("14:21: spec.rollout.steps[1]: "),
+            "{found:?}"
         );
     }
 
