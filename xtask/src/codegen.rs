@@ -19,6 +19,10 @@ const GENERATED: &[Generated] = &[
         argv: &["help-markdown"],
     },
     Generated {
+        path: "docs/lint.md",
+        argv: &["lint", "--rules", "--format", "markdown"],
+    },
+    Generated {
         path: "deploy/crds/haldane.dev_releases.yaml",
         argv: &["generate", "crds", "release"],
     },

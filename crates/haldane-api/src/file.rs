@@ -124,7 +124,8 @@ pub fn parse_rollout(text: &str) -> Result<Plan, Vec<Problem>> {
     }
 }
 
-fn read_file(at: &At<'_>, out: &mut Problems) -> Option<File> {
+/// Reads a release file.
+pub(crate) fn read_file(at: &At<'_>, out: &mut Problems) -> Option<File> {
     let fields = at.fields(&keys::FILE, out)?;
     fields
         .get("version")

@@ -1,210 +1,175 @@
-//! Advice on what a file may say but rarely means.
+//! Lint: what a release file or the objects of a manifest may say but rarely should, each with its place, its reason and its fix.
 //!
-//! Only what is likely to hurt in production and can be told from the file alone; a linter that cries often is turned off.
+//! Only what is likely to hurt in production and can be told from the text alone; a linter that cries often is turned off. Each
+//! finding is of one of the [`RULES`], which docs/lint.md lists. What the readers of the file refuse is a finding, too: `invalid`.
 
 mod comparison;
+mod fix;
 mod metric;
+mod object;
+mod pace;
+mod place;
+mod plan;
+mod release;
+mod rules;
+mod service;
+mod threshold;
+mod traffic;
 
-use std::time::Duration;
+use serde::Serialize;
 
-use haldane_core::{
-    Weight,
-    guard::{Guard, Limit, Metric},
-    plan::{Hold, Plan, Step},
+pub(crate) use self::place::StepPlaces;
+pub use self::{
+    fix::{Edit, fixed},
+    rules::{RULES, Rule, Severity},
+    traffic::{Held, Traffic},
 };
-
+use self::{place::Places, rules::INVALID};
 use crate::{
-    file::{File, Service, Source},
-    text::show_duration,
+    file::{self, File, Problem},
+    manifest,
+    read::{At, Problems},
+    tree,
 };
 
-/// A share above which the first step is no trial any more.
-const FIRST_WEIGHT_MAX: Weight = Weight::from_percent(50);
-
-/// One piece of advice.
+/// Something found in a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Advice {
-    /// The path of the key, as in `services.auth.rollout.guards`.
+pub struct Finding {
+    /// The rule that it breaks.
+    pub rule: &'static Rule,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1, in characters.
+    pub column: usize,
+    /// The path of the key, as in `services.auth.rollout.guards`; empty for the whole text.
     pub path: String,
-    /// What may go wrong, and what would be better.
-    pub message: String,
+    /// What is wrong here.
+    pub reason: String,
+    /// What to do about it.
+    pub fix: String,
+    /// How the text becomes right, where that is plain and safe.
+    pub edit: Option<Edit>,
 }
 
-/// Returns advice on a file.
+/// What lint says of a text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// What was found, in the order of the text.
+    #[serde(skip)]
+    pub findings: Vec<Finding>,
+    /// Objects of a manifest that no rule is about, by kind and name.
+    pub ignored: Vec<String>,
+}
+
+/// A finding whose place is known by its path alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Remark {
+    /// The rule.
+    pub rule: &'static Rule,
+    /// The path; steps are counted as the plan has them.
+    pub path: String,
+    /// What is wrong.
+    pub reason: String,
+    /// What to do.
+    pub fix: String,
+}
+
+impl Remark {
+    fn new(
+        rule: &'static Rule,
+        path: impl Into<String>,
+        reason: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self {
+            rule,
+            path: path.into(),
+            reason: reason.into(),
+            fix: fix.into(),
+        }
+    }
+
+    /// Returns a remark whose fix is that of its rule.
+    fn plain(rule: &'static Rule, path: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::new(rule, path, reason, rule.fix)
+    }
+}
+
+/// Checks a release file, or the objects of a manifest; by the traffic, where it is known.
 #[must_use]
-pub fn lint(file: &File) -> Vec<Advice> {
-    let of_service = |(name, service)| lint_service(&format!("services.{name}"), service);
-    let of_services = file.services.iter().flat_map(of_service);
-    metric::lint_sources(file)
+pub fn check(text: &str, traffic: Option<&Traffic<'_>>) -> Report {
+    let mut report = if manifest::is_manifest(text) {
+        object::check(text, traffic)
+    } else {
+        Report {
+            findings: check_file(text, traffic),
+            ignored: Vec::new(),
+        }
+    };
+    let place = |one: &Finding| (one.line, one.column, one.rule.severity, one.rule.id);
+    report
+        .findings
+        .sort_by(|a, b| (place(a), &a.reason).cmp(&(place(b), &b.reason)));
+    report.findings.dedup();
+    for finding in &mut report.findings {
+        let edit = finding.edit.take();
+        finding.edit = edit.and_then(|edit| fix::settled(text, edit));
+    }
+    report
+}
+
+fn check_file(text: &str, traffic: Option<&Traffic<'_>>) -> Vec<Finding> {
+    let mut out = Problems::default();
+    let root = tree::read(text, &mut out);
+    let file = root.as_ref().and_then(|root| {
+        let at = At {
+            node: root,
+            path: String::new(),
+        };
+        file::read_file(&at, &mut out)
+    });
+    let steps = std::mem::take(&mut out.steps);
+    let problems = out.into_list();
+    match (root, file) {
+        (Some(root), Some(file)) if problems.is_empty() => {
+            let places = Places {
+                root: &root,
+                steps: &steps,
+            };
+            let remarks = lint_file(&file, traffic).into_iter();
+            remarks.map(|remark| places.place(remark)).collect()
+        }
+        _ => problems.into_iter().map(mistake).collect(),
+    }
+}
+
+/// Returns what is to be said of a file that was read.
+pub(crate) fn lint_file(file: &File, traffic: Option<&Traffic<'_>>) -> Vec<Remark> {
+    let of_services = file.services.iter().flat_map(|(name, service)| {
+        service::lint_service(&format!("services.{name}"), service, traffic)
+    });
+    let of_file = service::lint_file(file);
+    of_file
         .into_iter()
+        .chain(metric::lint_sources(file))
         .chain(of_services)
         .collect()
 }
 
-fn lint_service(path: &str, service: &Service) -> Vec<Advice> {
-    let mut advice = lint_judged_plan(path, &service.plan);
-    let mut add = |key: &str, message: String| {
-        advice.push(Advice {
-            path: format!("{path}.{key}"),
-            message,
-        })
+/// Returns a mistake of the readers as a finding: what was expected is its fix.
+fn mistake(problem: Problem) -> Finding {
+    let (reason, fix) = match problem.message.split_once("; ") {
+        Some((reason, fix)) => (reason.to_owned(), fix.to_owned()),
+        None => (problem.message, INVALID.fix.to_owned()),
     };
-    if service.health.path.is_none() {
-        let message = "a replica counts as healthy as soon as it accepts connections; give a path that answers 2xx when it works";
-        add("health", message.to_owned());
-    }
-    if let Source::Urls(_) = service.stable.source {
-        let unseen = service
-            .plan
-            .rules()
-            .guards
-            .iter()
-            .filter(|guard| is_of_process(guard.metric));
-        for guard in unseen {
-            let message = "not measured for a version that is not started here, so the guard never has data; start it with run, or leave the guard out";
-            add(
-                &format!("rollout.guards.{}", guard.metric),
-                message.to_owned(),
-            );
-        }
-    }
-    advice
-}
-
-/// Returns advice on a plan with what it is judged by, whose keys stand below a path.
-#[must_use]
-pub fn lint_judged_plan(path: &str, plan: &Plan) -> Vec<Advice> {
-    let mut advice = lint_plan(&format!("{path}.rollout"), plan);
-    advice.extend(metric::lint_metrics(path, plan));
-    advice
-}
-
-/// Returns advice on a plan, whose own path is given.
-#[must_use]
-pub fn lint_plan(path: &str, plan: &Plan) -> Vec<Advice> {
-    let mut advice = Vec::new();
-    let mut add = |key: &str, message: String| {
-        advice.push(Advice {
-            path: format!("{path}.{key}"),
-            message,
-        })
-    };
-    let rules = plan.rules();
-    if !rules.is_judged() && !plan.steps().iter().any(is_decision) {
-        add("guards", "nothing is judged, so a bad version is promoted like a good one; give guards such as { errorRate: 5% }".to_owned());
-    }
-    if let Some((index, weight)) = first_trial(plan) {
-        let key = format!("steps[{index}]");
-        if weight.is_full() {
-            add(&key, "all traffic moves at once, before the canary served a single user; begin with a small share such as 5%".to_owned());
-        } else if weight > FIRST_WEIGHT_MAX {
-            add(
-                &key,
-                format!(
-                    "the first step sends {weight} of all users to the canary; begin with a small share such as 5%"
-                ),
-            );
-        }
-    }
-    if let Some((index, hold)) = short_hold(plan) {
-        let (hold, window) = (show_duration(hold), show_duration(rules.sampling.window));
-        add(
-            &format!("steps[{index}]"),
-            format!(
-                "the hold of {hold} ends before one sampling window of {window} has passed; hold longer, or sample for less"
-            ),
-        );
-    }
-    for guard in rules
-        .guards
-        .iter()
-        .filter(|guard| is_multiple_of_nothing(guard))
-    {
-        let message = "a multiple of stable's errors: when stable has none, one failed request breaks the guard; use points such as +1pp, or a fixed share";
-        add(&format!("guards.{}", guard.metric), message.to_owned());
-    }
-    advice.extend(comparison::lint_comparison(path, plan));
-    advice
-}
-
-/// Whether a step ends with a yes or no of its own.
-fn is_decision(step: &Step) -> bool {
-    match step {
-        Step::Analysis(_) | Step::Experiment(_) | Step::Gate(_) => true,
-        Step::Hold(hold) => matches!(hold, Hold::UntilResumed),
-        Step::SetWeight(_)
-        | Step::TestTraffic
-        | Step::ScaleCanary(_)
-        | Step::HeaderRoute(_)
-        | Step::Mirror(_) => false,
-    }
-}
-
-/// Returns the first weight above zero, unless something tried the canary before it.
-fn first_trial(plan: &Plan) -> Option<(usize, Weight)> {
-    for (index, step) in plan.steps().iter().enumerate() {
-        match step {
-            Step::SetWeight(weight) if weight.is_zero() => {}
-            Step::SetWeight(weight) => return Some((index, *weight)),
-            Step::TestTraffic
-            | Step::Analysis(_)
-            | Step::Experiment(_)
-            | Step::HeaderRoute(_)
-            | Step::Mirror(_)
-            | Step::Gate(_) => {
-                return None;
-            }
-            Step::Hold(_) | Step::ScaleCanary(_) => {}
-        }
-    }
-    None
-}
-
-/// Returns the first judged hold that is over before one sampling window has passed.
-fn short_hold(plan: &Plan) -> Option<(usize, Duration)> {
-    let rules = plan.rules();
-    let from = usize::try_from(rules.judge_from_step).unwrap_or(usize::MAX);
-    let holds = plan
-        .steps()
-        .iter()
-        .enumerate()
-        .skip(from)
-        .filter_map(|(index, step)| match step {
-            Step::Hold(Hold::For(time)) => Some((index, *time)),
-            Step::Hold(Hold::UntilEvidence { max, .. }) => Some((index, *max)),
-            Step::Hold(Hold::UntilResumed)
-            | Step::SetWeight(_)
-            | Step::TestTraffic
-            | Step::ScaleCanary(_)
-            | Step::Analysis(_)
-            | Step::Experiment(_)
-            | Step::HeaderRoute(_)
-            | Step::Mirror(_)
-            | Step::Gate(_) => None,
-        });
-    let is_judged = rules
-        .guards
-        .iter()
-        .any(|guard| guard.metric.is_of_requests());
-    holds
-        .into_iter()
-        .find(|(_, time)| is_judged && *time < rules.sampling.window)
-}
-
-fn is_multiple_of_nothing(guard: &Guard) -> bool {
-    guard.metric == Metric::ErrorRate && matches!(guard.fail, Limit::Times(_))
-}
-
-fn is_of_process(metric: Metric) -> bool {
-    match metric {
-        Metric::Cpu | Metric::Memory | Metric::Restarts => true,
-        Metric::ErrorRate
-        | Metric::SuccessRate
-        | Metric::Mean
-        | Metric::P50
-        | Metric::P95
-        | Metric::P99
-        | Metric::Ready => false,
+    Finding {
+        rule: &INVALID,
+        line: problem.line,
+        column: problem.column,
+        path: problem.path,
+        reason,
+        fix,
+        edit: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Manifests: the objects of a cluster in a file, of which the Releases are read with all their mistakes.
 //!
-//! Each document is read alone. Those of other kinds may have what a release file may not (anchors, tags), and are only named.
+//! Each document is read alone, and each item of a `List` is one. Those of other kinds may have what a release file may not (anchors,
+//! tags); what is to be said of them is [lint](crate::lint)'s affair.
 //!
 //! **Invariant:** what the controller would refuse in a Release is a mistake here, with its line and column.
 
@@ -10,7 +11,6 @@ use serde_json::{Map, Number, Value};
 
 use crate::{
     file,
-    lint::{Advice, lint_judged_plan},
     read::{At, Problem, Problems},
     release::{GROUP, Spec, Workload},
     tree::{self, Kind, Mark, Node},
@@ -28,8 +28,19 @@ pub struct Manifest {
     pub others: Vec<String>,
     /// The mistakes of the Releases, in the order of the text.
     pub problems: Vec<Problem>,
-    /// Advice on the Releases.
-    pub advice: Vec<Advice>,
+}
+
+/// A document of a manifest.
+#[derive(Debug)]
+pub(crate) struct Document {
+    /// What it says; none where it is no YAML.
+    pub root: Option<Node>,
+    /// Its `apiVersion` and `kind`.
+    pub kind: Option<(String, String)>,
+    /// Whether it is a Release, as far as it could be read.
+    pub is_release: bool,
+    /// What its reader found.
+    pub out: Problems,
 }
 
 /// A Release of a manifest.
@@ -61,11 +72,28 @@ pub fn is_manifest(text: &str) -> bool {
 #[must_use]
 pub fn parse(text: &str) -> Manifest {
     let mut manifest = Manifest::default();
-    for (before, document) in documents(text) {
-        read_document(before, document, &mut manifest);
+    for mut document in read_documents(text) {
+        if !document.is_release {
+            manifest.others.push(document.name());
+            continue;
+        }
+        if let Some(root) = &document.root {
+            let found = read_release(root, &mut document.out);
+            manifest.releases.extend(found);
+        }
+        manifest.problems.extend(document.out.into_list());
     }
     manifest.problems.sort();
     manifest
+}
+
+/// Returns what stands in a manifest; the lines of each document are those of the whole text.
+pub(crate) fn read_documents(text: &str) -> Vec<Document> {
+    let documents = documents(text);
+    documents
+        .filter_map(|(before, document)| read_document(before, document))
+        .flat_map(Document::unfolded)
+        .collect()
 }
 
 /// Returns the documents of a text, each with how many lines stand before it. A line that begins with `---` can be nothing else.
@@ -90,10 +118,10 @@ fn documents(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-fn read_document(before: usize, document: &str, manifest: &mut Manifest) {
+fn read_document(before: usize, document: &str) -> Option<Document> {
     let is_empty = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
     if document.lines().all(is_empty) {
-        return;
+        return None;
     }
     let mut out = Problems::default();
     // So that its lines are those of the whole text.
@@ -101,32 +129,65 @@ fn read_document(before: usize, document: &str, manifest: &mut Manifest) {
     let root = tree::read(&padded, &mut out);
     let kind = root.as_ref().and_then(kind_of);
     let is_release = match &kind {
-        Some((version, kind)) => kind == "Release" && version.split('/').next() == Some(GROUP),
+        Some(kind) => is_release(kind),
         // It could not be read so far.
         None => document.contains(GROUP) && document.contains("kind: Release"),
     };
-    if !is_release {
-        let name = root
-            .as_ref()
-            .and_then(|root| text_at(root, &["metadata", "name"]));
-        let kind = kind.map_or_else(|| "something without a kind".to_owned(), |(_, kind)| kind);
-        let name = name.unwrap_or_default();
-        manifest
-            .others
-            .push(format!("{kind} {name}").trim_end().to_owned());
-        return;
-    }
-    if let Some(root) = root {
-        let found = read_release(root, &mut out, &mut manifest.advice);
-        manifest.releases.extend(found);
-    }
-    manifest.problems.extend(out.into_list());
+    Some(Document {
+        root,
+        kind,
+        is_release,
+        out,
+    })
 }
 
-fn read_release(root: Node, out: &mut Problems, advice: &mut Vec<Advice>) -> Option<Found> {
+fn is_release((version, kind): &(String, String)) -> bool {
+    kind == "Release" && version.split('/').next() == Some(GROUP)
+}
+
+impl Document {
+    /// Returns the items of a list as documents of their own, as `kubectl get -o yaml` writes them; of all else itself.
+    fn unfolded(self) -> Vec<Self> {
+        let is_list = self.kind.as_ref().is_some_and(|(_, kind)| kind == "List");
+        let items = match &self.root {
+            Some(Node {
+                kind: Kind::Map(entries),
+                ..
+            }) if is_list => entries.iter().find(|entry| entry.key == "items"),
+            Some(_) | None => None,
+        };
+        let Some(Kind::List(items)) = items.map(|entry| &entry.value.kind) else {
+            return vec![self];
+        };
+        let item = |node: &Node| {
+            let kind = kind_of(node);
+            Self {
+                is_release: kind.as_ref().is_some_and(is_release),
+                kind,
+                root: Some(node.clone()),
+                out: Problems::default(),
+            }
+        };
+        items.iter().map(item).collect()
+    }
+
+    /// Returns kind and name.
+    pub(crate) fn name(&self) -> String {
+        let root = self.root.as_ref();
+        let name = root.and_then(|root| text_at(root, &["metadata", "name"]));
+        let kind = self.kind.as_ref().map(|(_, kind)| kind.as_str());
+        let kind = kind.unwrap_or("something without a kind");
+        format!("{kind} {}", name.unwrap_or_default())
+            .trim_end()
+            .to_owned()
+    }
+}
+
+/// Reads a Release.
+pub(crate) fn read_release(root: &Node, out: &mut Problems) -> Option<Found> {
     let mark = root.mark;
-    let namespace = text_at(&root, &["metadata", "namespace"]);
-    let name = match text_at(&root, &["metadata", "name"]) {
+    let namespace = text_at(root, &["metadata", "namespace"]);
+    let name = match text_at(root, &["metadata", "name"]) {
         Some(name) => name
             .parse::<ServiceName>()
             .map_err(|error| out.add_at(mark, "metadata.name", error.to_string()))
@@ -136,11 +197,11 @@ fn read_release(root: Node, out: &mut Problems, advice: &mut Vec<Advice>) -> Opt
             None
         }
     };
-    let Kind::Map(entries) = root.kind else {
+    let Kind::Map(entries) = &root.kind else {
         return None;
     };
-    let spec = entries.into_iter().find(|entry| entry.key == "spec");
-    let Some(spec) = spec.map(|entry| entry.value) else {
+    let spec = entries.iter().find(|entry| entry.key == "spec");
+    let Some(spec) = spec.map(|entry| &entry.value) else {
         out.add_at(
             mark,
             "spec",
@@ -149,23 +210,20 @@ fn read_release(root: Node, out: &mut Problems, advice: &mut Vec<Advice>) -> Opt
         return None;
     };
     let mark = spec.mark;
-    let value = value_of(&spec);
+    let value = value_of(spec);
     let read = match Spec::deserialize(&value) {
         Ok(read) => {
-            check_spec(&read, mark, out, advice);
+            check_spec(&read, mark, out);
             Some(read)
         }
         Err(error) => {
             let text = error.to_string();
-            let at = unknown_field(&text).and_then(|key| find_key(&spec, key));
+            let at = unknown_field(&text).and_then(|key| find_key(spec, key));
             out.add_at(at.unwrap_or(mark), "spec", text);
             None
         }
     };
     let plan = read_plan(spec, out);
-    if let Some(plan) = &plan {
-        advice.extend(lint_judged_plan("spec", plan));
-    }
     Some(Found {
         namespace,
         name: name?,
@@ -175,7 +233,7 @@ fn read_release(root: Node, out: &mut Problems, advice: &mut Vec<Advice>) -> Opt
 }
 
 /// Checks what serde can't.
-fn check_spec(spec: &Spec, mark: Mark, out: &mut Problems, advice: &mut Vec<Advice>) {
+fn check_spec(spec: &Spec, mark: Mark, out: &mut Problems) {
     let Workload {
         deployment,
         pairs,
@@ -206,24 +264,17 @@ fn check_spec(spec: &Spec, mark: Mark, out: &mut Problems, advice: &mut Vec<Advi
             out.add_at(mark, &format!("spec.workload.pairs[{index}]"), message);
         }
     }
-    if !pairs.is_empty() {
-        advice.push(Advice {
-            path: "spec.workload.pairs".to_owned(),
-            message: "promotion writes the canary's image into the stable Deployment; where Git says what runs, let it follow, or let it \
-                      ignore that field"
-                .to_owned(),
-        });
-    }
 }
 
 /// Reads the plan from the keys that are its own, with their places.
-fn read_plan(spec: Node, out: &mut Problems) -> Option<Plan> {
-    let Kind::Map(entries) = spec.kind else {
+fn read_plan(spec: &Node, out: &mut Problems) -> Option<Plan> {
+    let Kind::Map(entries) = &spec.kind else {
         return None;
     };
     let of_plan = entries
-        .into_iter()
-        .filter(|entry| OF_PLAN.contains(&entry.key.as_str()));
+        .iter()
+        .filter(|entry| OF_PLAN.contains(&entry.key.as_str()))
+        .cloned();
     let node = Node {
         mark: spec.mark,
         kind: Kind::Map(of_plan.collect()),
@@ -240,7 +291,7 @@ fn kind_of(root: &Node) -> Option<(String, String)> {
     Some((text_at(root, &["apiVersion"])?, text_at(root, &["kind"])?))
 }
 
-fn text_at(root: &Node, path: &[&str]) -> Option<String> {
+pub(crate) fn text_at(root: &Node, path: &[&str]) -> Option<String> {
     let mut here = root;
     for key in path {
         let Kind::Map(entries) = &here.kind else {
@@ -255,7 +306,7 @@ fn text_at(root: &Node, path: &[&str]) -> Option<String> {
 }
 
 /// Returns a node as the API server reads it: what is not quoted may be a number or a truth value.
-fn value_of(node: &Node) -> Value {
+pub(crate) fn value_of(node: &Node) -> Value {
     match &node.kind {
         Kind::Null | Kind::Broken => Value::Null,
         Kind::Text(text) if text.inset == Some(0) => match text.text.as_str() {
@@ -277,13 +328,13 @@ fn value_of(node: &Node) -> Value {
 }
 
 /// Returns the key that serde does not know.
-fn unknown_field(message: &str) -> Option<&str> {
+pub(crate) fn unknown_field(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once("unknown field `")?;
     Some(rest.split_once('`')?.0)
 }
 
 /// Returns where a key stands first, outside of the plan.
-fn find_key(node: &Node, key: &str) -> Option<Mark> {
+pub(crate) fn find_key(node: &Node, key: &str) -> Option<Mark> {
     match &node.kind {
         Kind::Map(entries) => {
             let ours = || {
@@ -400,14 +451,31 @@ spec:
     }
 
     #[test]
-    fn pairs_are_worth_a_word_about_git() {
+    fn each_item_of_a_list_is_an_object() {
+        let release = SHOP.split("---\n").nth(1).unwrap();
+        let items = release.lines().map(|line| format!("    {line}\n"));
+        let items: String = items.collect::<String>().replacen("    api", "  - api", 1);
+        let text = format!(
+            "apiVersion: v1\nkind: List\nitems:\n  - {{ apiVersion: v1, kind: Service, metadata: {{ name: shop }} }}\n{items}"
+        );
+        let manifest = parse(&text);
+        assert_eq!(manifest.problems, []);
+        assert_eq!(manifest.others, ["Service shop"]);
+        assert_eq!(manifest.releases[0].name.as_str(), "shop");
+        let found = problems(&text.replace("50%", "500%"));
+        assert!(
+            found[0].starts_with("14:21: spec.rollout.steps[1]: "),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_pair_has_two_members() {
         let text = SHOP.replace(
             "deployment: { name: shop }",
             "pairs: [{ stable: shop, canary: shop-canary }]",
         );
-        let manifest = parse(&text);
-        assert_eq!(manifest.problems, []);
-        assert_eq!(manifest.advice[0].path, "spec.workload.pairs");
+        assert_eq!(parse(&text).problems, []);
         let text = text.replace("shop-canary", "shop");
         assert!(problems(&text)[0].contains("both shop"));
     }

@@ -9,6 +9,7 @@ use std::{cell::RefCell, collections::BTreeSet, fmt};
 
 use crate::{
     keys::Table,
+    lint::StepPlaces,
     tree::{Entry, Kind, Mark, Node, join, shorten},
 };
 
@@ -54,6 +55,8 @@ fn one_line(path: &str) -> String {
 pub(crate) struct Problems {
     found: BTreeSet<Problem>,
     left_out: usize,
+    /// Where the steps of the plans that were read were written.
+    pub(crate) steps: StepPlaces,
 }
 
 impl Problems {

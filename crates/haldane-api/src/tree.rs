@@ -31,7 +31,7 @@ pub(crate) struct Mark {
 }
 
 /// A value and its place.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Node {
     /// Where it begins.
     pub mark: Mark,
@@ -40,7 +40,7 @@ pub(crate) struct Node {
 }
 
 /// A value.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Kind {
     /// Nothing: an empty value, `~` or `null`.
     Null,
@@ -55,7 +55,7 @@ pub(crate) enum Kind {
 }
 
 /// A text, quoted or not.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Text {
     /// The text without quotes.
     pub text: String,
@@ -64,7 +64,7 @@ pub(crate) struct Text {
 }
 
 /// One entry of a map.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Entry {
     /// The key.
     pub key: String,

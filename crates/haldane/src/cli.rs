@@ -6,6 +6,7 @@
 
 mod apply;
 mod bands;
+mod checklist;
 pub(crate) mod client;
 mod comparison;
 mod completions;
@@ -148,15 +149,31 @@ Examples:
   haldane apply -f haldane.yaml --dry-run   only tell what would change
   haldane apply -f haldane.yaml --prune     remove services that left the file")]
     Apply(apply::Args),
-    /// Check a release file, or the Releases of a manifest
+    /// Check release files and manifests: mistakes, and what is likely to hurt
     #[command(after_help = "\
 Examples:
   haldane lint -f haldane.yaml
   cat haldane.yaml | haldane lint -f -
-  haldane lint -f release.yaml               Releases among the objects of a manifest
+  haldane lint deploy/*.yaml                 Releases, Rollouts, Canaries, Ingresses, Deployments
+  haldane lint --rps 20                      are the steps long enough for the traffic?
+  haldane lint --deny warnings --format junit > lint.xml
+  haldane lint --format sarif > lint.sarif
+  haldane lint --fix ingress.yaml
+  haldane lint --rules
 
-Exit code 1 where there are mistakes; advice alone is 0.")]
+Exit code 1 where there are errors; with --deny where there is what is denied.")]
     Lint(lint::Args),
+    /// Show the checklists of a service, ticked where that is seen: planning, deployment, monitoring, rollback
+    #[command(after_help = "\
+Examples:
+  haldane checklist auth
+  haldane checklist auth -f haldane.yaml     with what the plan says
+  haldane checklist --kube web/shop
+  haldane checklist auth -o json
+
+[x] was seen to be so, [ ] was looked for and is not, [?] can't be seen from here: the reason says
+why. Exit code 0, whatever is open.")]
+    Checklist(checklist::Args),
     /// Begin the rollout of a version
     #[command(after_help = "\
 Without an option of the plan, the service's own plan from the release file is used. With one,
@@ -351,6 +368,7 @@ pub(crate) async fn run(
         Command::Down => down::run(globals, out).await,
         Command::Apply(args) => apply::run(&args, globals, out).await,
         Command::Lint(args) => lint::run(&args, globals, out),
+        Command::Checklist(args) => checklist::run(&args, globals, out).await,
         Command::Deploy(args) => deploy::run(&args, globals, out).await,
         Command::Get(args) => get::run(&args, globals, out).await,
         Command::Status(args) => status::run(&args, globals, out).await,
@@ -411,6 +429,7 @@ impl Command {
             | Self::Doctor(_)
             | Self::Plan(_)
             | Self::Lint(_)
+            | Self::Checklist(_)
             | Self::Simulate(_)
             | Self::Judge(_)
             | Self::Metrics(_)

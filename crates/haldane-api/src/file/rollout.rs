@@ -108,7 +108,13 @@ pub(super) fn read_plan(at: &At<'_>, out: &mut Problems) -> Option<Plan> {
 /// Makes the plan; mistakes are led back to their places.
 fn check(parts: PlanParts, at: &At<'_>, places: &[At<'_>], out: &mut Problems) -> Option<Plan> {
     let found = match Plan::try_new(parts) {
-        Ok(plan) => return Some(plan),
+        Ok(plan) => {
+            if !places.is_empty() {
+                let written = places.iter().map(|place| place.path.clone());
+                out.steps.insert(at.path.clone(), written.collect());
+            }
+            return Some(plan);
+        }
         Err(found) => found,
     };
     for problem in found {

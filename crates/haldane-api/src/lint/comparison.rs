@@ -10,7 +10,7 @@ use haldane_core::{
     rollout::Approval,
 };
 
-use super::Advice;
+use super::{Remark, rules::NO_COMPARISON};
 
 /// Where the canary is judged while it has all traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +27,8 @@ enum Alone {
     Bake,
 }
 
-/// Returns advice on every guard that cannot be kept where the canary has all traffic.
-pub(super) fn lint_comparison(path: &str, plan: &Plan) -> Vec<Advice> {
+/// Returns a remark on every guard that cannot be kept where the canary has all traffic.
+pub(super) fn lint_comparison(path: &str, plan: &Plan) -> Vec<Remark> {
     let rules = plan.rules();
     let of_plan = alone(plan).into_iter().flat_map(|place| {
         let guards = deciding(&rules.guards);
@@ -44,16 +44,19 @@ pub(super) fn lint_comparison(path: &str, plan: &Plan) -> Vec<Advice> {
     of_plan
         .chain(own)
         .filter_map(|(key, guard, place)| {
-            Some(Advice {
-                path: format!("{path}.{key}"),
-                message: message(guard, place)?,
-            })
+            let (reason, fix) = words(guard, place)?;
+            Some(Remark::new(
+                &NO_COMPARISON,
+                format!("{path}.{key}"),
+                reason,
+                fix,
+            ))
         })
         .collect()
 }
 
-/// Says what becomes of a guard against stable there; nothing where stable has figures without traffic.
-fn message(guard: &Guard, place: Alone) -> Option<String> {
+/// Says what becomes of a guard against stable there, and what to do; nothing where stable has figures without traffic.
+fn words(guard: &Guard, place: Alone) -> Option<(String, String)> {
     let what = match guard.metric {
         Metric::ErrorRate
         | Metric::SuccessRate
@@ -71,8 +74,9 @@ fn message(guard: &Guard, place: Alone) -> Option<String> {
         Alone::Last => "hold at a smaller share before",
         Alone::Bake => "leave bake out",
     };
-    Some(format!(
-        "compared with stable, which has no traffic {place}, {what}; give a fixed limit such as 5% or 500ms, or {instead}"
+    Some((
+        format!("compared with stable, which has no traffic {place}, {what}"),
+        format!("give a fixed limit such as 5% or 500ms, or {instead}"),
     ))
 }
 

@@ -1,24 +1,25 @@
-//! Advice on metric sources and on the metrics that are taken from them.
+//! Findings on metric sources and on the metrics that are taken from them.
 
 use std::net::IpAddr;
 
 use haldane_core::plan::{
-    Hold, Plan, Step,
+    Plan,
     metric::{Ask, Given, Provider, Source},
 };
 
-use super::Advice;
+use super::{
+    Remark,
+    plan::hold_time,
+    rules::{PLAIN_CREDENTIALS, STALE_TOO_SOON, UNSEEN_CONVERSION, UNUSED_SOURCE},
+};
 use crate::{file::File, text::show_duration};
 
-/// Returns advice on the sources of a file.
-pub(super) fn lint_sources(file: &File) -> Vec<Advice> {
-    let mut advice = Vec::new();
+/// Returns what is to be said of the sources of a file.
+pub(super) fn lint_sources(file: &File) -> Vec<Remark> {
+    let mut remarks = Vec::new();
     for (name, source) in &file.sources {
-        let mut add = |message: &str| {
-            advice.push(Advice {
-                path: format!("sources.{name}"),
-                message: message.to_owned(),
-            })
+        let mut add = |rule, reason: &str| {
+            remarks.push(Remark::plain(rule, format!("sources.{name}"), reason));
         };
         let metrics = file
             .services
@@ -28,64 +29,55 @@ pub(super) fn lint_sources(file: &File) -> Vec<Advice> {
             .into_iter()
             .any(|metric| metric.source.name == *name)
         {
-            add("no metric is taken from it; leave it out, or name it as the source of a metric");
+            add(&UNUSED_SOURCE, "no metric is taken from it");
         }
         if has_secrets(source)
             && source.address.starts_with("http://")
             && !is_local(&source.address)
         {
-            add("its credentials go over the network unencrypted; use https");
+            let reason = "its credentials go over the network unencrypted";
+            add(&PLAIN_CREDENTIALS, reason);
         }
     }
-    advice
+    remarks
 }
 
-/// Returns advice on the metrics of a service.
-pub(super) fn lint_metrics(path: &str, plan: &Plan) -> Vec<Advice> {
+/// Returns what is to be said of the metrics of a service.
+pub(super) fn lint_metrics(path: &str, plan: &Plan) -> Vec<Remark> {
     let metrics = plan.rules().metrics.iter();
     let metrics = metrics.filter(|metric| metric.source.provider != Provider::Proxy);
     let late = metrics.filter_map(|metric| {
         // One answer may always be late.
         let least = metric.interval.saturating_mul(2);
-        (metric.stale_after < least).then(|| Advice {
-            path: format!("{path}.metrics.{}.staleAfter", metric.name),
-            message: format!(
-                "one late answer makes its data old, and nothing passes; expected at least {}",
-                show_duration(least)
-            ),
+        (metric.stale_after < least).then(|| {
+            Remark::new(
+                &STALE_TOO_SOON,
+                format!("{path}.metrics.{}.staleAfter", metric.name),
+                "one late answer makes its data old, and nothing passes",
+                format!("expected at least {}", show_duration(least)),
+            )
         })
     });
     late.chain(lint_conversions(path, plan)).collect()
 }
 
-/// Returns advice on metrics that wait longer after each change of the weight than a step lasts.
-fn lint_conversions(path: &str, plan: &Plan) -> Vec<Advice> {
-    let holds = plan.steps().iter().filter_map(|step| match step {
-        Step::Hold(Hold::For(time)) => Some(*time),
-        Step::Hold(Hold::UntilEvidence { max, .. }) => Some(*max),
-        Step::Hold(Hold::UntilResumed)
-        | Step::SetWeight(_)
-        | Step::TestTraffic
-        | Step::ScaleCanary(_)
-        | Step::Analysis(_)
-        | Step::Experiment(_)
-        | Step::HeaderRoute(_)
-        | Step::Mirror(_)
-        | Step::Gate(_) => None,
-    });
-    let Some(shortest) = holds.min() else {
+/// Returns what is to be said of metrics that wait longer after each change of the weight than a step lasts.
+fn lint_conversions(path: &str, plan: &Plan) -> Vec<Remark> {
+    let Some(shortest) = plan.steps().iter().filter_map(hold_time).min() else {
         return Vec::new();
     };
     let metrics = plan.rules().metrics.iter();
     let unseen = metrics.filter_map(|metric| match &metric.ask {
-        Ask::Requests(requests) if requests.within >= shortest => Some(Advice {
-            path: format!("{path}.metrics.{}.within", metric.name),
-            message: format!(
-                "a step of {} is over before {} have passed in which its hits may be those of another weight, so nothing of it is compared; hold longer, or give a shorter within",
+        Ask::Requests(requests) if requests.within >= shortest => {
+            let reason = format!(
+                "a step of {} is over before {} have passed in which its hits may be those of another weight, so \
+                 nothing of it is compared",
                 show_duration(shortest),
                 show_duration(requests.within)
-            ),
-        }),
+            );
+            let path = format!("{path}.metrics.{}.within", metric.name);
+            Some(Remark::plain(&UNSEEN_CONVERSION, path, reason))
+        }
         Ask::Requests(_) | Ask::Template(_) | Ask::Query(_) | Ask::Counts { .. } => None,
     });
     unseen.collect()

@@ -310,9 +310,13 @@ fn of_file(path: &Path, services: &[ServiceView]) -> Vec<Finding> {
                 .collect();
         }
     };
-    let advice = lint::lint(&file).into_iter();
-    let mut findings: Vec<Finding> = advice
-        .map(|one| finding(Status::Warn, format!("{}: {}", one.path, one.message)))
+    let found = lint::check(&source.text, None).findings.into_iter();
+    let mut findings: Vec<Finding> = found
+        .filter(|one| one.rule.severity != lint::Severity::Note)
+        .map(|one| {
+            let text = format!("{}: {}; {}", one.path, one.reason, one.fix);
+            finding(Status::Warn, text)
+        })
         .collect();
     if findings.is_empty() {
         findings.push(finding(Status::Ok, format!("{shown} has no mistakes")));

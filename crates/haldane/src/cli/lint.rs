@@ -1,174 +1,320 @@
-//! `haldane lint`: the mistakes of a release file or of the Releases in a manifest, and advice on what they may say but rarely mean.
-//! Needs neither daemon nor cluster.
+//! `haldane lint`: what is wrong or unwise in release files and in the objects of manifests. Needs neither daemon nor cluster.
 
-use std::{io::Write, path::PathBuf};
+mod junit;
+mod power;
+mod rules;
+mod sarif;
+#[cfg(test)]
+mod tests;
 
-use haldane_api::{lint, manifest};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use haldane_api::{
+    lint::{self, Finding, Report, Rule, Severity, Traffic},
+    text::parse_milli,
+};
 use serde::Serialize;
 
-use super::{exit::Exit, globals::Globals, paint::Tone, result, source::Source, words::clean};
+use super::{
+    exit::{Exit, UsageError},
+    globals::Globals,
+    paint::Tone,
+    result,
+    source::Source,
+    words::clean,
+};
 
-/// Checks a release file, or the Releases of a manifest.
+/// The file that is checked where none is named.
+const FILE: &str = "haldane.yaml";
+
+/// The name that means standard input.
+const STDIN: &str = "-";
+
+/// Checks release files and manifests.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The release file, or a manifest with Releases; - for standard input
-    #[arg(short, long, value_name = "FILE", default_value = "haldane.yaml")]
-    file: PathBuf,
+    /// Release files, and manifests with objects of Kubernetes; - for standard input, haldane.yaml by default
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The same, as other commands have it
+    #[arg(short, long, value_name = "FILE")]
+    file: Vec<PathBuf>,
+    /// From which severity on a finding is a failure
+    #[arg(long, value_enum, value_name = "SEVERITY", default_value = "errors")]
+    deny: Deny,
+    /// Write the findings for other programs, instead of as -o says
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    format: Option<Form>,
+    /// Mend in the files what is plain and safe to mend; nothing that works is changed, and comments stay
+    #[arg(long)]
+    fix: bool,
+    /// Requests per second to the service, both versions together: says which steps are too short for them
+    #[arg(long, value_name = "N", value_parser = rate)]
+    rps: Option<u64>,
+    /// With --rps: the share of requests that stable fails
+    #[arg(long, value_name = "SHARE", default_value = "0.1%", value_parser = super::simulate::share)]
+    base: u64,
+    /// With --rps: the share of requests that a canary fails which must be found
+    #[arg(long, value_name = "SHARE", default_value = "1%", value_parser = super::simulate::share)]
+    canary: u64,
+    /// List the rules instead
+    #[arg(long)]
+    rules: bool,
 }
 
-/// What was found.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
-struct Findings {
-    /// Mistakes, each with file, line and column.
-    problems: Vec<String>,
-    /// Advice, each with file and key.
-    advice: Vec<String>,
-    /// Objects of a manifest that are no Releases, and were not looked at.
+/// From which severity on a finding is a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Deny {
+    /// Errors alone
+    Errors,
+    /// Errors and warnings
+    Warnings,
+    /// Whatever is found
+    Notes,
+}
+
+/// A form for other programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
+    /// JUnit XML, for test reports
+    Junit,
+    /// With --rules: the page about them
+    Markdown,
+}
+
+/// A file and what was found in it.
+#[derive(Debug)]
+struct Checked {
+    name: String,
+    report: Report,
+    /// How many findings were mended.
+    fixed: usize,
+}
+
+/// What was found, as data.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct View<'a> {
+    findings: Vec<FindingView<'a>>,
+    /// Objects of manifests that no rule is about.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ignored: Vec<String>,
+    /// How many findings were mended.
+    #[serde(skip_serializing_if = "is_zero")]
+    fixed: usize,
 }
 
-/// Runs the command; mistakes are a failure, advice is not.
+/// A finding, as data.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FindingView<'a> {
+    rule: &'static str,
+    severity: Severity,
+    file: &'a str,
+    line: usize,
+    column: usize,
+    key: &'a str,
+    reason: &'a str,
+    fix: &'a str,
+    /// Whether --fix mends it.
+    is_fixable: bool,
+}
+
+/// Runs the command.
 pub(crate) fn run(args: &Args, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
-    let source = Source::read(&args.file)?;
-    let findings = findings(&source);
-    let name = source.name();
-    result::write(globals, out, &findings, |out| {
-        for problem in &findings.problems {
-            writeln!(
-                out,
-                "{} {problem}",
-                globals.paint.tone(Tone::Bad, "mistake:")
-            )?;
+    if args.rules {
+        return rules::run(args.format, globals, out);
+    }
+    let checked = args.check()?;
+    match args.format {
+        Some(Form::Sarif) => writeln!(out, "{:#}", sarif::to_sarif(&checked))?,
+        Some(Form::Junit) => out.write_all(junit::to_junit(&checked, args.deny).as_bytes())?,
+        Some(Form::Markdown) => {
+            let error = "markdown is a form of the rules; expected it with --rules";
+            return Err(UsageError(error.to_owned()).into());
         }
-        for advice in &findings.advice {
-            writeln!(
-                out,
-                "{} {advice}",
-                globals.paint.tone(Tone::Warn, "advice:")
-            )?;
-        }
-        if !findings.ignored.is_empty() {
-            let ignored = findings.ignored.join(", ");
-            writeln!(out, "{name}: not looked at, no Release: {ignored}")?;
-        }
-        if findings.problems.is_empty() && findings.advice.is_empty() {
-            writeln!(out, "{name}: no mistakes, no advice")?;
-        }
-        Ok(())
-    })?;
-    Ok(if findings.problems.is_empty() {
-        Exit::Done
-    } else {
+        None => result::write(globals, out, &View::of(&checked), |out| {
+            checked
+                .iter()
+                .try_for_each(|one| one.write(globals, out))
+                .context("writing the findings")
+        })?,
+    }
+    let mut findings = checked.iter().flat_map(|one| &one.report.findings);
+    Ok(if findings.any(|one| args.deny.is_denied(one.rule)) {
         Exit::Failed
+    } else {
+        Exit::Done
     })
 }
 
-fn findings(source: &Source) -> Findings {
-    if manifest::is_manifest(&source.text) {
-        return of_manifest(source);
+impl Args {
+    fn check(&self) -> anyhow::Result<Vec<Checked>> {
+        let mut paths: Vec<&Path> = self
+            .files
+            .iter()
+            .chain(&self.file)
+            .map(PathBuf::as_path)
+            .collect();
+        if paths.is_empty() {
+            paths.push(Path::new(FILE));
+        }
+        if self.fix && paths.contains(&Path::new(STDIN)) {
+            let error =
+                "--fix changes files, and standard input is none; expected the names of files";
+            return Err(UsageError(error.to_owned()).into());
+        }
+        let find = self
+            .rps
+            .map(|rate| power::finder(rate, self.base, self.canary));
+        let traffic = self
+            .rps
+            .zip(find.as_ref())
+            .map(|(request_rate_milli, find)| Traffic {
+                request_rate_milli,
+                stable_ppm: self.base,
+                canary_ppm: self.canary,
+                find,
+            });
+        let checked = paths
+            .into_iter()
+            .map(|path| self.check_file(path, traffic.as_ref()));
+        checked.collect()
     }
-    match source.parse() {
-        Err(problems) => Findings {
-            problems,
-            ..Findings::default()
-        },
-        Ok(file) => {
-            let name = source.name();
-            let advice = lint::lint(&file).into_iter();
-            let advice = advice
-                .map(|one| format!("{name}: {}: {}", one.path, one.message))
-                .collect();
-            Findings {
-                advice,
-                ..Findings::default()
-            }
+
+    fn check_file(&self, path: &Path, traffic: Option<&Traffic<'_>>) -> anyhow::Result<Checked> {
+        let source = Source::read(path)?;
+        let name = source.name();
+        let report = lint::check(&source.text, traffic);
+        let fixable = report.findings.iter().filter(|one| one.edit.is_some());
+        let fixed = if self.fix { fixable.count() } else { 0 };
+        if fixed == 0 {
+            return Ok(Checked {
+                name,
+                report,
+                fixed,
+            });
+        }
+        let text = lint::fixed(&source.text, &report.findings);
+        fs::write(path, &text).with_context(|| format!("writing {name}"))?;
+        Ok(Checked {
+            name,
+            report: lint::check(&text, traffic),
+            fixed,
+        })
+    }
+}
+
+impl Deny {
+    const fn is_denied(self, rule: &Rule) -> bool {
+        match rule.severity {
+            Severity::Error => true,
+            Severity::Warning => matches!(self, Self::Warnings | Self::Notes),
+            Severity::Note => matches!(self, Self::Notes),
         }
     }
 }
 
-fn of_manifest(source: &Source) -> Findings {
-    let name = source.name();
-    let manifest = manifest::parse(&source.text);
-    let problems = manifest.problems.iter();
-    let advice = manifest.advice.iter();
-    Findings {
-        problems: problems.map(|one| format!("{name}:{one}")).collect(),
-        advice: advice
-            .map(|one| format!("{name}: {}: {}", one.path, one.message))
-            .collect(),
-        ignored: manifest.others.iter().map(|one| clean(one)).collect(),
+impl Checked {
+    /// Writes what was found for people.
+    fn write(&self, globals: &Globals, out: &mut impl Write) -> anyhow::Result<()> {
+        let name = &self.name;
+        for one in &self.report.findings {
+            let severity = one.rule.severity;
+            let tone = match severity {
+                Severity::Error => Tone::Bad,
+                Severity::Warning => Tone::Warn,
+                Severity::Note => Tone::Dim,
+            };
+            let said = format!("{}[{}]:", severity.name(), one.rule.id);
+            let said = globals.paint.tone(tone, &said);
+            let key = if one.path.is_empty() {
+                String::new()
+            } else {
+                format!("{}: ", clean(&one.path))
+            };
+            let reason = clean(&one.reason);
+            writeln!(
+                out,
+                "{name}:{}:{}: {said} {key}{reason}",
+                one.line, one.column
+            )?;
+            writeln!(out, "    {}", clean(&one.fix))?;
+        }
+        if !self.report.ignored.is_empty() {
+            let ignored: Vec<String> = self.report.ignored.iter().map(|one| clean(one)).collect();
+            writeln!(out, "{name}: no rule is about {}", ignored.join(", "))?;
+        }
+        if self.fixed > 0 {
+            writeln!(out, "{name}: {} mended", self.fixed)?;
+        }
+        writeln!(out, "{name}: {}", summary(&self.report.findings))?;
+        Ok(())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::cli::testing::Daemon;
-
-    async fn lint(text: &str) -> (Exit, String) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("haldane.yaml");
-        fs::write(&path, text).unwrap();
-        let (exit, out) = Daemon::start([])
-            .run(&format!("lint -f {}", path.display()))
-            .await;
-        (
-            exit.unwrap(),
-            out.replace(&dir.path().display().to_string(), ""),
-        )
+/// Returns how many findings there are: `1 error, 2 warnings`.
+fn summary(findings: &[Finding]) -> String {
+    let severities = [Severity::Error, Severity::Warning, Severity::Note];
+    let counts = severities.into_iter().filter_map(|severity| {
+        let found = findings.iter().filter(|one| one.rule.severity == severity);
+        match found.count() {
+            0 => None,
+            1 => Some(format!("1 {}", severity.name())),
+            count => Some(format!("{count} {}s", severity.name())),
+        }
+    });
+    let counts: Vec<String> = counts.collect();
+    if counts.is_empty() {
+        return "nothing found".to_owned();
     }
+    counts.join(", ")
+}
 
-    #[tokio::test]
-    async fn mistakes_fail_and_advice_does_not() {
-        let stable = "listen: 8080, stable: { version: v1, run: ./a }";
-        let (exit, out) = lint(&format!(
-            "services: {{ auth: {{ {stable}, health: {{ path: /h }} }} }}"
-        ))
-        .await;
-        assert_eq!(
-            (exit, out.as_str()),
-            (Exit::Done, "/haldane.yaml: no mistakes, no advice\n")
-        );
-        let (exit, out) = lint(&format!("services: {{ auth: {{ {stable} }} }}")).await;
-        assert_eq!(exit, Exit::Done);
-        assert!(
-            out.starts_with("advice: /haldane.yaml: services.auth.health: "),
-            "{out}"
-        );
-        let (exit, out) = lint("services:\n  auth: { lisen: 8080 }").await;
-        assert_eq!(exit, Exit::Failed);
-        assert!(
-            out.contains("mistake: /haldane.yaml:2:11: services.auth.lisen: unknown key"),
-            "{out}"
-        );
+impl<'a> View<'a> {
+    fn of(checked: &'a [Checked]) -> Self {
+        let findings = checked.iter().flat_map(|file| {
+            let findings = file.report.findings.iter();
+            findings.map(|one| FindingView {
+                rule: one.rule.id,
+                severity: one.rule.severity,
+                file: &file.name,
+                line: one.line,
+                column: one.column,
+                key: &one.path,
+                reason: &one.reason,
+                fix: &one.fix,
+                is_fixable: one.edit.is_some(),
+            })
+        });
+        let ignored = checked.iter().flat_map(|file| &file.report.ignored);
+        Self {
+            findings: findings.collect(),
+            ignored: ignored.cloned().collect(),
+            fixed: checked.iter().map(|file| file.fixed).sum(),
+        }
     }
+}
 
-    #[tokio::test]
-    async fn a_manifests_releases_are_checked_and_the_rest_is_named() {
-        let manifest = "\
-kind: Service
-apiVersion: v1
-metadata: { name: shop }
----
-apiVersion: haldane.dev/v1alpha1
-kind: Release
-metadata: { name: shop }
-spec:
-  workload: { deployment: { name: shop } }
-  rollout: { steps: [10%, 50%], hold: 1m }
-";
-        let (exit, out) = lint(manifest).await;
-        let expected = "\
-/haldane.yaml: not looked at, no Release: Service shop
-/haldane.yaml: no mistakes, no advice
-";
-        assert_eq!((exit, out.as_str()), (Exit::Done, expected));
-        let (exit, out) = lint(&manifest.replace("50%", "500%")).await;
-        assert_eq!(exit, Exit::Failed);
-        let expected = "mistake: /haldane.yaml:10:27: spec.rollout.steps[1]: ";
-        assert!(out.starts_with(expected), "{out}");
-    }
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde's skip_serializing_if hands it so"
+)]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+/// Reads requests per second, in thousandths.
+fn rate(text: &str) -> Result<u64, String> {
+    const MAX_MILLI: u64 = 1_000_000_000;
+    let milli = parse_milli(text).ok();
+    let milli = milli.filter(|milli| (1..=MAX_MILLI).contains(milli));
+    milli.ok_or_else(|| format!("{text:?} is no rate; expected a number from 0.001 to 1000000"))
 }

@@ -177,7 +177,8 @@ fn play_all<R: Send>(runs: u32, play: &(impl Fn(u32) -> R + Sync)) -> anyhow::Re
     })
 }
 
-fn share(text: &str) -> Result<u64, String> {
+/// Reads a share of requests, in parts per million.
+pub(super) fn share(text: &str) -> Result<u64, String> {
     match parse_limit(Metric::ErrorRate, text) {
         Ok(Limit::Absolute(ppm)) => Ok(ppm),
         Ok(Limit::Times(_) | Limit::Points(_)) => Err(format!(

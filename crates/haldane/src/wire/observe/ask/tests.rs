@@ -337,10 +337,10 @@ fn every_example_of_the_page_is_true() {
     for text in examples(include_str!("../../../../../../docs/metrics.md")) {
         let file = haldane_api::file::parse(&text);
         let file = file.unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"));
-        let advice = haldane_api::lint::lint(&file).into_iter();
-        let advice =
-            advice.filter(|one| one.path.contains("metrics") || one.path.starts_with("sources"));
-        assert_eq!(advice.collect::<Vec<_>>(), [], "{text}");
+        let found = haldane_api::lint::check(&text, None).findings.into_iter();
+        let found =
+            found.filter(|one| one.path.contains("metrics") || one.path.starts_with("sources"));
+        assert_eq!(found.collect::<Vec<_>>(), [], "{text}");
         let (name, service) = file.services.into_iter().next().unwrap();
         for metric in &service.plan.rules().metrics {
             let [stable, canary] = ["v1", "v2"].map(|name| name.parse().unwrap());
