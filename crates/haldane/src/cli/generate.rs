@@ -1,5 +1,10 @@
 //! `haldane generate`: files for others, made from what this program knows. Needs no daemon.
 
+mod alerts;
+mod dashboard;
+mod limits;
+mod watched;
+
 use std::io::Write;
 
 use haldane_api::release::{
@@ -15,7 +20,7 @@ use super::{
 };
 
 /// What to write.
-#[derive(Clone, Copy, Debug, clap::Subcommand)]
+#[derive(Clone, Debug, clap::Subcommand)]
 pub(crate) enum Target {
     /// Write the definitions of the kinds Release and ReleaseGroup for Kubernetes
     #[command(after_help = "\
@@ -32,6 +37,25 @@ Examples:
   haldane generate argocd > argocd-cm.yaml
   kubectl patch configmap argocd-cm -n argocd --patch-file argocd-cm.yaml")]
     Argocd,
+    /// Write Prometheus rules about the canary of a service: 20 alerts, and the figures that they use
+    #[command(after_help = "\
+Examples:
+  haldane generate alerts auth-service -n orion --mesh istio | kubectl apply -f -
+  haldane generate alerts auth-service -n orion --mesh linkerd --plain > rules.yaml
+  haldane generate alerts auth-service -n orion -f release.yaml --latency-p99 800
+
+Shares and times of the plan are the thresholds, where it has fixed ones. What each alert means, and
+what to do then: docs/operations/alerts.md")]
+    Alerts(Box<alerts::Args>),
+    /// Write a Grafana dashboard about canaries, as JSON
+    #[command(after_help = "\
+Examples:
+  haldane generate dashboard > overview.json
+  haldane generate dashboard service --service auth-service -n orion --mesh istio > auth-service.json
+  haldane generate dashboard errors --service auth-service -n orion --mesh nginx --error-threshold 2
+
+Grafana asks for the Prometheus when it is imported: docs/operations/dashboards.md")]
+    Dashboard(Box<dashboard::Args>),
 }
 
 /// A kind that Haldane defines.
@@ -43,15 +67,15 @@ pub(crate) enum Defined {
     ReleaseGroup,
 }
 
-/// Runs the command; a definition is YAML, unless JSON was asked for, and what is for Argo CD is YAML.
+/// Runs the command; documents are YAML, unless JSON was asked for or Grafana reads them, and what is for Argo CD is YAML.
 pub(crate) fn run(
     target: &Target,
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
-    let format = match globals.format {
-        Format::Table | Format::Yaml => Format::Yaml,
-        Format::Json => Format::Json,
+    let format = match (globals.format, target) {
+        (Format::Table, Target::Dashboard(_)) | (Format::Json, _) => Format::Json,
+        (Format::Table | Format::Yaml, _) => Format::Yaml,
     };
     let globals = Globals {
         format,
@@ -59,6 +83,8 @@ pub(crate) fn run(
     };
     match target {
         Target::Crds { kind } => result::write(&globals, out, &definitions(*kind), |_| Ok(()))?,
+        Target::Alerts(args) => return alerts::run(args, &globals, out),
+        Target::Dashboard(args) => return dashboard::run(args, &globals, out),
         Target::Argocd => out.write_all(argocd::config_map().as_bytes())?,
     }
     Ok(Exit::Done)
