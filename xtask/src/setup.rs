@@ -34,6 +34,14 @@ const UNPACK_PROMETHEUS: &str = "exec >&2; mkdir -p target/setup/prometheus && c
     && { apt-get download prometheus || { apt-get update && apt-get download prometheus; }; } \
     && dpkg-deb --extract prometheus_*.deb . && rm prometheus_*.deb";
 
+/// Where the tests look for Alertmanager's tool, unless it is installed: beside Prometheus.
+const AMTOOL: &str = "target/setup/prometheus/usr/bin/amtool";
+
+/// The same for Alertmanager.
+const UNPACK_ALERTMANAGER: &str = "exec >&2; mkdir -p target/setup/prometheus && cd target/setup/prometheus \
+    && { apt-get download prometheus-alertmanager || { apt-get update && apt-get download prometheus-alertmanager; }; } \
+    && dpkg-deb --extract prometheus-alertmanager_*.deb . && rm prometheus-alertmanager_*.deb";
+
 const COMPONENTS: &[Component] = &[
     Component {
         name: "C compiler",
@@ -69,6 +77,13 @@ const COMPONENTS: &[Component] = &[
         need: Need::Always,
         probe: Probe::RunsEither(&[&["prometheus", "--version"], &[PROMETHEUS, "--version"]]),
         source: Source::Unpacked(UNPACK_PROMETHEUS),
+    },
+    Component {
+        name: "Alertmanager",
+        needed_by: "the tests of alerts",
+        need: Need::Always,
+        probe: Probe::RunsEither(&[&["amtool", "--version"], &[AMTOOL, "--version"]]),
+        source: Source::Unpacked(UNPACK_ALERTMANAGER),
     },
     Component {
         name: "cargo-deny",
@@ -420,6 +435,13 @@ mod tests {
     && { apt-get download prometheus || { apt-get update && apt-get download prometheus; }; } \
     && dpkg-deb --extract prometheus_*.deb . && rm prometheus_*.deb";
 
+    const FETCHED_AMTOOL: &str = "target/setup/prometheus/usr/bin/amtool --version";
+
+    /// The command by which Alertmanager is fetched.
+    const UNPACKED_ALERTMANAGER: &str = "sh -c exec >&2; mkdir -p target/setup/prometheus && cd target/setup/prometheus \
+    && { apt-get download prometheus-alertmanager || { apt-get update && apt-get download prometheus-alertmanager; }; } \
+    && dpkg-deb --extract prometheus-alertmanager_*.deb . && rm prometheus-alertmanager_*.deb";
+
     fn machine(known: &[&str]) -> Virtual {
         Virtual {
             known: RefCell::new(known.iter().map(|command| (*command).to_owned()).collect()),
@@ -433,6 +455,7 @@ mod tests {
                     "cargo deny --version",
                 ),
                 (UNPACKED, FETCHED),
+                (UNPACKED_ALERTMANAGER, FETCHED_AMTOOL),
             ],
             is_root: true,
             log: RefCell::new(Vec::new()),
@@ -472,7 +495,7 @@ mod tests {
             ],
         );
         let count = machine.log.borrow().len();
-        assert_eq!(count, 6);
+        assert_eq!(count, 7);
         check(
             &machine,
             Mode::Install,
@@ -513,6 +536,7 @@ mod tests {
             "cargo fmt --version",
             "cargo clippy --version",
             "prometheus --version",
+            "amtool --version",
         ];
         check(
             &machine(&present),

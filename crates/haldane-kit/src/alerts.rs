@@ -10,7 +10,7 @@
 mod groups;
 mod recording;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Map, Value, json};
 
@@ -18,6 +18,15 @@ use crate::watched::Watched;
 
 /// Where the pages are that alerts lead to, unless others are named.
 pub const RUNBOOKS: &str = "https://github.com/haldane-dev/haldane/blob/main/docs/runbooks";
+
+/// What the deploy script rolls back for.
+pub(crate) const ROLLBACK_TRIGGERS: [&str; 5] = [
+    "CanaryHighErrorRate",
+    "CanaryHighLatencyP99",
+    "CanaryLowSuccessRate",
+    "CanaryPodCrashLooping",
+    "CanaryLivenessProbesFailing",
+];
 
 /// Limits, beyond which an alert fires.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +66,8 @@ pub struct Request {
     pub thresholds: Thresholds,
     /// Where the pages are that alerts lead to.
     pub runbooks: String,
+    /// Further labels of the object, by which a Prometheus chooses its rules.
+    pub labels: BTreeMap<String, String>,
     /// Counters of the canary's conversions and visitors, as selectors.
     pub conversion: Option<Conversion>,
     /// Whether Flagger rolls the service out, too.
@@ -195,13 +206,19 @@ impl Rules {
     #[must_use]
     pub fn prometheus_rule(&self, request: &Request) -> Value {
         let names = request.watched.names();
+        let mut labels = request.labels.clone();
+        labels.insert("app.kubernetes.io/name".to_owned(), names.service.clone());
+        labels.insert(
+            "app.kubernetes.io/managed-by".to_owned(),
+            "haldane".to_owned(),
+        );
         json!({
             "apiVersion": "monitoring.coreos.com/v1",
             "kind": "PrometheusRule",
             "metadata": {
                 "name": format!("{}-canary", names.service),
                 "namespace": names.namespace,
-                "labels": { "app.kubernetes.io/name": names.service, "app.kubernetes.io/managed-by": "haldane" },
+                "labels": labels,
             },
             "spec": self.plain(request),
         })

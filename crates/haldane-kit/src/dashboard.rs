@@ -19,6 +19,13 @@ use crate::{
 /// The version of Grafana's schema: that of Grafana 10.4, which later ones read.
 const SCHEMA: u32 = 39;
 
+/// The longest name by which Grafana knows a dashboard.
+const UID_BYTES_MAX: usize = 40;
+
+/// The constants of the hash FNV-1a.
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0100_0000_01b3;
+
 /// Returns the overview of all canaries.
 #[must_use]
 pub fn overview(thresholds: &Thresholds) -> Value {
@@ -72,13 +79,23 @@ pub fn latency(watched: &Watched, thresholds: &Thresholds) -> Value {
 fn of(watched: &Watched, what: &str, panels: Vec<Panel>) -> Value {
     let names = watched.names();
     let first = what.split(' ').next().unwrap_or_default();
-    // Grafana takes at most 40 characters.
-    let uid: String = format!("canary-{first}-{}", names.service)
-        .chars()
-        .take(40)
-        .collect();
+    let uid = uid(&format!(
+        "canary-{first}-{}-{}",
+        names.namespace, names.service
+    ));
     let title = format!("Canary of {}/{}: {what}", names.namespace, names.service);
     board(&uid, &title, false, panels)
+}
+
+/// Shortens a name to what Grafana takes: by its beginning, and a hash of the whole, so that no two become one.
+fn uid(name: &str) -> String {
+    if name.len() <= UID_BYTES_MAX {
+        return name.to_owned();
+    }
+    let mix = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME);
+    let hash = name.bytes().fold(FNV_OFFSET, mix);
+    let beginning: String = name.chars().take(UID_BYTES_MAX - 17).collect();
+    format!("{beginning}-{hash:016x}")
 }
 
 fn board(uid: &str, title: &str, has_choice: bool, panels: Vec<Panel>) -> Value {
@@ -135,4 +152,17 @@ fn choice(label: &str) -> Value {
         "allValue": ".+",
         "current": { "text": ["All"], "value": ["$__all"] },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_short_and_no_two_become_one() {
+        assert_eq!(uid("canary-errors-orion-auth"), "canary-errors-orion-auth");
+        let long = |end: &str| uid(&format!("canary-errors-{}-{end}", "a".repeat(60)));
+        assert_eq!(long("b").len(), UID_BYTES_MAX);
+        assert_ne!(long("b"), long("c"));
+    }
 }

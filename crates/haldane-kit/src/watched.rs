@@ -16,6 +16,9 @@ use haldane_source::{
 /// The window of all rates: the `5m` in the names of the recording rules.
 const WINDOW: Duration = Duration::from_secs(300);
 
+/// The pattern of the hash in the name of a Deployment of Haldane's own.
+const HASH: &str = "[0-9a-f]+";
+
 /// Who counts the requests of both versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mesh {
@@ -42,6 +45,15 @@ pub enum Side {
     Canary,
 }
 
+/// How the Deployments of both versions are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workload {
+    /// Two Deployments that stay, whose names are those of both versions.
+    Pair,
+    /// One Deployment, stable's, and beside it for each new version one of Haldane's own: the canary's name, a dash and a hash.
+    Deployment,
+}
+
 /// Names of a service and its versions, as they were given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
@@ -59,6 +71,7 @@ pub struct Names {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watched {
     names: Names,
+    workload: Workload,
     mesh: Mesh,
     unit: Unit,
     stable: Arm,
@@ -168,7 +181,7 @@ impl Watched {
     ///
     /// # Errors
     /// When a name is no DNS label, or both versions have the same one.
-    pub fn try_new(names: Names, mesh: Mesh) -> Result<Self, WatchedError> {
+    pub fn try_new(names: Names, workload: Workload, mesh: Mesh) -> Result<Self, WatchedError> {
         for (what, name) in [
             ("service", &names.service),
             ("namespace", &names.namespace),
@@ -183,12 +196,28 @@ impl Watched {
         }
         let rendered = template::render(mesh.template(), &variables(&names, mesh));
         let rendered = rendered.map_err(|source| WatchedError::Queries { mesh, source })?;
+        let mut canary = rendered.canary;
+        if workload == Workload::Deployment {
+            // Where a mesh counts by Deployment, its name ends with the hash.
+            let (exact, hashed) = (
+                format!("=\"{}\"", names.canary),
+                format!("=~\"{}-{HASH}\"", names.canary),
+            );
+            for query in [
+                &mut canary.requests,
+                &mut canary.failures,
+                &mut canary.buckets,
+            ] {
+                *query = query.replace(&exact, &hashed);
+            }
+        }
         Ok(Self {
             names,
+            workload,
             mesh,
             unit: rendered.unit,
             stable: rendered.stable,
-            canary: rendered.canary,
+            canary,
         })
     }
 
@@ -214,13 +243,21 @@ impl Watched {
 
     /// Returns the matchers of a Deployment, without braces.
     pub(crate) fn deployment(&self, side: Side) -> String {
-        let (namespace, name) = (&self.names.namespace, self.name(side));
-        format!(r#"namespace="{namespace}",deployment="{name}""#)
+        let namespace = &self.names.namespace;
+        match self.hashed(side) {
+            Some(name) => format!(r#"namespace="{namespace}",deployment=~"{name}""#),
+            None => format!(
+                r#"namespace="{namespace}",deployment="{}""#,
+                self.name(side)
+            ),
+        }
     }
 
     /// Returns the matchers of a Deployment's pods, without braces.
     pub(crate) fn pods(&self, side: Side) -> String {
-        let (namespace, name) = (&self.names.namespace, self.name(side));
+        let namespace = &self.names.namespace;
+        let name = self.hashed(side);
+        let name = name.unwrap_or_else(|| self.name(side).to_owned());
         format!(r#"namespace="{namespace}",pod=~"{name}-[a-z0-9]+-[a-z0-9]+""#)
     }
 
@@ -307,6 +344,12 @@ impl Watched {
     pub(crate) fn memory_bytes(&self, side: Side) -> String {
         let pods = self.pods(side);
         format!(r#"avg(sum by (pod) (container_memory_working_set_bytes{{{pods},container!=""}}))"#)
+    }
+
+    /// Returns the pattern of the Deployments of a version, if more than one may be its.
+    fn hashed(&self, side: Side) -> Option<String> {
+        let is_hashed = side == Side::Canary && self.workload == Workload::Deployment;
+        is_hashed.then(|| format!("{}-{HASH}", self.names.canary))
     }
 
     fn name(&self, side: Side) -> &str {

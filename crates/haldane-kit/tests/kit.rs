@@ -3,6 +3,7 @@
 // Only code under this attribute counts as test code for the lints.
 #[cfg(test)]
 mod kit {
+    mod alertmanager;
     mod cases;
     mod dashboards;
     mod promtool;

@@ -4,19 +4,10 @@
 //! nobody judges, and notice a rollout that stands still.
 
 use crate::{
-    alerts::{Alert, Group, Request, Rule, Severity},
+    alerts::{Alert, Group, ROLLBACK_TRIGGERS, Request, Rule, Severity},
     decimal::{decimal, duration, percent, seconds},
     watched::{Side, Watched},
 };
-
-/// What the deploy script rolls back for.
-const ROLLBACK_TRIGGERS: [&str; 5] = [
-    "CanaryHighErrorRate",
-    "CanaryHighLatencyP99",
-    "CanaryLowSuccessRate",
-    "CanaryPodCrashLooping",
-    "CanaryLivenessProbesFailing",
-];
 
 /// Returns the eight groups, and those that were asked for.
 pub(super) fn list(request: &Request) -> Vec<Group> {

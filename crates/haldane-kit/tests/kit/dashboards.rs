@@ -14,7 +14,7 @@ use std::{
 use haldane_kit::{
     alerts::{Thresholds, rules},
     dashboard,
-    watched::Mesh,
+    watched::{Mesh, Workload},
 };
 use serde_json::{Value, json};
 
@@ -115,7 +115,7 @@ fn check_panels(panels: &[Value]) {
 }
 
 fn of_service(mesh: Mesh) -> Vec<Value> {
-    let (watched, thresholds) = (watched(mesh), Thresholds::default());
+    let (watched, thresholds) = (watched(mesh, Workload::Pair), Thresholds::default());
     vec![
         dashboard::service(&watched, &thresholds),
         dashboard::traffic(&watched),
@@ -211,7 +211,9 @@ fn past() -> String {
     let end = now.as_secs() - 1;
     let mut world = World::default();
     (world.canary.failed, world.canary.slow) = (0.2, (5, 0.2));
-    let all = Mesh::ALL.into_iter().flat_map(|mesh| world.series(mesh));
+    let all = Mesh::ALL
+        .into_iter()
+        .flat_map(|mesh| world.series(mesh, Workload::Pair));
     let all: BTreeMap<String, Sample> = all.chain(others()).collect();
     let mut text = String::new();
     for (series, sample) in all {
@@ -239,7 +241,7 @@ impl Prometheus {
             &path("past"),
             &path("tsdb"),
         ]);
-        let request = request(Mesh::Istio);
+        let request = request(Mesh::Istio, Workload::Pair);
         let mut rules = rules(&request).plain(&request);
         for group in rules["groups"].as_array_mut().unwrap() {
             for rule in group["rules"].as_array_mut().unwrap() {

@@ -1,4 +1,4 @@
-//! Programs of Prometheus' package.
+//! Programs of Prometheus' packages.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,18 +8,22 @@ use std::{
 /// Runs promtool, and fails with what it says.
 #[track_caller]
 pub(super) fn promtool(args: &[&str]) {
-    let output = Command::new(program("promtool"))
-        .args(args)
-        .output()
-        .unwrap();
+    output("promtool", args);
+}
+
+/// Runs a program, fails with what it says, and else returns that.
+#[track_caller]
+pub(super) fn output(name: &str, args: &[&str]) -> String {
+    let output = Command::new(program(name)).args(args).output().unwrap();
     let (said, told) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
     );
-    assert!(output.status.success(), "promtool {args:?}\n{said}{told}");
+    assert!(output.status.success(), "{name} {args:?}\n{said}{told}");
+    said.into_owned()
 }
 
-/// Returns a program of the package that `cargo xtask setup` fetches, unless it is installed.
+/// Returns a program of the packages that `cargo xtask setup` fetches, unless it is installed.
 pub(super) fn program(name: &str) -> PathBuf {
     let is_here = |program: &Path| {
         let mut command = Command::new(program);
@@ -36,5 +40,5 @@ pub(super) fn program(name: &str) -> PathBuf {
     let candidates = [PathBuf::from(name), Path::new(fetched).join(name)];
     let mut here = candidates.into_iter().filter(|program| is_here(program));
     here.next()
-        .expect("Prometheus is missing: run `cargo xtask setup`")
+        .unwrap_or_else(|| panic!("{name} is missing: run `cargo xtask setup`"))
 }

@@ -1,10 +1,15 @@
 //! Each alert fires and stays silent, for each mesh, as Prometheus' own tool evaluates it.
 
-use std::{collections::BTreeSet, fs, path::Path, thread};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    thread,
+};
 
 use haldane_kit::{
     alerts::{Conversion, RUNBOOKS, Request, Rule, Thresholds, rules},
-    watched::Mesh,
+    watched::{Mesh, Workload},
 };
 use serde_json::{Value, json};
 
@@ -17,9 +22,9 @@ use super::{
 /// The mesh for which cases are tried that are the same for all.
 const ANY: Mesh = Mesh::Istio;
 
-pub(super) fn request(mesh: Mesh) -> Request {
+pub(super) fn request(mesh: Mesh, workload: Workload) -> Request {
     Request {
-        watched: watched(mesh),
+        watched: watched(mesh, workload),
         thresholds: Thresholds {
             // A day of samples would take promtool long.
             running_minutes: 60,
@@ -27,6 +32,7 @@ pub(super) fn request(mesh: Mesh) -> Request {
             ..Thresholds::default()
         },
         runbooks: RUNBOOKS.to_owned(),
+        labels: BTreeMap::new(),
         conversion: Some(Conversion {
             conversions: r#"orders_total{version="canary"}"#.to_owned(),
             visitors: r#"visitors_total{version="canary"}"#.to_owned(),
@@ -37,13 +43,16 @@ pub(super) fn request(mesh: Mesh) -> Request {
 
 #[test]
 fn each_alert_fires_when_it_should_and_no_other_does() {
+    // Where a mesh counts by Deployment, its queries differ by workload.
+    let of_deployment = [Mesh::Istio, Mesh::Linkerd].map(|mesh| (mesh, Workload::Deployment));
+    let pairs = Mesh::ALL.map(|mesh| (mesh, Workload::Pair));
     thread::scope(|scope| {
-        for mesh in Mesh::ALL {
+        for (mesh, workload) in pairs.into_iter().chain(of_deployment) {
             scope.spawn(move || {
-                let request = request(mesh);
+                let request = request(mesh, workload);
                 let cases = cases().into_iter();
                 let cases = cases.filter(|case| case.is_of_mesh || mesh == ANY);
-                let tests: Vec<Value> = cases.map(|case| test(&case, mesh)).collect();
+                let tests: Vec<Value> = cases.map(|case| test(&case, mesh, workload)).collect();
                 run(&rules(&request).plain(&request), &tests);
             });
         }
@@ -62,7 +71,7 @@ fn every_alert_has_a_case_that_fires_and_one_that_is_silent() {
             case.name
         );
     }
-    let rules = rules(&request(ANY));
+    let rules = rules(&request(ANY, Workload::Pair));
     let all: BTreeSet<&str> = rules.alerts().map(|alert| alert.name).collect();
     assert_eq!(firing, all);
     assert_eq!(silent, all);
@@ -70,7 +79,7 @@ fn every_alert_has_a_case_that_fires_and_one_that_is_silent() {
 
 #[test]
 fn names_are_those_of_the_scripts_and_each_alert_has_a_page() {
-    let mut request = request(ANY);
+    let mut request = request(ANY, Workload::Pair);
     (request.conversion, request.has_flagger) = (None, false);
     let rules = rules(&request);
     let recorded = rules.groups.iter().flat_map(|group| &group.rules);
@@ -80,7 +89,7 @@ fn names_are_those_of_the_scripts_and_each_alert_has_a_page() {
     assert_eq!(rules.groups.len(), 10);
     assert_eq!(rules.alerts().count(), 20);
     let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/runbooks");
-    let all = haldane_kit::alerts::rules(&self::request(ANY));
+    let all = haldane_kit::alerts::rules(&self::request(ANY, Workload::Pair));
     for alert in all.alerts() {
         let page = pages.join(format!("{}.md", alert.name));
         let text = fs::read_to_string(&page).unwrap_or_else(|error| panic!("{page:?}: {error}"));
@@ -102,7 +111,7 @@ fn what_a_pager_shows_is_filled_in() {
         silent: &[],
         is_of_mesh: true,
     };
-    let mut test = test(&case, Mesh::Linkerd);
+    let mut test = test(&case, Mesh::Linkerd, Workload::Pair);
     test["promql_expr_test"] = json!([]);
     test["alert_rule_test"] = json!([{
         "eval_time": "39m",
@@ -116,7 +125,7 @@ fn what_a_pager_shows_is_filled_in() {
             },
         }],
     }]);
-    let request = request(Mesh::Linkerd);
+    let request = request(Mesh::Linkerd, Workload::Pair);
     run(&rules(&request).plain(&request), &[test]);
 }
 
@@ -144,7 +153,7 @@ fn the_usual_rules_for_flagger_misfire() {
             silent: &[],
             is_of_mesh: true,
         };
-        let mut test = test(&case, ANY);
+        let mut test = test(&case, ANY, Workload::Pair);
         let labels = r#"name="auth-service",namespace="orion""#;
         // Two hours of analysis, as Flagger exposes them: a check each minute, of half a second.
         let histogram = [
@@ -198,7 +207,7 @@ fn run(rules: &Value, tests: &[Value]) {
     promtool(&["test", "rules", &write("tests.yaml", &tests)]);
 }
 
-fn test(case: &Case, mesh: Mesh) -> Value {
+fn test(case: &Case, mesh: Mesh, workload: Workload) -> Value {
     let firing: Vec<Value> = case
         .firing
         .iter()
@@ -206,9 +215,9 @@ fn test(case: &Case, mesh: Mesh) -> Value {
         .collect();
     let minutes: usize = case.worlds.iter().map(|(minutes, _)| minutes).sum();
     json!({
-        "name": format!("{mesh}: {}", case.name),
+        "name": format!("{mesh}, {workload:?}: {}", case.name),
         "interval": "1m",
-        "input_series": series(case, mesh),
+        "input_series": series(case, mesh, workload),
         "promql_expr_test": [{
             "expr": "max by (alertname) (ALERTS{alertstate=\"firing\"})",
             "eval_time": format!("{}m", minutes - 1),
@@ -218,10 +227,10 @@ fn test(case: &Case, mesh: Mesh) -> Value {
 }
 
 /// Returns the series with their values minute by minute, in promtool's short form.
-fn series(case: &Case, mesh: Mesh) -> Vec<Value> {
+fn series(case: &Case, mesh: Mesh, workload: Workload) -> Vec<Value> {
     let worlds = case.worlds.iter();
     let worlds: Vec<(usize, Vec<(String, Sample)>)> = worlds
-        .map(|(minutes, world)| (*minutes, world.series(mesh)))
+        .map(|(minutes, world)| (*minutes, world.series(mesh, workload)))
         .collect();
     let names = worlds[0].1.iter().map(|(name, _)| name);
     names

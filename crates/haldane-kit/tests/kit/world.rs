@@ -1,6 +1,6 @@
 //! The series that a service's mesh, Kubernetes and Flagger expose, with their real names and labels, for a given course of things.
 
-use haldane_kit::watched::{Mesh, Names, Watched};
+use haldane_kit::watched::{Mesh, Names, Watched, Workload};
 
 /// The service of all tests.
 pub(super) const SERVICE: &str = "auth-service";
@@ -104,24 +104,43 @@ impl Default for World {
 }
 
 /// Returns the service as it is watched.
-pub(super) fn watched(mesh: Mesh) -> Watched {
+pub(super) fn watched(mesh: Mesh, workload: Workload) -> Watched {
     let names = Names {
         service: SERVICE.to_owned(),
         namespace: "orion".to_owned(),
-        stable: "auth-service-stable".to_owned(),
+        stable: match workload {
+            Workload::Pair => "auth-service-stable".to_owned(),
+            Workload::Deployment => SERVICE.to_owned(),
+        },
         canary: "auth-service-canary".to_owned(),
     };
-    Watched::try_new(names, mesh).unwrap()
+    Watched::try_new(names, workload, mesh).unwrap()
+}
+
+/// Returns the names of the Deployment and of the Service of a version.
+fn names(side: &str, workload: Workload) -> (String, String) {
+    match (workload, side) {
+        (Workload::Pair, _) => (format!("{SERVICE}-{side}"), format!("{SERVICE}-{side}")),
+        (Workload::Deployment, "stable") => (SERVICE.to_owned(), SERVICE.to_owned()),
+        (Workload::Deployment, _) => (
+            format!("{SERVICE}-{side}-4be0a1c9"),
+            format!("{SERVICE}-{side}"),
+        ),
+    }
 }
 
 impl World {
     /// Returns all series, and those of others with names alike, which fail all the time.
-    pub(super) fn series(&self, mesh: Mesh) -> Vec<(String, Sample)> {
+    pub(super) fn series(&self, mesh: Mesh, workload: Workload) -> Vec<(String, Sample)> {
         let mut series = Vec::new();
         for (side, version) in [("stable", &self.stable), ("canary", &self.canary)] {
-            let name = format!("{SERVICE}-{side}");
-            series.extend(version.requests(mesh, "orion", SERVICE, &name, side));
-            series.extend(version.objects("orion", &name));
+            let (deployment, service) = names(side, workload);
+            let name = match mesh {
+                Mesh::Istio | Mesh::Linkerd => &deployment,
+                Mesh::Nginx | Mesh::Contour | Mesh::Traefik | Mesh::Http => &service,
+            };
+            series.extend(version.requests(mesh, "orion", SERVICE, name, side));
+            series.extend(version.objects("orion", &deployment));
         }
         let failing = Version {
             failed: 1.0,

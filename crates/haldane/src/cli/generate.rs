@@ -43,6 +43,7 @@ Examples:
   haldane generate alerts auth-service -n orion --mesh istio | kubectl apply -f -
   haldane generate alerts auth-service -n orion --mesh linkerd --plain > rules.yaml
   haldane generate alerts auth-service -n orion -f release.yaml --latency-p99 800
+  haldane generate alerts auth-service -n orion --alertmanager slack --channel '#deployments'
 
 Shares and times of the plan are the thresholds, where it has fixed ones. What each alert means, and
 what to do then: docs/operations/alerts.md")]

@@ -3,7 +3,11 @@
 use std::{io::Write, time::Duration};
 
 use haldane_api::text::{Unit, parse_duration_or};
-use haldane_kit::alerts::{Conversion, RUNBOOKS, Request, Thresholds, rules};
+use haldane_core::VersionName;
+use haldane_kit::{
+    alertmanager::{self, Receiver},
+    alerts::{Conversion, RUNBOOKS, Request, Thresholds, rules},
+};
 
 use super::{
     limits::{LimitArgs, share},
@@ -55,14 +59,70 @@ pub(crate) struct Args {
     /// Where the pages are that alerts lead to, NAME.md for each
     #[arg(long, value_name = "URL", default_value = RUNBOOKS)]
     runbooks: String,
+    /// A label of the PrometheusRule, by which a Prometheus chooses its rules, such as release=prometheus; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label, conflicts_with = "plain")]
+    labels: Vec<(String, String)>,
+    /// Write a configuration of Alertmanager that routes these alerts, instead of the rules
+    #[arg(long, value_enum, value_name = "TO", conflicts_with_all = ["plain", "labels", "file", "conversions", "flagger"])]
+    alertmanager: Option<To>,
+    /// The channel of Slack
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "#deployments",
+        requires = "alertmanager"
+    )]
+    channel: String,
+    /// The address that mail goes to
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        required_if_eq("alertmanager", "email"),
+        requires = "alertmanager"
+    )]
+    email_to: Option<String>,
+    /// The address that mail comes from, and the name by which the server knows it
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        required_if_eq("alertmanager", "email"),
+        requires = "alertmanager"
+    )]
+    email_from: Option<String>,
+    /// The server that sends mail, such as smtp.example.com:587
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        required_if_eq("alertmanager", "email"),
+        requires = "alertmanager"
+    )]
+    smarthost: Option<String>,
+}
+
+/// Whom Alertmanager tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum To {
+    /// A channel of Slack
+    Slack,
+    /// PagerDuty, for what is critical
+    Pagerduty,
+    /// A mailbox
+    Email,
 }
 
 /// Runs the command.
 pub(super) fn run(args: &Args, globals: &Globals, out: &mut impl Write) -> anyhow::Result<Exit> {
+    if let Some(to) = args.alertmanager {
+        let watched = args.watched.watched(&args.service, globals)?;
+        let config = alertmanager::config(watched.names(), &args.receiver(to));
+        result::write(globals, out, &config, |_| Ok(()))?;
+        return Ok(Exit::Done);
+    }
     let request = Request {
         watched: args.watched.watched(&args.service, globals)?,
         thresholds: args.thresholds()?,
         runbooks: args.runbooks.clone(),
+        labels: args.labels.iter().cloned().collect(),
         conversion: args.conversion(),
         has_flagger: args.flagger,
     };
@@ -88,12 +148,41 @@ impl Args {
         })
     }
 
+    fn receiver(&self, to: To) -> Receiver {
+        // Required for mail, and not looked at for the others.
+        let text = |given: &Option<String>| given.clone().unwrap_or_default();
+        match to {
+            To::Slack => Receiver::Slack {
+                channel: self.channel.clone(),
+            },
+            To::Pagerduty => Receiver::PagerDuty,
+            To::Email => Receiver::Email {
+                to: text(&self.email_to),
+                from: text(&self.email_from),
+                smarthost: text(&self.smarthost),
+            },
+        }
+    }
+
     fn conversion(&self) -> Option<Conversion> {
         Some(Conversion {
             conversions: self.conversions.clone()?,
             visitors: self.visitors.clone()?,
         })
     }
+}
+
+/// Reads a label, by the rules of Kubernetes for its value, and for the parts of its key.
+fn label(text: &str) -> Result<(String, String), String> {
+    let expected =
+        || format!("cannot read {text:?}; expected KEY=VALUE, such as release=prometheus");
+    let (key, value) = text.split_once('=').ok_or_else(expected)?;
+    let (prefix, name) = key.split_once('/').unwrap_or(("x", key));
+    let is_word = |word: &str| word.parse::<VersionName>().is_ok();
+    if !is_word(prefix) || !is_word(name) || !(value.is_empty() || is_word(value)) {
+        return Err(expected());
+    }
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 fn minutes(text: &str) -> Result<u64, String> {

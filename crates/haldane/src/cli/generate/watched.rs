@@ -1,6 +1,6 @@
 //! The options that say what the versions of a service are called in its metrics.
 
-use haldane_kit::watched::{Mesh, Names, Watched};
+use haldane_kit::watched::{Mesh, Names, Watched, Workload};
 
 use crate::cli::{exit::UsageError, globals::Globals};
 
@@ -13,12 +13,25 @@ pub(crate) struct WatchedArgs {
     /// Who counts the requests of both versions
     #[arg(long, value_enum, default_value_t)]
     mesh: MeshName,
-    /// Stable's Deployment and Service [default: SERVICE-stable]
+    /// How the Deployments of both versions are kept
+    #[arg(long, value_enum, default_value_t)]
+    workload: WorkloadName,
+    /// Stable's Deployment and Service [default: SERVICE-stable of a pair, SERVICE of a Deployment]
     #[arg(long, value_name = "NAME")]
     stable: Option<String>,
     /// The canary's Deployment and Service [default: SERVICE-canary]
     #[arg(long, value_name = "NAME")]
     canary: Option<String>,
+}
+
+/// A kind of workload by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum WorkloadName {
+    /// Two Deployments, one for each version
+    #[default]
+    Pair,
+    /// One Deployment, beside which Haldane makes the canary's, with a hash after its name
+    Deployment,
 }
 
 /// A mesh or ingress by name.
@@ -42,16 +55,18 @@ enum MeshName {
 impl WatchedArgs {
     /// Returns the service as it is watched.
     pub(super) fn watched(&self, service: &str, globals: &Globals) -> anyhow::Result<Watched> {
-        let version = |given: &Option<String>, side: &str| {
-            given.clone().unwrap_or_else(|| format!("{service}-{side}"))
+        let (stable, workload) = match self.workload {
+            WorkloadName::Pair => (format!("{service}-stable"), Workload::Pair),
+            WorkloadName::Deployment => (service.to_owned(), Workload::Deployment),
         };
+        let canary = format!("{service}-canary");
         let names = Names {
             service: service.to_owned(),
             namespace: namespace(globals),
-            stable: version(&self.stable, "stable"),
-            canary: version(&self.canary, "canary"),
+            stable: self.stable.clone().unwrap_or(stable),
+            canary: self.canary.clone().unwrap_or(canary),
         };
-        let watched = Watched::try_new(names, self.mesh.mesh());
+        let watched = Watched::try_new(names, workload, self.mesh.mesh());
         Ok(watched.map_err(|error| UsageError(error.to_string()))?)
     }
 }

@@ -6,7 +6,7 @@ use clap::Parser;
 use serde_json::Value;
 
 use super::*;
-use crate::cli::{Cli, exit::exit_of, globals::Format, run as run_cli, testing};
+use crate::cli::{Cli, exit::exit_of, run as run_cli, testing};
 
 async fn generated(line: &str) -> anyhow::Result<String> {
     let dir = tempfile::tempdir().unwrap();
@@ -56,6 +56,13 @@ async fn a_rule_is_an_object_of_the_operator_unless_a_plain_file_is_wanted() {
     ] {
         assert!(object.contains(line), "{line}\n{object}");
     }
+    let labels = generated("auth --label release=prometheus --label a.b/c=d")
+        .await
+        .unwrap();
+    assert!(
+        labels.contains("    release: prometheus\n") && labels.contains("    a.b/c: d\n"),
+        "{labels}"
+    );
     let plain = generated("auth-service --plain").await.unwrap();
     assert!(
         plain.starts_with("groups:\n  - name: canary-recording\n"),
@@ -87,6 +94,32 @@ async fn an_option_wins_over_the_plan_and_the_plan_over_what_is_usual() {
 }
 
 #[tokio::test]
+async fn a_deployment_has_its_canary_beside_it() {
+    let all = queries("auth --workload deployment").await;
+    check(
+        &all,
+        "canary:request_rate:5m",
+        "destination_workload=~\"auth-canary-[0-9a-f]+\"}",
+    );
+    check(
+        &all,
+        "stable:error_rate:5m",
+        "destination_workload=\"auth\"}",
+    );
+    check(
+        &all,
+        "CanaryPodsNotReady",
+        "deployment=~\"auth-canary-[0-9a-f]+\"}",
+    );
+    let all = queries("auth --workload deployment --mesh contour").await;
+    check(
+        &all,
+        "canary:request_rate:5m",
+        "envoy_cluster_name=~\"default_auth-canary_[0-9a-zA-Z-]+\"}",
+    );
+}
+
+#[tokio::test]
 async fn what_else_is_asked_for_is_added() {
     let line = "auth --flagger --conversions orders_total{version=\"canary\"} --visitors visits_total --conversion-min 2";
     let all = queries(line).await;
@@ -100,6 +133,39 @@ async fn what_else_is_asked_for_is_added() {
 }
 
 #[tokio::test]
+async fn routes_tell_whom_they_should() {
+    let email = "auth -n orion --alertmanager email --email-to ops@x.org --email-from bot@x.org --smarthost smtp.x.org:587";
+    for (line, receiver, part) in [
+        (
+            "auth -n orion --alertmanager slack",
+            "canary-slack",
+            "channel: \"#deployments\"\n",
+        ),
+        (
+            "auth -n orion --alertmanager slack --channel #ops",
+            "canary-slack",
+            "channel: \"#ops\"\n",
+        ),
+        (
+            "auth -n orion --alertmanager pagerduty",
+            "canary-pagerduty",
+            "routing_key_file: /etc/",
+        ),
+        (email, "canary-email", "smarthost: smtp.x.org:587\n"),
+    ] {
+        let text = generated(line).await.unwrap();
+        assert!(text.contains(part), "{text}");
+        let config: Value = serde_norway::from_str(&text).unwrap();
+        assert_eq!(config["route"]["routes"][0]["receiver"], receiver);
+        assert_eq!(config["receivers"][1]["name"], receiver);
+        assert_eq!(
+            config["route"]["routes"][0]["matchers"][1],
+            "namespace=\"orion\""
+        );
+    }
+}
+
+#[tokio::test]
 async fn names_and_numbers_that_can_not_be_are_refused() {
     for (line, part) in [
         ("Auth", "the service: \"Auth\" is not a service name"),
@@ -110,6 +176,11 @@ async fn names_and_numbers_that_can_not_be_are_refused() {
         ("auth --stalled-max 90s", "whole minutes"),
         ("auth --mesh consul", "possible values"),
         ("auth --conversions orders_total", "--visitors"),
+        ("auth --label release", "expected KEY=VALUE"),
+        ("auth --label a/b/c=d", "expected KEY=VALUE"),
+        ("auth --alertmanager email", "--smarthost"),
+        ("auth --alertmanager slack --plain", "--plain"),
+        ("auth --smarthost smtp:587", "--alertmanager"),
         ("auth --conversions sum(a) --visitors b", "expected NAME or"),
         (
             "auth --conversions a{b=\"} --visitors b",
@@ -122,8 +193,4 @@ async fn names_and_numbers_that_can_not_be_are_refused() {
             assert_eq!(exit_of(&error), Exit::Usage, "{line}");
         }
     }
-    assert_eq!(
-        testing::globals(std::path::Path::new("/")).format,
-        Format::Table
-    );
 }
