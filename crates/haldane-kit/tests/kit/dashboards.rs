@@ -39,9 +39,19 @@ struct Prometheus {
 }
 
 #[test]
-fn every_query_of_every_dashboard_is_answered() {
+fn alerts_fire_and_every_query_of_every_dashboard_is_answered() {
     let dir = tempfile::tempdir().unwrap();
     let prometheus = Prometheus::start(dir.path());
+    // Its own rules fire, so that what shows alerts has some.
+    for name in [
+        "CanaryHighErrorRate",
+        "CanaryHighLatencyP99",
+        "CanaryLowSuccessRate",
+        "CanaryAutomatedRollbackRecommended",
+    ] {
+        let query = format!(r#"ALERTS{{alertname="{name}",alertstate="firing"}}"#);
+        assert!(prometheus.answer(&query, name) > 0.0);
+    }
     let mut boards = vec![
         dashboard::overview(&Thresholds::default()),
         dashboard::rollouts(),
