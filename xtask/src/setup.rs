@@ -37,6 +37,14 @@ const UNPACK_PROMETHEUS: &str = "exec >&2; mkdir -p target/setup/prometheus && c
     && { apt-get download prometheus || { apt-get update && apt-get download prometheus; }; } \
     && dpkg-deb --extract prometheus_*.deb . && rm prometheus_*.deb";
 
+/// Where the tests look for Alertmanager's tool, unless it is installed: beside Prometheus.
+const AMTOOL: &str = "target/setup/prometheus/usr/bin/amtool";
+
+/// The same for Alertmanager.
+const UNPACK_ALERTMANAGER: &str = "exec >&2; mkdir -p target/setup/prometheus && cd target/setup/prometheus \
+    && { apt-get download prometheus-alertmanager || { apt-get update && apt-get download prometheus-alertmanager; }; } \
+    && dpkg-deb --extract prometheus-alertmanager_*.deb . && rm prometheus-alertmanager_*.deb";
+
 const COMPONENTS: &[Component] = &[
     Component {
         name: "C compiler",
@@ -72,6 +80,13 @@ const COMPONENTS: &[Component] = &[
         need: Need::Always,
         probe: Probe::RunsEither(&[&["prometheus", "--version"], &[PROMETHEUS, "--version"]]),
         source: Source::Unpacked(UNPACK_PROMETHEUS),
+    },
+    Component {
+        name: "Alertmanager",
+        needed_by: "the tests of alerts",
+        need: Need::Always,
+        probe: Probe::RunsEither(&[&["amtool", "--version"], &[AMTOOL, "--version"]]),
+        source: Source::Unpacked(UNPACK_ALERTMANAGER),
     },
     Component {
         name: "cargo-deny",
@@ -456,6 +471,13 @@ mod tests {
     && { apt-get download prometheus || { apt-get update && apt-get download prometheus; }; } \
     && dpkg-deb --extract prometheus_*.deb . && rm prometheus_*.deb";
 
+    const FETCHED_AMTOOL: &str = "target/setup/prometheus/usr/bin/amtool --version";
+
+    /// The command by which Alertmanager is fetched.
+    const UNPACKED_ALERTMANAGER: &str = "sh -c exec >&2; mkdir -p target/setup/prometheus && cd target/setup/prometheus \
+    && { apt-get download prometheus-alertmanager || { apt-get update && apt-get download prometheus-alertmanager; }; } \
+    && dpkg-deb --extract prometheus-alertmanager_*.deb . && rm prometheus-alertmanager_*.deb";
+
     fn machine(known: &[&str]) -> Virtual {
         Virtual {
             known: RefCell::new(known.iter().map(|command| (*command).to_owned()).collect()),
@@ -469,6 +491,7 @@ mod tests {
                     "cargo deny --version",
                 ),
                 (UNPACKED, FETCHED),
+                (UNPACKED_ALERTMANAGER, FETCHED_AMTOOL),
             ],
             is_root: true,
             log: RefCell::new(Vec::new()),
@@ -508,7 +531,7 @@ mod tests {
             ],
         );
         let count = machine.log.borrow().len();
-        assert_eq!(count, 6);
+        assert_eq!(count, 7);
         check(
             &machine,
             Mode::Install,
@@ -549,6 +572,7 @@ mod tests {
             "cargo fmt --version",
             "cargo clippy --version",
             "prometheus --version",
+            "amtool --version",
         ];
         check(
             &machine(&present),

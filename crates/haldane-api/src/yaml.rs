@@ -1,6 +1,7 @@
 //! Values written as YAML for people: block style, quotes only where another reader might see something else than a text.
 //!
-//! Maps of the release file keep the file's own order of keys; the keys of all others are ordered by name.
+//! Maps of the release file and rules of Prometheus keep the order that people know; the keys of all others are ordered by name. A text
+//! that ends with a line break is a block of lines, as queries and scripts are.
 
 use serde_json::{Map, Value};
 
@@ -8,6 +9,9 @@ use crate::keys::TABLES;
 
 /// The longest key that YAML allows before its colon; longer ones are marked as keys by `?`.
 const KEY_BYTES_MAX: usize = 512;
+
+/// The keys of rules of Prometheus, in the order of its own documentation.
+const RULE_KEYS: [&str; 6] = ["alert", "record", "expr", "for", "labels", "annotations"];
 
 /// Returns the value as YAML, with a line break at the end.
 ///
@@ -67,12 +71,29 @@ fn write_inside(out: &mut String, value: &Value, indent: usize) {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     };
     let indent = indent.saturating_add(2);
+    if let Some(lines) = value.as_str().and_then(as_lines) {
+        out.push_str(" |");
+        for line in lines {
+            break_line(out, indent);
+            out.push_str(line);
+        }
+        return;
+    }
     if is_block {
         break_line(out, indent);
     } else {
         out.push(' ');
     }
     write_block(out, value, indent);
+}
+
+/// Returns the lines of a text that can stand as a block: it ends with one line break, no line is empty, and the first is not indented.
+fn as_lines(text: &str) -> Option<std::str::Split<'_, char>> {
+    let body = text.strip_suffix('\n')?;
+    let is_plain = |c: char| matches!(c, ' '..='~' | '\u{a1}'..='\u{ff}' | '\n');
+    let is_line = |line: &str| !line.trim().is_empty() && !line.ends_with(' ');
+    let is_block = body.chars().all(is_plain) && body.split('\n').all(is_line);
+    (is_block && !body.starts_with(' ')).then(|| body.split('\n'))
 }
 
 fn write_key(out: &mut String, key: &str, indent: usize) {
@@ -101,6 +122,8 @@ fn ordered(map: &Map<String, Value>) -> Vec<(&String, &Value)> {
     if let Some(table) = table {
         let place = |name: &str| table.keys.iter().position(|key| key.name == name);
         entries.sort_by_cached_key(|(name, _)| place(name));
+    } else if map.contains_key("expr") {
+        entries.sort_by_cached_key(|(name, _)| RULE_KEYS.iter().position(|key| key == name));
     }
     entries
 }

@@ -114,3 +114,19 @@ fn a_long_key_is_marked_as_a_key() {
         "{text}"
     );
 }
+
+#[test]
+fn a_text_that_ends_with_a_line_break_is_a_block_and_rules_have_their_order() {
+    let value = json!({ "labels": {}, "for": "1m", "expr": "a{b=\"c\"}\n> 1\n", "alert": "A" });
+    let text = "alert: A\nexpr: |\n  a{b=\"c\"}\n  > 1\nfor: 1m\nlabels: {}\n";
+    assert_eq!(to_yaml(&value), text);
+    assert_eq!(serde_norway::from_str::<Value>(text).unwrap(), value);
+    for quoted in [
+        "a\n\n", "a\n\nb\n", " a\n", "a \n", "a", "a\nb", "\n", "a\r\n", "a\tb\n",
+    ] {
+        let value = json!({ "key": quoted });
+        let text = to_yaml(&value);
+        assert!(!text.contains('|'), "{text}");
+        assert_eq!(serde_norway::from_str::<Value>(&text).unwrap(), value);
+    }
+}

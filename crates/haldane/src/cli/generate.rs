@@ -1,8 +1,12 @@
 //! `haldane generate`: files for others, made from what this program knows. Needs no daemon.
 
+mod alerts;
 mod ci;
+mod dashboard;
 mod files;
+mod limits;
 mod manifests;
+mod watched;
 
 use std::io::Write;
 
@@ -59,6 +63,26 @@ Examples:
 `github-setup`, `github-action` and `jenkins-library` are the parts that workflows of any service
 use; `argocd` and `flux` tell how these are set up.")]
     Ci(ci::Args),
+    /// Write Prometheus rules about the canary of a service: 20 alerts, and the figures that they use
+    #[command(after_help = "\
+Examples:
+  haldane generate alerts auth-service -n orion --mesh istio | kubectl apply -f -
+  haldane generate alerts auth-service -n orion --mesh linkerd --plain > rules.yaml
+  haldane generate alerts auth-service -n orion -f release.yaml --latency-p99 800
+  haldane generate alerts auth-service -n orion --alertmanager slack --channel '#deployments'
+
+Shares and times of the plan are the thresholds, where it has fixed ones. What each alert means, and
+what to do then: docs/operations/alerts.md")]
+    Alerts(Box<alerts::Args>),
+    /// Write a Grafana dashboard about canaries, as JSON
+    #[command(after_help = "\
+Examples:
+  haldane generate dashboard > overview.json
+  haldane generate dashboard service --service auth-service -n orion --mesh istio > auth-service.json
+  haldane generate dashboard errors --service auth-service -n orion --mesh nginx --error-threshold 2
+
+Grafana asks for the Prometheus when it is imported: docs/operations/dashboards.md")]
+    Dashboard(Box<dashboard::Args>),
 }
 
 /// A kind that Haldane defines.
@@ -70,15 +94,15 @@ pub(crate) enum Defined {
     ReleaseGroup,
 }
 
-/// Runs the command; what is written is YAML, unless JSON was asked for where there is JSON.
+/// Runs the command; documents are YAML, unless JSON was asked for or Grafana reads them; what is for Argo CD or a pipeline has its own form.
 pub(crate) fn run(
     target: &Target,
     globals: &Globals,
     out: &mut impl Write,
 ) -> anyhow::Result<Exit> {
-    let format = match globals.format {
-        Format::Table | Format::Yaml => Format::Yaml,
-        Format::Json => Format::Json,
+    let format = match (globals.format, target) {
+        (Format::Table, Target::Dashboard(_)) | (Format::Json, _) => Format::Json,
+        (Format::Table | Format::Yaml, _) => Format::Yaml,
     };
     let globals = Globals {
         format,
@@ -88,6 +112,8 @@ pub(crate) fn run(
         Target::Ci(args) => return ci::run(args, &globals, out),
         Target::Manifests(args) => return manifests::run(args, &globals, out),
         Target::Crds { kind } => result::write(&globals, out, &definitions(*kind), |_| Ok(()))?,
+        Target::Alerts(args) => return alerts::run(args, &globals, out),
+        Target::Dashboard(args) => return dashboard::run(args, &globals, out),
         Target::Argocd => out.write_all(argocd::config_map().as_bytes())?,
     }
     Ok(Exit::Done)

@@ -325,8 +325,15 @@ fn take_in(view: &View<'_>, sides: &[Sides<'_>], stable: &Stable) -> Rest {
     }
     let canaries: Option<Vec<&Deployment>> =
         sides.iter().map(|side| side.canary.as_ref()).collect();
-    let is_there =
-        canaries.is_some_and(|canaries| version(&canaries, None).hash == stable.version.hash);
+    let is_there = canaries
+        .as_deref()
+        .is_some_and(|canaries| version(canaries, None).hash == stable.version.hash);
+    let is_ready = |one: &Deployment| one.seen().ready > 0;
+    let serves = is_there && canaries.is_some_and(|all| all.into_iter().all(is_ready));
+    if is_copied && !serves && sides.iter().all(|side| is_ready(&side.stable)) {
+        // Somebody took the canary away, or put into it what nobody has judged: all of stable's pods are better than that.
+        return own(stable.version.clone());
+    }
     if !is_copied && !is_there {
         // What was judged is nowhere any more: stable goes on with what it has.
         return own(version(&stables(sides), None));
