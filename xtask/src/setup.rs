@@ -71,6 +71,13 @@ const COMPONENTS: &[Component] = &[
         source: Source::Unpacked(UNPACK_PROMETHEUS),
     },
     Component {
+        name: "PostgreSQL",
+        needed_by: "the tests of schema changes",
+        need: Need::Always,
+        probe: Probe::Runs(&["sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb"]),
+        source: Source::Debian(&["postgresql", "util-linux"]),
+    },
+    Component {
         name: "cargo-deny",
         needed_by: "the check of licenses, bans, sources and advisories",
         need: Need::OnRequest,
@@ -413,6 +420,10 @@ mod tests {
 
     const APT: &str = "apt-get install --yes --no-install-recommends gcc libc6-dev";
 
+    const POSTGRES: &str = "apt-get install --yes --no-install-recommends postgresql util-linux";
+
+    const INITDB: &str = "sh -c ls /usr/lib/postgresql/*/bin/initdb";
+
     const FETCHED: &str = "target/setup/prometheus/usr/bin/prometheus --version";
 
     /// The command by which Prometheus is fetched.
@@ -433,6 +444,7 @@ mod tests {
                     "cargo deny --version",
                 ),
                 (UNPACKED, FETCHED),
+                (POSTGRES, INITDB),
             ],
             is_root: true,
             log: RefCell::new(Vec::new()),
@@ -469,10 +481,11 @@ mod tests {
                 "C compiler: installed",
                 "wasm32 target: installed",
                 "Prometheus: installed",
+                "PostgreSQL: installed",
             ],
         );
         let count = machine.log.borrow().len();
-        assert_eq!(count, 6);
+        assert_eq!(count, 8);
         check(
             &machine,
             Mode::Install,
@@ -513,6 +526,7 @@ mod tests {
             "cargo fmt --version",
             "cargo clippy --version",
             "prometheus --version",
+            INITDB,
         ];
         check(
             &machine(&present),

@@ -15,6 +15,7 @@ mod token;
 pub use crate::{
     check::{Advice, Checked, File, Finding, Judged, Phase, Settings, check},
     dialect::{Dialect, ServerVersion, VersionError},
+    naming::is_number_of,
     rule::{ALL as RULES, Rule, Sort},
     script::Direction,
 };

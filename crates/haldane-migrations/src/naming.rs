@@ -3,7 +3,7 @@
 //! Flyway `V1.2__x.sql`, `U1.2__x.sql`, `R__x.sql`; golang-migrate `1_x.up.sql`; sqlx, Rails and dbmate `20240101120000_x.sql`; Diesel and
 //! Prisma with a directory for each migration. Names without a number run after those with one, by name.
 
-use crate::script::Direction;
+use crate::{check::File, script::Direction};
 
 /// What a file's name says.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +23,17 @@ pub(crate) enum Place {
     Name(String),
     /// After all others, each time it has changed.
     Repeatable(String),
+}
+
+/// Whether one of the files has that number.
+#[must_use]
+pub fn is_number_of(files: &[File], number: &str) -> bool {
+    let Place::Version(sought, _) = read(number).place else {
+        return false;
+    };
+    files
+        .iter()
+        .any(|file| matches!(read(&file.path).place, Place::Version(own, _) if own == sought))
 }
 
 /// Reads a path relative to the directory of the migrations.

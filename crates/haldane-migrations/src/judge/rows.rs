@@ -192,14 +192,19 @@ fn condition(words: &[String]) -> &[String] {
     &[]
 }
 
-/// Whether the condition leaves a bounded number of rows.
+/// Whether the condition leaves a bounded number of rows: one id, a range of them, a list that has a limit, or MySQL's own LIMIT.
 fn is_bounded(condition: &[String]) -> bool {
+    let is_id = |word: &String| word.trim_matches(['"', '`']).to_uppercase().ends_with("ID");
     let is_one =
-        matches!(condition, [id, equal, value] if id == "ID" && equal == "=" && value != "(");
-    is_one
-        || condition
-            .iter()
-            .any(|word| matches!(word.as_str(), "LIMIT" | "BETWEEN"))
+        matches!(condition, [id, equal, value] if is_id(id) && equal == "=" && value != "(");
+    let is_range =
+        |pair: &[String]| matches!(pair, [id, between] if is_id(id) && between == "BETWEEN");
+    let lists = condition
+        .windows(3)
+        .any(|three| three == ["IN", "(", "SELECT"]);
+    let limits = condition.iter().rposition(|word| word == "LIMIT");
+    let is_last = |at: usize| condition.len().saturating_sub(at) == 2;
+    is_one || condition.windows(2).any(is_range) || limits.is_some_and(|at| lists || is_last(at))
 }
 
 /// Whether the condition says that the column is NULL, and nothing else may hold instead.
