@@ -464,6 +464,18 @@ fn postgres_rows() {
                 &["backfill-batch"],
             ),
             (
+                "UPDATE users SET age = 1 WHERE NOT (age IS NULL) AND id BETWEEN 1 AND 1000",
+                &["rewrite-data"],
+            ),
+            (
+                "UPDATE users SET age = 1 WHERE mail = (SELECT mail FROM users LIMIT 1)",
+                &["rewrite-data", "backfill-at-once"],
+            ),
+            (
+                "UPDATE users SET age = 1 WHERE made_at BETWEEN 1 AND 1000",
+                &["rewrite-data", "backfill-at-once"],
+            ),
+            (
                 "UPDATE users SET age = 1 WHERE age IS NULL OR id BETWEEN 1 AND 1000",
                 &["rewrite-data"],
             ),
@@ -517,6 +529,7 @@ fn what_is_not_understood_is_not_taken_for_safe() {
                 "MERGE INTO users u USING a ON a.id = u.id WHEN MATCHED THEN DELETE",
                 &["unread"],
             ),
+            ("ALTER SEQUENCE s RESTART WITH 1", &["unread"]),
             ("this is not SQL", &["unread"]),
             ("SELECT (1", &["unread"]),
             ("EXPLAIN ANALYZE DELETE FROM users", &["unread"]),
@@ -714,6 +727,12 @@ const MYSQL_TABLES: &[(&str, &[&str])] = &[
         &["change-type", "copy-alter"],
     ),
     ("ALTER TABLE users ENGINE=InnoDB", &["copy-alter"]),
+    ("ALTER TABLE users DROP COLUMN engine", &["drop-column"]),
+    ("ALTER TABLE app.users ENGINE = InnoDB", &["copy-alter"]),
+    (
+        "ALTER TABLE users CONVERT TO CHARACTER SET utf8mb4, DROP COLUMN name",
+        &["unread"],
+    ),
     ("DROP TABLE users", &["drop-table"]),
     ("LOCK TABLES users WRITE", &["lock-table"]),
     ("TRUNCATE users", &["truncate"]),

@@ -217,7 +217,8 @@ fn says_null(condition: &[String], column: &str) -> bool {
         }
         _ => false,
     };
-    condition.windows(3).any(is_null) && !condition.iter().any(|word| word == "OR")
+    let turns = |word: &String| matches!(word.as_str(), "OR" | "NOT");
+    condition.windows(3).any(is_null) && !condition.iter().any(turns)
 }
 
 fn words(text: &str) -> Vec<String> {

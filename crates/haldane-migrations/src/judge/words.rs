@@ -199,6 +199,10 @@ fn alter_table(judge: &Judge, words: &[&str]) -> Option<Vec<Found>> {
     let table = name(words);
     let has = |sought: &[&str]| words.windows(sought.len()).any(|window| window == sought);
     let is_new = judge.known.is_new(&table);
+    let is_qualified = words.get(1) == Some(&".");
+    let operation = words
+        .get(if is_qualified { 3 } else { 1 }..)
+        .unwrap_or_default();
     let found = |rule: &'static Rule| {
         let rule: &'static Rule = if is_new { &rule::NEW_TABLE } else { rule };
         Some(vec![Found::new(rule, table.clone())])
@@ -206,7 +210,7 @@ fn alter_table(judge: &Judge, words: &[&str]) -> Option<Vec<Found>> {
     // With a comma there may be other operations beside it, of which nothing would be said.
     let is_single = !words.contains(&",");
     match judge.dialect {
-        _ if !is_single && !has(&["CONVERT", "TO"]) => None,
+        _ if !is_single => None,
         Dialect::Postgres if has(&["SET", "SCHEMA"]) => found(&rule::RENAME_TABLE),
         Dialect::Postgres if has(&["SET", "TABLESPACE"]) || has(&["SET", "ACCESS", "METHOD"]) => {
             found(&rule::REWRITE_TABLE)
@@ -226,7 +230,7 @@ fn alter_table(judge: &Judge, words: &[&str]) -> Option<Vec<Found>> {
             Found::new(&rule::CHANGE_TYPE, &table),
             Found::new(&rule::COPY_ALTER, &table),
         ]),
-        Dialect::Mysql if has(&["ENGINE"]) && !has(&["ADD"]) => found(&rule::COPY_ALTER),
+        Dialect::Mysql if operation.first() == Some(&"ENGINE") => found(&rule::COPY_ALTER),
         Dialect::Mysql if has(&["RENAME", "INDEX"]) || has(&["RENAME", "KEY"]) => {
             found(&rule::RENAME_INDEX)
         }
@@ -250,7 +254,7 @@ fn alter(words: &[&str]) -> Option<Vec<Found>> {
             &rule::RENAME_OBJECT
         }
         _ if has(&["OWNER", "TO"]) => &rule::CHANGE_RIGHTS,
-        "SEQUENCE" => &rule::HARMLESS,
+        "SEQUENCE" if !has(&["RESTART"]) => &rule::HARMLESS,
         "DOMAIN" if has(&["DROP", "NOT", "NULL"]) || has(&["DROP", "CONSTRAINT"]) => &rule::LOOSEN,
         "DOMAIN" if has(&["ADD"]) => &rule::ADD_CHECK,
         "DOMAIN" if has(&["SET", "NOT", "NULL"]) => &rule::SET_NOT_NULL,
