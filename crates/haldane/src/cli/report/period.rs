@@ -227,13 +227,19 @@ fn turn(entries: &[EntryView]) -> Option<&EntryView> {
     })
 }
 
-/// Returns for how long the canary had traffic before all of it was taken away; `None` where it never had any, or that is not kept.
+/// Returns for how long the canary had traffic before all of it was taken away; `None` where it never had any, or where a decision before
+/// its first traffic is not kept, which might have been an earlier one.
 fn restore(entries: &[EntryView]) -> Option<u64> {
-    let from = entries.iter().find(|entry| !entry.weight_bps.is_zero())?;
-    let turn = turn(entries)?.number;
-    let to = entries
+    let position = entries
         .iter()
-        .find(|entry| entry.number >= turn && entry.weight_bps.is_zero())?;
+        .position(|entry| !entry.weight_bps.is_zero())?;
+    let from = entries.get(position)?;
+    if u64::try_from(position).ok()? != from.number {
+        return None;
+    }
+    let turn = turn(entries)?.number;
+    let is_end = |entry: &&EntryView| entry.number >= turn && entry.weight_bps.is_zero();
+    let to = entries.iter().find(is_end)?;
     u64::try_from(to.at.duration_since(from.at).as_secs()).ok()
 }
 

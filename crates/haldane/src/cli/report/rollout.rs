@@ -16,6 +16,9 @@ use crate::cli::words::{NOTHING, date_and_time, span};
 /// So many points are kept: more than the pixels of a line can tell apart.
 const POINTS_MAX: usize = 240;
 
+/// The cause of the first decision: who began it is told by itself.
+const BEGIN: &str = "begin";
+
 /// A rollout and what was counted meanwhile.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -67,7 +70,7 @@ impl RolloutReport {
         let commands = rollout
             .entries
             .iter()
-            .filter(|entry| entry.by.is_some())
+            .filter(|entry| entry.by.is_some() && entry.cause != BEGIN)
             .cloned()
             .collect();
         Self {

@@ -30,7 +30,7 @@ fn rollout(id: &str, kind: &str, phase: &str, started_at: &str, entries: &Value)
 
 fn rolled_back() -> Value {
     let entries = json!([
-        entry(0, 0, "Preparing", 0, "deploy", Some("ann@desk")),
+        entry(0, 0, "Preparing", 0, "begin", Some("ann@desk")),
         entry(1, 1, "Progressing", 500, "workloads", None),
         entry(2, 3, "Progressing", 2_500, "promote", Some("bob")),
         entry(3, 5, "RollingBack", 0, "judge", None),
@@ -71,6 +71,7 @@ async fn a_rollout_is_told_to_people_who_were_not_there() {
     ] {
         assert!(out.contains(expected), "{expected}: {out}");
     }
+    assert!(!out.contains("| ann@desk | begin |"), "{out}");
 }
 
 #[tokio::test]
@@ -169,6 +170,28 @@ async fn a_time_is_summed() {
         ),
         "{text}"
     );
+}
+
+#[test]
+fn what_is_not_kept_is_no_time_to_restore() {
+    let mut value = rolled_back();
+    let restored = |value: &Value| {
+        let rollout = serde_json::from_value(value.clone()).unwrap();
+        let past = Past {
+            service: "auth".to_owned(),
+            rollout,
+        };
+        let report = PeriodReport::new(
+            Timestamp::UNIX_EPOCH,
+            Timestamp::now(),
+            vec![past],
+            Vec::new(),
+        );
+        serde_json::to_value(report).unwrap()["restoreLongestSeconds"].clone()
+    };
+    assert_eq!(restored(&value), 240);
+    value["entries"].as_array_mut().unwrap().remove(1);
+    assert_eq!(restored(&value), Value::Null);
 }
 
 #[tokio::test]
