@@ -5,7 +5,7 @@
 use std::{io::Write, time::Duration};
 
 use haldane_api::{
-    http::{BandFinding, ObjectView, ServiceView},
+    http::{BandFinding, ObjectView, ServiceView, VersionView},
     text::{Unit, parse_duration_or, parse_limit},
 };
 use haldane_core::guard::{Limit, Metric};
@@ -264,10 +264,38 @@ fn figures(service: &ServiceView, args: &Args) -> Vec<Check> {
             args.memory.is_some(),
         ),
     ]
-    .map(|(name, figure, metric, limit, is_needed)| {
-        let version = &service.stable;
-        let told = limit.map(|limit| format!("at most {}", metric.unit().show(limit)));
-        let told = told.unwrap_or_else(|| figure.limit(None));
+    .map(|(name, figure, metric, limit, is_needed)| Looked {
+        name,
+        figure,
+        metric,
+        limit,
+        is_needed,
+    })
+    .iter()
+    .map(|looked| looked.check(&service.stable))
+    .collect()
+}
+
+/// A figure, and what it is held against.
+struct Looked {
+    name: &'static str,
+    figure: Figure,
+    metric: Metric,
+    /// A person's own limit.
+    limit: Option<u64>,
+    /// Whether it fails when nothing was measured.
+    is_needed: bool,
+}
+
+impl Looked {
+    fn check(&self, version: &VersionView) -> Check {
+        let Self {
+            name,
+            figure,
+            metric,
+            limit,
+            is_needed,
+        } = *self;
         let Some(value) = figure.value(&version.figures) else {
             let needs_requests = matches!(figure, Figure::ErrorRate | Figure::P95 | Figure::P99);
             let text = if needs_requests {
@@ -289,6 +317,8 @@ fn figures(service: &ServiceView, args: &Args) -> Vec<Check> {
                 Status::NoData => Found::NoData,
             },
         };
+        let told = limit.map(|limit| format!("at most {}", metric.unit().show(limit)));
+        let told = told.unwrap_or_else(|| figure.limit(None));
         let shown = figure.show(version);
         let text = if told.is_empty() {
             shown
@@ -296,8 +326,7 @@ fn figures(service: &ServiceView, args: &Args) -> Vec<Check> {
             format!("{shown}, {told}")
         };
         Check::new(name, status, text)
-    })
-    .into()
+    }
 }
 
 /// What was not as usual when the judge looked last.
