@@ -128,8 +128,8 @@ pub(crate) async fn each_command_tells_of_them(rig: &Rig) {
     );
     why.has(0, "errorRate (limit above 5%): errorRate 6.2% is beyond 5%");
     let well = rig.haldane("verify look/shop").await;
-    well.has(1, "rollout      FAILED  shop-2 goes on, Paused at 10%\n");
-    well.has(1, "replicas     passed  2 of 2 answer\n");
+    well.has(1, "rollout      FAILED   shop-2 goes on, Paused at 10%\n");
+    well.has(1, "replicas     passed   2 of 2 answer\n");
     well.has(1, " is NOT well.\n");
     let report = rig.haldane("report look/shop").await;
     report.has(0, "# shop-2: v2 in place of v1\n");
