@@ -89,6 +89,13 @@ const COMPONENTS: &[Component] = &[
         source: Source::Unpacked(UNPACK_ALERTMANAGER),
     },
     Component {
+        name: "PostgreSQL",
+        needed_by: "the tests of schema changes",
+        need: Need::Always,
+        probe: Probe::Runs(&["sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb"]),
+        source: Source::Debian(&["postgresql", "util-linux"]),
+    },
+    Component {
         name: "cargo-deny",
         needed_by: "the check of licenses, bans, sources and advisories",
         need: Need::OnRequest,
@@ -464,6 +471,10 @@ mod tests {
 
     const APT: &str = "apt-get install --yes --no-install-recommends gcc libc6-dev";
 
+    const POSTGRES: &str = "apt-get install --yes --no-install-recommends postgresql util-linux";
+
+    const INITDB: &str = "sh -c ls /usr/lib/postgresql/*/bin/initdb";
+
     const FETCHED: &str = "target/setup/prometheus/usr/bin/prometheus --version";
 
     /// The command by which Prometheus is fetched.
@@ -492,6 +503,7 @@ mod tests {
                 ),
                 (UNPACKED, FETCHED),
                 (UNPACKED_ALERTMANAGER, FETCHED_AMTOOL),
+                (POSTGRES, INITDB),
             ],
             is_root: true,
             log: RefCell::new(Vec::new()),
@@ -528,10 +540,11 @@ mod tests {
                 "C compiler: installed",
                 "wasm32 target: installed",
                 "Prometheus: installed",
+                "PostgreSQL: installed",
             ],
         );
         let count = machine.log.borrow().len();
-        assert_eq!(count, 7);
+        assert_eq!(count, 9);
         check(
             &machine,
             Mode::Install,
@@ -573,6 +586,7 @@ mod tests {
             "cargo clippy --version",
             "prometheus --version",
             "amtool --version",
+            INITDB,
         ];
         check(
             &machine(&present),

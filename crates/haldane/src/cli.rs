@@ -28,6 +28,7 @@ mod lint;
 pub(crate) mod live;
 mod logs;
 mod metrics;
+mod migrations;
 mod monitor;
 pub(crate) mod paint;
 pub(crate) mod place;
@@ -35,6 +36,7 @@ mod plan;
 pub(crate) mod quantity;
 mod reference;
 mod replay;
+mod report;
 mod result;
 mod schema;
 mod simulate;
@@ -47,6 +49,7 @@ pub(crate) mod table;
 mod terminal;
 #[cfg(test)]
 mod testing;
+mod verify;
 mod wait;
 pub(crate) mod words;
 
@@ -218,6 +221,15 @@ Examples:
   haldane history auth
   haldane history auth 7        every decision of auth-7 with its evidence")]
     History(history::Args),
+    /// Check that a service is well after its deployment: replicas, errors, latency, resources
+    #[command(after_help = "\
+Examples:
+  haldane verify auth
+  haldane verify auth --error-threshold 1 --latency-p95 300 --within 2m
+  haldane verify -n web shop --memory 512MiB -o json
+
+Exit code 1 where a check fails, or where there is no data for one that is needed.")]
+    Verify(verify::Args),
     /// Say why a rollout stands where it stands, and whether its decisions follow again from what is stored
     #[command(after_help = "\
 Examples:
@@ -319,6 +331,18 @@ one. Exit code: 0 pass, 3 fail, 5 marginal, 1 no data.")]
     Judge(judge::Args),
     /// Show the queries of metric systems, or ask them now
     Metrics(metrics::Args),
+    /// Write what became of a rollout, or of all of a time, for people who were not there
+    #[command(after_help = "\
+Examples:
+  haldane report auth > auth.md               its last rollout, as Markdown
+  haldane report auth 7 --html > auth-7.html  a page with plots that needs nothing beside it
+  haldane report --since 30d                  rollbacks, causes, change failure rate, time to restore
+  haldane report auth --since 90d -o json
+  haldane report --since 7d --kube -A")]
+    Report(report::Args),
+    /// Check changes of a database's schema
+    #[command(subcommand)]
+    Migrations(migrations::Migrations),
     /// Write the JSON Schema of the release file
     #[command(after_help = "Examples:\n  haldane schema > haldane.schema.json")]
     Schema,
@@ -373,6 +397,7 @@ pub(crate) async fn run(
         Command::Get(args) => get::run(&args, globals, out).await,
         Command::Status(args) => status::run(&args, globals, out).await,
         Command::History(args) => history::run(&args, globals, out).await,
+        Command::Verify(args) => verify::run(&args, globals, out).await,
         Command::Explain(args) => explain::run(&args, globals, out).await,
         Command::Logs(args) => logs::run(&args, globals, out).await,
         Command::Monitor(args) => monitor::run(&args, globals, out).await,
@@ -391,6 +416,8 @@ pub(crate) async fn run(
         Command::Replay(args) => replay::run(&args, globals, out).await,
         Command::Judge(args) => judge::run(&args, globals, out),
         Command::Metrics(args) => metrics::run(&args, globals, out).await,
+        Command::Report(args) => report::run(&args, globals, out).await,
+        Command::Migrations(args) => migrations::run(&args, globals, out),
         Command::Schema => schema::run(globals, out),
         Command::Generate(target) => generate::run(&target, globals, out),
         Command::Completions(args) => completions::run(&args, out),
@@ -417,6 +444,7 @@ impl Command {
             | Self::Status(_)
             | Self::History(_)
             | Self::Explain(_)
+            | Self::Verify(_)
             | Self::Monitor(_)
             | Self::Promote(_)
             | Self::Pause(_)
@@ -433,6 +461,8 @@ impl Command {
             | Self::Simulate(_)
             | Self::Judge(_)
             | Self::Metrics(_)
+            | Self::Migrations(_)
+            | Self::Report(_)
             | Self::Schema
             | Self::Generate(_)
             | Self::Controller(_)

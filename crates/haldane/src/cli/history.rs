@@ -55,7 +55,8 @@ pub(crate) async fn run(
     Ok(Exit::Done)
 }
 
-fn rollout_id(service: &ServiceName, text: &str) -> anyhow::Result<RolloutId> {
+/// Reads the id of a rollout, or its number.
+pub(super) fn rollout_id(service: &ServiceName, text: &str) -> anyhow::Result<RolloutId> {
     if let Ok(number) = text.parse::<u64>() {
         return Ok(RolloutId::new(service, number));
     }

@@ -44,6 +44,9 @@ pub(crate) trait Home: fmt::Debug + Send + Sync {
     /// Tells one rollout of a service, with its decisions.
     fn rollout<'a>(&'a self, subject: &'a Subject, id: &'a RolloutId) -> Asked<'a, RolloutHistory>;
 
+    /// Tells what was counted while a rollout went on; `None` where that is not kept.
+    fn recording<'a>(&'a self, id: &'a RolloutId) -> Asked<'a, Option<String>>;
+
     /// Makes the decisions of a rollout again.
     fn recomputation<'a>(
         &'a self,

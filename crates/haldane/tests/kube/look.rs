@@ -127,6 +127,17 @@ pub(crate) async fn each_command_tells_of_them(rig: &Rig) {
         "   …  not kept: there was no room for them\n   4  2026-11-21 ",
     );
     why.has(0, "errorRate (limit above 5%): errorRate 6.2% is beyond 5%");
+    let well = rig.haldane("verify look/shop").await;
+    well.has(1, "rollout      FAILED   shop-2 goes on, Paused at 10%\n");
+    well.has(1, "replicas     passed   2 of 2 answer\n");
+    well.has(1, " is NOT well.\n");
+    let report = rig.haldane("report look/shop").await;
+    report.has(0, "# shop-2: v2 in place of v1\n");
+    report.has(0, "At least 160 requests went to the canary");
+    report.has(0, " | Paused | 2 | 10% | decided 4 | judge |\n");
+    rig.haldane("report look/shop 1")
+        .await
+        .has(0, "RolledBack: too many errors\n");
     rig.haldane("plan show look/shop")
         .await
         .has(0, "steps:\n  - weight: 10%\n  - hold: 1m\n");

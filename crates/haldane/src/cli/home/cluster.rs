@@ -93,6 +93,10 @@ impl Home for Kubernetes {
         })
     }
 
+    fn recording<'a>(&'a self, _id: &'a RolloutId) -> Asked<'a, Option<String>> {
+        Box::pin(async move { Ok(None) })
+    }
+
     fn recomputation<'a>(
         &'a self,
         _subject: &'a Subject,

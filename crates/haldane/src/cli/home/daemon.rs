@@ -53,6 +53,14 @@ impl Home for Client {
         })
     }
 
+    fn recording<'a>(&'a self, id: &'a RolloutId) -> Asked<'a, Option<String>> {
+        Box::pin(async move {
+            Ok(Some(
+                self.text(&format!("/v1/rollouts/{id}/recording")).await?,
+            ))
+        })
+    }
+
     fn recomputation<'a>(
         &'a self,
         subject: &'a Subject,
