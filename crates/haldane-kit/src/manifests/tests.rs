@@ -1,6 +1,6 @@
 //! The manifests of each mesh, and what must be true of all of them.
 
-use haldane_api::{manifest, yaml::to_yaml};
+use haldane_api::{lint, manifest, yaml::to_yaml};
 use serde::Deserialize as _;
 
 use super::{
@@ -61,8 +61,14 @@ fn the_release_has_no_mistakes_whatever_splits_its_traffic() {
         let read = manifest::parse(&text);
         assert_eq!(read.problems, [], "{mesh}");
         assert_eq!(read.releases.len(), 1, "{mesh}");
-        let advice: Vec<_> = read.advice.iter().map(|one| one.path.as_str()).collect();
-        assert_eq!(advice, ["spec.workload.pairs"], "{mesh}: {:?}", read.advice);
+        let found = lint::check(&text, None).findings;
+        let rules: Vec<_> = found.iter().map(|one| one.rule.id).collect();
+        let of_mesh: &[&str] = match mesh {
+            Mesh::None => &["share-by-replicas"],
+            _ => &[],
+        };
+        let expected = [of_mesh, &["promotion-beside-git"]].concat();
+        assert_eq!(rules, expected, "{mesh}: {found:#?}");
     }
 }
 

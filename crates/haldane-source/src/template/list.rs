@@ -236,7 +236,7 @@ pub(super) const TEMPLATES: [Template; 16] = [
         workload: "the Service",
         counter: "traefik_service_request_duration_seconds_count",
         select: Select::Workload(
-            r#"service=~"{{namespace}}-{{workload}}-[0-9a-zA-Z-]+@kubernetes(crd)?""#,
+            r#"service=~"{{namespace}}-{{workload}}-[0-9a-zA-Z]+@kubernetes(crd)?""#,
         ),
         failed: r#"code=~"5..""#,
         latency: Latency {

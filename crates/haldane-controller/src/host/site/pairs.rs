@@ -10,10 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use haldane_api::release::Pair;
 use haldane_core::rollout::{Replicas, Trouble};
 use haldane_router::{Backend, ObjectRef};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    Blocked, CanaryReplicas, Deployment, Live, Record, Rest, Scene, Stable, Version, View,
+    Blocked, CanaryReplicas, Deployment, Live, Record, Rest, SPREAD_MAX, Scene, Stable, Version,
+    View,
 };
 use crate::{
     host::{
@@ -257,7 +259,7 @@ impl Pairs {
     }
 
     /// Returns where a version serves that was just promoted.
-    pub(in crate::host) fn promoted(live: &Live, now: jiff::Timestamp) -> Stable {
+    pub(in crate::host) fn promoted(live: &Live, now: Timestamp) -> Stable {
         Stable {
             version: live.canary.clone(),
             pods: String::new(),
@@ -309,19 +311,19 @@ impl Sides<'_> {
 
 /// Copies the version that was promoted to stable, and tells when it serves there.
 fn take_in(view: &View<'_>, sides: &[Sides<'_>], stable: &Stable) -> Rest {
-    let own = |version: Version| Rest {
+    let own = |version: Version, since: Timestamp| Rest {
         stable: Some(Stable {
             version,
             pods: String::new(),
             beside: None,
-            since: view.now,
+            since,
         }),
         goes_on: Some("stable serves again".to_owned()),
         ..Rest::default()
     };
     let is_copied = version(&stables(sides), None).hash == stable.version.hash;
     if is_copied && sides.iter().all(|side| side.stable.is_rolled_out()) {
-        return own(stable.version.clone());
+        return own(stable.version.clone(), view.now);
     }
     let canaries: Option<Vec<&Deployment>> =
         sides.iter().map(|side| side.canary.as_ref()).collect();
@@ -332,11 +334,13 @@ fn take_in(view: &View<'_>, sides: &[Sides<'_>], stable: &Stable) -> Rest {
     let serves = is_there && canaries.is_some_and(|all| all.into_iter().all(is_ready));
     if is_copied && !serves && sides.iter().all(|side| is_ready(&side.stable)) {
         // Somebody took the canary away, or put into it what nobody has judged: all of stable's pods are better than that.
-        return own(stable.version.clone());
+        // Routers have known stable's pods all the time.
+        let since = view.now.saturating_sub(SPREAD_MAX);
+        return own(stable.version.clone(), since.unwrap_or(view.now));
     }
     if !is_copied && !is_there {
         // What was judged is nowhere any more: stable goes on with what it has.
-        return own(version(&stables(sides), None));
+        return own(version(&stables(sides), None), view.now);
     }
     let mut rest = Rest {
         goes_on: Some(format!("{} is copied to stable", stable.version.name)),

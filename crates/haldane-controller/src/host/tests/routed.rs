@@ -124,6 +124,26 @@ fn a_routed_pair_is_promoted_and_its_ingress_is_as_before() {
 }
 
 #[test]
+fn what_nobody_judged_gets_nothing_while_stable_takes_the_version_in() {
+    for change in ["auth:v3", ""] {
+        let mut world = begun();
+        set_image(&mut world, "auth:slow");
+        until(&mut world, "50");
+        world.pass(60);
+        assert_eq!(image(&world, "auth-stable"), "auth:slow");
+        assert_eq!(weight(&world), "100");
+        let none = json!({"spec": {"replicas": 0}});
+        match change {
+            "" => world.patch("kubectl-scale", &DEPLOYMENT, "auth-canary", &none),
+            image => set_image(&mut world, image),
+        }
+        world.settle();
+        assert_eq!(weight(&world), "0", "{change}: {:#}", world.status());
+        assert_eq!(image(&world, "auth-stable"), "auth:slow");
+    }
+}
+
+#[test]
 fn a_release_is_ready_only_when_nothing_is_left_to_do() {
     let mut world = begun();
     let is_ready = |world: &World| {

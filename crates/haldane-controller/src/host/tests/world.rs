@@ -448,10 +448,13 @@ impl World {
         };
         let is_bad = template.to_string().contains("broken");
         let ready = if is_bad { 0 } else { sizes(false) };
+        // A template that is never rolled out to its end: the old pods go on serving.
+        let is_slow = template.to_string().contains("slow");
+        let updated = if is_slow { 0 } else { sizes(true) };
         deployment["status"] = json!({
             "observedGeneration": deployment["metadata"]["generation"],
             "replicas": sizes(false),
-            "updatedReplicas": sizes(true),
+            "updatedReplicas": updated,
             "readyReplicas": ready,
             "availableReplicas": ready,
         });
