@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use crate::rig::{Ended, Rig, ended, eventually, status};
 
+const COMPLETE: &str = "complete in namespace doctor";
+
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/haldane/leases";
 
 pub(crate) async fn a_cluster_without_definitions_is_told(rig: &Rig) {
@@ -41,9 +43,8 @@ pub(crate) async fn each_trouble_says_what_to_do(rig: &Rig) {
         "definitions",
         "haldane.dev/v1alpha1 is served",
     );
-    let complete = "complete in namespace doctor";
-    has(&found, "OK", "your rights", complete);
-    has(&found, "OK", "rights of a terminal", complete);
+    has(&found, "OK", "your rights", COMPLETE);
+    has(&found, "OK", "rights of a terminal", COMPLETE);
     has(
         &found,
         "WARN",
@@ -88,7 +89,11 @@ pub(crate) async fn each_trouble_says_what_to_do(rig: &Rig) {
     );
     let found = rig.haldane("doctor -A -o json").await;
     has(&found, "OK", "release", "follow/shop: Promoting");
+    rights_of_a_release(rig).await;
+}
 
+/// What the controller may do is held against what each release needs.
+async fn rights_of_a_release(rig: &Rig) {
     rig.set_status("doctor", "shop", &status("Paused")).await;
     let all = json!([{"apiGroups": ["", "apps", "haldane.dev", "discovery.k8s.io", "coordination.k8s.io"], "resources": ["*"], "verbs": ["*"]}]);
     rig.create(
@@ -111,7 +116,7 @@ pub(crate) async fn each_trouble_says_what_to_do(rig: &Rig) {
     // Rights take effect a moment after they are given.
     let found = eventually("the rights", async || {
         let found = rig.haldane("doctor -n doctor -o json").await;
-        is_in(&found, "OK", "controller's rights", complete).then_some(found)
+        is_in(&found, "OK", "controller's rights", COMPLETE).then_some(found)
     })
     .await;
     let lacking = "the controller lacks rights: list httproutes, watch httproutes, patch httproutes; set the chart's";
