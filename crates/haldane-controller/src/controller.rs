@@ -233,6 +233,12 @@ impl Controller {
         self.state.leading.clone()
     }
 
+    /// Returns who it is in its lease; nothing where it takes none.
+    #[must_use]
+    pub fn identity(&self) -> Option<&str> {
+        self.elector.as_ref().map(Elector::identity)
+    }
+
     /// Returns where probes and scrapes are answered.
     #[must_use]
     pub const fn address(&self) -> Option<SocketAddr> {

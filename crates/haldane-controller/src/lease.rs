@@ -111,6 +111,11 @@ impl Elector {
         self.is_leader.subscribe()
     }
 
+    /// Returns who it is in the lease.
+    pub(crate) fn identity(&self) -> &str {
+        &self.identity
+    }
+
     /// Leads whenever it can, until `stop`, and gives the lease back after `written`: when nothing more is written.
     pub(crate) async fn run(mut self, stop: CancellationToken, written: CancellationToken) {
         let mut version = None;

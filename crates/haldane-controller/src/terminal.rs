@@ -67,6 +67,12 @@ impl Terminal {
         self.controller.leading()
     }
 
+    /// Returns who this terminal is in the lease.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        self.controller.identity().unwrap_or_default()
+    }
+
     /// Goes on with the release until `stop`. Nothing is written any more when this returns, and the lease is given back.
     pub async fn run(self, stop: CancellationToken) {
         self.controller.run(stop).await;

@@ -149,12 +149,16 @@ pub(crate) async fn go_on(
         asker: Arc::new(ClusterAsker::new(&runtime)),
     };
     let terminal = Terminal::connect(access, carried, ports).await?;
+    let own = terminal.identity().to_owned();
     let (mut leading, mut progress) = (terminal.leading(), terminal.progress());
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(terminal.run(stop.clone()));
     let came = tokio::select! {
-        came = bring(cluster, carried, ending, &mut leading, &mut progress) => came,
+        came = async {
+            lead((cluster, carried), &own, &mut leading).await?;
+            bring((cluster, carried), ending, &mut progress).await
+        } => came,
         () = enough.said() => Ok(Came::Stopped),
     };
     if matches!(came, Ok(Came::Stopped)) {
@@ -174,15 +178,12 @@ pub(crate) async fn go_on(
     }
 }
 
-/// Waits for the lease, and then for the end.
+/// Waits for the end.
 async fn bring(
-    cluster: &Cluster,
-    carried: &Carried,
+    (cluster, carried): (&Cluster, &Carried),
     ending: Ending,
-    leading: &mut watch::Receiver<bool>,
     progress: &mut watch::Receiver<Progress>,
 ) -> anyhow::Result<Came> {
-    lead(cluster, carried, leading).await?;
     let mut told = String::new();
     let (mut refused, mut was_live) = (None, false);
     loop {
@@ -219,8 +220,8 @@ async fn bring(
 
 /// Waits until this terminal is the one that writes; one that another looks after is left to that.
 async fn lead(
-    cluster: &Cluster,
-    carried: &Carried,
+    (cluster, carried): (&Cluster, &Carried),
+    own: &str,
     leading: &mut watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let namespace = &carried.target.namespace;
@@ -228,7 +229,9 @@ async fn lead(
     let mut first = None;
     while !*leading.borrow_and_update() {
         let holder = cluster.holder(namespace, &carried.name).await;
-        if let Some(holder) = holder.map_err(HomeError::from)? {
+        // Who has just got it hears of that a moment after the cluster shows it.
+        let other = holder.map_err(HomeError::from)?;
+        if let Some(holder) = other.filter(|holder| holder.identity != own) {
             match &first {
                 None => {
                     talk(&format!(
@@ -237,7 +240,7 @@ async fn lead(
                     ));
                     first = Some(holder);
                 }
-                Some(before) if *before != holder && !*leading.borrow() => {
+                Some(before) if *before != holder => {
                     anyhow::bail!("{} looks after it from another terminal", holder.identity);
                 }
                 Some(_) => {}
