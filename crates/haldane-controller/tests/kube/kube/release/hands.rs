@@ -146,6 +146,11 @@ async fn a_namespace_that_is_deleted_in_the_middle_ends() {
     let namespaces = Api::<Namespace>::all(shop.rig.client.clone());
     let params = DeleteParams::default();
     namespaces.delete("ending", &params).await.unwrap();
+    eventually("the Release gone", async || {
+        shop.get(&RELEASE, "shop").await.is_none().then_some(())
+    })
+    .await;
+    // Kubernetes looks after a namespace less and less often, at last once a minute.
     eventually("the namespace gone", async || {
         let found = namespaces.get_opt("ending").await.unwrap();
         found.is_none().then_some(())
