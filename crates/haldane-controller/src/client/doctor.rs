@@ -47,13 +47,19 @@ const OF_PERSON: [Need; 4] = [
 
 /// What a rollout from a terminal needs, whatever the router.
 const OF_TERMINAL: [Need; 7] = [
-    ("apps", "deployments", MAKE),
+    ("apps", "deployments", CHANGE),
     ("apps", "replicasets", SEE),
     ("", "pods", SEE),
-    ("", "services", MAKE),
+    ("", "services", SEE),
     ("discovery.k8s.io", "endpointslices", SEE),
     ("", "events", &["create"]),
     ("coordination.k8s.io", LEASES, &["get", "create", "patch"]),
+];
+
+/// What it needs, too, where a canary is made: of one Deployment.
+const OF_MAKER: [Need; 2] = [
+    ("apps", "deployments", &["create", "delete"]),
+    ("", "services", &["create", "patch", "delete"]),
 ];
 
 /// What the controller needs, whatever the release.
@@ -171,6 +177,9 @@ impl Cluster {
         let mut bad = Vec::new();
         let objects = routes_of(spec, namespace, &mut bad);
         let mut needs = OF_TERMINAL.to_vec();
+        if spec.workload.deployment.is_some() {
+            needs.extend(OF_MAKER);
+        }
         needs.extend(needs_of(spec, spec.to_plan().as_ref().ok(), &objects));
         let mut checks = vec![
             self.rights("rights", Who::Me, &needs, Some(namespace))
@@ -250,7 +259,8 @@ impl Cluster {
     /// Who has none of these rights can still command a controller.
     async fn rights_of_terminal(&self, namespace: Option<&str>) -> Check {
         const WHAT: &str = "rights of a terminal";
-        let found = self.rights(WHAT, Who::Me, &OF_TERMINAL, namespace).await;
+        let needs = [OF_TERMINAL.as_slice(), &OF_MAKER].concat();
+        let found = self.rights(WHAT, Who::Me, &needs, namespace).await;
         if found.health == Health::Good {
             return found;
         }
