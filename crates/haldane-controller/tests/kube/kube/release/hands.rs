@@ -137,8 +137,9 @@ async fn a_deployment_that_is_deleted_in_the_middle_is_told_and_keeps_nothing_fr
     running.end();
 }
 
+/// On request: on a busy machine its Release stays for minutes now and then, and why is not known yet.
 #[tokio::test]
-async fn a_namespace_that_is_deleted_in_the_middle_ends() {
+async fn on_request_a_namespace_that_is_deleted_in_the_middle_ends() {
     let shop = Shop::new("ending", &Plan::held()).await;
     let running = shop.taken_over().await;
     shop.deploy("shop:v2").await;
